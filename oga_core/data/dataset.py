@@ -1,0 +1,107 @@
+"""The one form in which every reader hands over its samples."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+Kind = Literal["image", "text", "features"]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A sample that was given but could not be read, with the reason (one line, for people)."""
+
+    index: int
+    source: str
+    reason: str
+
+
+class SampleError(Exception):
+    """One sample cannot be decoded. The run goes on without it and lists the reason."""
+
+
+class Dataset(ABC):
+    """Labelled samples in the order of their source, read one at a time.
+
+    Attributes
+    ----------
+    kind
+        ``"image"``, ``"text"`` or ``"features"``.
+    class_names
+        Names of the classes; a given label is a position in this list.
+    labels
+        Given labels, int64, shape ``(n,)``.
+    sources
+        Where each sample came from, for people and exports: file name in the folder, ``row 17``, …
+    notes
+        What the reader noticed and the user should know (skipped files, encodings, …), one line each.
+    """
+
+    kind: Kind
+    class_names: list[str]
+    labels: np.ndarray
+    sources: Sequence[str]
+    notes: list[str]
+
+    @abstractmethod
+    def content(self, index: int) -> bytes:
+        """The bytes that the sample's identity is taken from: stored file, UTF-8 text, or array bytes with shape and dtype."""
+
+    @abstractmethod
+    def load(self, index: int) -> Any:
+        """The decoded sample: RGB ``PIL.Image``, ``str``, or float32 array of shape ``(d,)``.
+
+        Raises
+        ------
+        SampleError
+            If this sample cannot be decoded.
+        """
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def label_name(self, index: int) -> str:
+        return self.class_names[int(self.labels[index])]
+
+    def sample_id(self, index: int) -> str:
+        """Identity of a sample: hash of its content and given label, never of its position (32 hex digits)."""
+        digest = hashlib.sha256(self.content(index))
+        digest.update(b"\0label\0" + self.label_name(index).encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()[:32]
+
+    def thumbnail(self, index: int, size: int = 160) -> Image.Image:
+        """The image no larger than ``size`` pixels; small ones are enlarged without smoothing.
+
+        Raises
+        ------
+        SampleError
+            If the sample cannot be decoded.
+        TypeError
+            If the data set does not hold images.
+        """
+        if self.kind != "image":
+            raise TypeError(f"a {self.kind} sample has no thumbnail")
+        image: Image.Image = self.load(index)
+        scale = size / max(image.size)
+        if scale >= 2:
+            factor = int(scale)
+            return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+        image.thumbnail((size, size))
+        return image
+
+    def text(self, index: int) -> str:
+        """The sample in words, for display: its text, or the first values of its features."""
+        sample = self.load(index)
+        if self.kind == "text":
+            return str(sample)
+        if self.kind == "features":
+            values = ", ".join(f"{v:.4g}" for v in sample[:32])
+            return f"[{values}{', …' if len(sample) > 32 else ''}]"
+        return str(self.sources[index])

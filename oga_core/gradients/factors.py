@@ -1,0 +1,100 @@
+"""Stored gradients of a whole run as factors: inner products, coordinates, sketches and neighbours without N × d floats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+BLOCK = 4096
+"""Samples handled at a time; bounds memory at ``BLOCK × n`` float32 in neighbour searches."""
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Gradients g_i = ‖r_i‖ ‖h_i‖ · (unit r_i ⊗ unit h_i) of n samples.
+
+    Attributes
+    ----------
+    residuals, features
+        Unit vectors, float16, shapes ``(n, classes)`` and ``(n, d)``; may be memory-mapped. A zero vector stays zero.
+    residual_norms, feature_norms
+        float32, shape ``(n,)``.
+    """
+
+    residuals: np.ndarray
+    features: np.ndarray
+    residual_norms: np.ndarray
+    feature_norms: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.residuals)
+
+    @property
+    def width(self) -> int:
+        """Number of coordinates of one gradient."""
+        return self.residuals.shape[1] * self.features.shape[1]
+
+    def block(self, rows: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Residuals and features with their norms, float32, shapes ``(b, classes)`` and ``(b, d)``."""
+        residuals = self.residuals[rows].astype(np.float32) * self.residual_norms[rows, None]
+        features = self.features[rows].astype(np.float32) * self.feature_norms[rows, None]
+        return residuals, features
+
+    def cosines(self, row: int) -> np.ndarray:
+        """Cosine of the gradient of ``row`` with every gradient, float32, shape ``(n,)``."""
+        r, h = self.residuals[row].astype(np.float32), self.features[row].astype(np.float32)
+        out = np.empty(len(self), np.float32)
+        for start in range(0, len(self), BLOCK):
+            rows = slice(start, start + BLOCK)
+            out[rows] = (self.residuals[rows].astype(np.float32) @ r) * (self.features[rows].astype(np.float32) @ h)
+        return out
+
+    def neighbours(self, row: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k gradients with the largest cosine to that of ``row``, itself left out: rows int64 and cosines, ``(k,)``."""
+        cosines = self.cosines(row)
+        cosines[row] = -np.inf
+        k = min(k, len(self) - 1)
+        best = np.argsort(-cosines, kind="stable")[:k]
+        return best, cosines[best]
+
+    def sketch(self, width: int, seed: int) -> np.ndarray:
+        """Random projection of the unit gradients, float32, shape ``(n, width)``, with unbiased inner products.
+
+        Column j is (p_jᵀ r)(q_jᵀ h) / √width with independent random signs p_j, q_j (Rademacher; a face-splitting
+        product, so the projection of a rank-one gradient never needs the gradient).
+        """
+        rng = np.random.default_rng(seed)
+        p = rng.choice(np.float32([-1, 1]), (self.residuals.shape[1], width))
+        q = rng.choice(np.float32([-1, 1]), (self.features.shape[1], width))
+        out = np.empty((len(self), width), np.float32)
+        for start in range(0, len(self), BLOCK):
+            rows = slice(start, start + BLOCK)
+            r, h = self.residuals[rows].astype(np.float32), self.features[rows].astype(np.float32)
+            out[rows] = (r @ p) * (h @ q) / np.sqrt(width, dtype=np.float32)
+        return out
+
+
+def nearest(queries: Factors, among: Factors, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k gradients of ``among`` with the largest cosine to each query: rows int64 and cosines float32, ``(n, k)``."""
+    residuals = torch.from_numpy(among.residuals.astype(np.float32)).T
+    features = torch.from_numpy(among.features.astype(np.float32)).T
+    k = min(k, len(among))
+    indices = np.empty((len(queries), k), np.int64)
+    values = np.empty((len(queries), k), np.float32)
+    block = max(64, min(BLOCK, 100_000_000 // max(1, len(among))))
+    for start in range(0, len(queries), block):
+        rows = slice(start, start + block)
+        r = torch.from_numpy(queries.residuals[rows].astype(np.float32))
+        h = torch.from_numpy(queries.features[rows].astype(np.float32))
+        top = ((r @ residuals) * (h @ features)).topk(k, dim=1)
+        indices[rows], values[rows] = top.indices.numpy(), top.values.numpy()
+    return indices, values
+
+
+def unit_rows(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Split rows into float16 unit vectors and float32 norms: float16 alone loses 7e4 to inf and 1e-8 to zero."""
+    norms = np.linalg.norm(vectors, axis=1)
+    safe = np.where(norms > 0, norms, 1.0)
+    return (vectors / safe[:, None]).astype(np.float16), norms.astype(np.float32)

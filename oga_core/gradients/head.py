@@ -1,0 +1,132 @@
+"""Per-sample gradients of the head (scope ``head``), in closed form from one forward pass.
+
+For logits z = W h + b, p = softmax(z) and cross-entropy on the given label y, the gradient of sample i with respect to
+the head's weight is the outer product g = (p - e_y) h^T (Chhabra et al., arXiv 2405.03869, section 3; the weight of the
+last layer, as in the paper's experiments: the bias is not part of the scope). It is never materialised: its two factors,
+the residual r = p - e_y and the feature h, give every norm, inner product and coordinate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from oga_core.errors import InputError
+
+
+@dataclass(frozen=True)
+class HeadGradients:
+    """The gradients of a batch of n samples, as factors, with what falls out on the way.
+
+    Attributes
+    ----------
+    residuals
+        r = p - e_y, float64, shape ``(n, classes)``.
+    features
+        h, float64, shape ``(n, d)``.
+    losses
+        Cross-entropy on the given label in nats, float64, shape ``(n,)``.
+    """
+
+    residuals: np.ndarray
+    features: np.ndarray
+    losses: np.ndarray
+
+    @property
+    def l1(self) -> np.ndarray:
+        """Norm ‖g‖₁ = 2 (1 - p_y) ‖h‖₁, float64, shape ``(n,)``."""
+        return np.abs(self.residuals).sum(1) * np.abs(self.features).sum(1)
+
+    @property
+    def l2(self) -> np.ndarray:
+        """Norm ‖g‖₂ = ‖p - e_y‖₂ ‖h‖₂, float64, shape ``(n,)``."""
+        return np.linalg.norm(self.residuals, axis=1) * np.linalg.norm(self.features, axis=1)
+
+
+def head_gradients(logits: Tensor, features: Tensor, labels: Tensor) -> HeadGradients:
+    """Gradients of the head's weight for a batch.
+
+    Parameters
+    ----------
+    logits
+        Output of the head, shape ``(n, classes)``.
+    features
+        Input of the head, shape ``(n, d)``.
+    labels
+        Given labels as positions in the logits, int64, shape ``(n,)``.
+    """
+    log_p = torch.log_softmax(logits.double(), dim=1)
+    residuals = log_p.exp()
+    rows = torch.arange(len(labels))
+    log_p_given = log_p[rows, labels]
+    # p_y - 1 keeps its digits through expm1 where p_y rounds to one.
+    residuals[rows, labels] = torch.expm1(log_p_given)
+    return HeadGradients(residuals.numpy(), features.double().numpy(), (-log_p_given).clamp_min(0.0).numpy())
+
+
+def find_head(module: nn.Module, logits_of: object, inputs: object, name: str | None = None) -> tuple[str, nn.Linear]:
+    """The Linear layer whose output is the model's logits.
+
+    Parameters
+    ----------
+    module
+        The model in eval mode.
+    logits_of
+        Callable that runs the model on ``inputs`` and returns its logits, shape ``(n, classes)``.
+    inputs
+        A few decoded samples.
+    name
+        Name of the layer (as in ``named_modules``), where it is not to be searched for.
+
+    Raises
+    ------
+    InputError
+        If the named layer is missing or not a Linear, or if no Linear's output is the logits: then the closed form
+        would not be the gradient of the loss.
+    """
+    linears = {n: m for n, m in module.named_modules() if isinstance(m, nn.Linear)}
+    if name is not None and name not in linears:
+        shown = ", ".join(list(linears)[-5:]) or "none"
+        raise InputError(f"the model has no Linear layer named {name!r}; its last Linear layers: {shown}")
+    outputs: dict[str, list[Tensor]] = {}
+    handles = [
+        linear.register_forward_hook(lambda _m, _i, out, n=n: outputs.setdefault(n, []).append(out.detach()))
+        for n, linear in linears.items()
+    ]
+    try:
+        logits = logits_of(inputs)  # type: ignore[operator]
+    finally:
+        for handle in handles:
+            handle.remove()
+    found = [n for n, out in outputs.items() if len(out) == 1 and _same(out[0], logits)]
+    if name is not None and name not in found:
+        raise InputError(f"the output of layer {name!r} is not the model's logits, so it is not the head")
+    if not found:
+        last = next(reversed(outputs), None)
+        what = f"its last Linear layer is {last!r}" if last else "it runs no Linear layer"
+        raise InputError(
+            f"scope 'head' needs a model whose logits are the output of one Linear layer, used once; {what}, "
+            "and its output is not the logits"
+        )
+    chosen = name or found[-1]
+    return chosen, linears[chosen]
+
+
+def _same(output: Tensor, logits: Tensor) -> bool:
+    return output.shape == logits.shape and torch.equal(output, logits)
+
+
+@contextmanager
+def captured_features(head: nn.Linear) -> Iterator[list[Tensor]]:
+    """While open, every forward pass appends the head's input, shape ``(n, d)``, to the list."""
+    seen: list[Tensor] = []
+    handle = head.register_forward_pre_hook(lambda _m, args: seen.append(args[0].detach()))
+    try:
+        yield seen
+    finally:
+        handle.remove()
