@@ -6,10 +6,13 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
+
+from oga_core.errors import InputError
 
 Kind = Literal["image", "text", "features"]
 
@@ -37,11 +40,14 @@ class Dataset(ABC):
     class_names
         Names of the classes; a given label is a position in this list.
     labels
-        Given labels, int64, shape ``(n,)``.
+        Given labels, int64, shape ``(n,)``; -1 where the source gives none.
     sources
         Where each sample came from, for people and exports: file name in the folder, ``row 17``, …
     notes
         What the reader noticed and the user should know (skipped files, encodings, …), one line each.
+    origin
+        Source and options for `oga_core.data.open_dataset`, with which another process can read the same samples; None
+        for samples that are only in this process.
     """
 
     kind: Kind
@@ -49,6 +55,7 @@ class Dataset(ABC):
     labels: np.ndarray
     sources: Sequence[str]
     notes: list[str]
+    origin: tuple[str, dict[str, Any]] | None = None
 
     @abstractmethod
     def content(self, index: int) -> bytes:
@@ -64,11 +71,31 @@ class Dataset(ABC):
             If this sample cannot be decoded.
         """
 
+    def original(self, index: int) -> dict[str, str]:
+        """The sample as its source has it, by column, for exports."""
+        return {"source": str(self.sources[index]), "label": self.label_name(index)}
+
+    @property
+    def label_column(self) -> str:
+        """The column of `original` that holds the given label."""
+        return "label"
+
+    def save(self, folder: Path) -> tuple[str, dict[str, Any]]:
+        """Write the samples where another process can open them; returns the new `origin`.
+
+        Raises
+        ------
+        InputError
+            If this kind of data set cannot be written.
+        """
+        raise InputError(f"a {type(self).__name__} lives in this process only; use oga_core.from_arrays or a file to keep it")
+
     def __len__(self) -> int:
         return len(self.labels)
 
     def label_name(self, index: int) -> str:
-        return self.class_names[int(self.labels[index])]
+        label = int(self.labels[index])
+        return self.class_names[label] if label >= 0 else ""
 
     def sample_id(self, index: int) -> str:
         """Identity of a sample: hash of its content and given label, never of its position (32 hex digits)."""

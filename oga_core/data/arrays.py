@@ -1,0 +1,210 @@
+"""Images or features in NumPy arrays: ``.npz`` files and arrays in memory."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from oga_core.data.dataset import Dataset, SampleError
+from oga_core.errors import InputError
+
+INPUT_NAMES = ("images", "x", "X", "X_train", "x_train", "features", "data", "inputs")
+LABEL_NAMES = ("labels", "label", "y", "y_train", "targets", "target", "classes")
+MAX_BYTES = 16 << 30
+
+
+class Arrays(Dataset):
+    """Samples along the first axis of an array.
+
+    Parameters
+    ----------
+    samples
+        Features, numeric, shape ``(n, d)``; or images, shape ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)`` with
+        c = 1, 3 or 4, uint8 in 0…255 or float in 0…1.
+    labels
+        Given labels, shape ``(n,)``: integers (positions in ``class_names`` where those are given) or strings.
+    class_names
+        Names of the classes in the order of the model's outputs.
+
+    Raises
+    ------
+    InputError
+        For shapes, types or labels that do not fit.
+    """
+
+    def __init__(self, samples: np.ndarray, labels: Sequence[Any] | np.ndarray, class_names: Sequence[str] | None = None) -> None:
+        samples = np.asarray(samples)
+        self.notes = []
+        if samples.dtype.kind not in "uifb":
+            raise InputError(f"samples are of type {samples.dtype}; numbers are needed")
+        self.labels, self.class_names = _labels(np.asarray(labels), class_names)
+        if len(samples) != len(self.labels):
+            raise InputError(f"{len(samples):,} samples but {len(self.labels):,} labels")
+        if samples.ndim == 2:
+            self.kind = "features"
+        elif samples.ndim in (3, 4):
+            self.kind = "image"
+            samples = _as_uint8_images(samples, self.notes)
+        else:
+            raise InputError(f"samples have shape {samples.shape}; expected (n, d) features or (n, h, w[, c]) images")
+        self.samples = samples
+        self.sources = _Rows(len(samples))
+
+    def content(self, index: int) -> bytes:
+        sample = np.ascontiguousarray(self.samples[index])
+        return f"{sample.dtype.str}{sample.shape}".encode() + sample.tobytes()
+
+    def load(self, index: int) -> Any:
+        if self.labels[index] < 0:
+            raise SampleError("has no label")
+        sample = self.samples[index]
+        if self.kind == "image":
+            return Image.fromarray(np.squeeze(sample, -1) if sample.shape[-1] == 1 else sample).convert("RGB")
+        values = sample.astype(np.float32)
+        if not np.isfinite(values).all():
+            raise SampleError("a feature is not a finite number")
+        return values
+
+    def save(self, folder: Path) -> tuple[str, dict[str, Any]]:
+        path = folder / "samples.npz"
+        np.savez(path, x=self.samples, y=self.labels, class_names=np.array(self.class_names))
+        return str(path), {}
+
+
+class _Rows(Sequence[str]):
+    """``row 0``, ``row 1``, … without keeping a million strings."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, index: Any) -> Any:
+        return f"row {range(self.n)[index]}"
+
+
+def open_npz(path: Path, inputs: str | None = None, label: str | None = None) -> Arrays:
+    """Read an ``.npz`` without pickle.
+
+    Parameters
+    ----------
+    inputs, label
+        Names of the arrays, where they are not among the usual ones.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, needs pickle, declares more than it stores, or its arrays cannot be told apart.
+    """
+    shapes = _checked_headers(path)
+    x = _pick(path, shapes, inputs, INPUT_NAMES, lambda shape, dtype: len(shape) >= 2)
+    y = _pick(path, shapes, label, LABEL_NAMES, lambda shape, dtype: len(shape) == 1 and dtype.kind in "iuU" and shape[0] == shapes[x][0][0])
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = [str(n) for n in archive["class_names"]] if "class_names" in shapes else None
+            return Arrays(archive[x], archive[y], names)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path.name} cannot be read: {error}") from error
+
+
+def _checked_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Shape and type of every array, after checking that each stores the bytes it declares."""
+    shapes: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+    total = 0
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                with archive.open(entry) as handle:
+                    version = np.lib.format.read_magic(handle)
+                    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                    shape, _, dtype = read(handle)
+                    start = handle.tell()
+                name = entry.filename.removesuffix(".npy")
+                if dtype.hasobject:
+                    raise InputError(f"{path.name}: array {name!r} holds Python objects (pickle); save it with a plain type")
+                declared = int(np.prod([int(s) for s in shape], dtype=object)) * dtype.itemsize
+                total += declared
+                if declared != entry.file_size - start:
+                    raise InputError(f"{path.name}: array {name!r} declares {declared:,} bytes but stores {entry.file_size - start:,}")
+                if total > MAX_BYTES:
+                    raise InputError(f"{path.name}: the arrays declare more than {MAX_BYTES >> 30} GiB, the limit")
+                shapes[name] = (shape, dtype)
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, SyntaxError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path.name} is not a readable .npz file: {error}") from error
+    return shapes
+
+
+def _pick(path: Path, shapes: dict[str, Any], asked: str | None, usual: Sequence[str], fits: Any) -> str:
+    listed = ", ".join(f"{n} {shape}" for n, (shape, _) in shapes.items())
+    if asked is not None:
+        if asked not in shapes:
+            raise InputError(f"{path.name} has no array {asked!r}; it has: {listed}")
+        return asked
+    named = [n for n in usual if n in shapes and fits(*shapes[n])]
+    if named:
+        return named[0]
+    fitting = [n for n, header in shapes.items() if n != "class_names" and fits(*header)]
+    if len(fitting) == 1:
+        return fitting[0]
+    raise InputError(f"{path.name}: cannot tell which arrays are the samples and the labels among: {listed}; name them (--inputs, --label)")
+
+
+def _labels(values: np.ndarray, names: Sequence[str] | None) -> tuple[np.ndarray, list[str]]:
+    if values.ndim != 1:
+        raise InputError(f"labels have shape {values.shape}; one label a sample is needed")
+    if values.dtype.kind in "iu":
+        labels = values.astype(np.int64)
+        if names is not None:
+            if labels.max(initial=-1) >= len(names):
+                raise InputError(f"label {labels.max()} is outside the {len(names)} class names")
+            return np.maximum(labels, -1), list(names)
+        found = np.unique(labels[labels >= 0])
+        _at_least_two(found)
+        positions = np.searchsorted(found, labels)
+        return np.where(labels < 0, -1, positions), [str(v) for v in found]
+    texts = [str(v) for v in values]
+    found_names = list(names) if names is not None else sorted({t for t in texts if t})
+    _at_least_two(found_names)
+    index = {c: i for i, c in enumerate(found_names)}
+    unknown = sorted({t for t in texts if t and t not in index})
+    if unknown:
+        raise InputError(f"label {unknown[0]!r} is not among the class names")
+    return np.array([index.get(t, -1) for t in texts], np.int64), found_names
+
+
+def _at_least_two(classes: Any) -> None:
+    if len(classes) < 2:
+        raise InputError(f"the labels have {len(classes)} class(es); a classifier's data have at least two")
+
+
+def _as_uint8_images(samples: np.ndarray, notes: list[str]) -> np.ndarray:
+    """Images as uint8, shape ``(n, h, w, c)``."""
+    if samples.ndim == 3:
+        samples = samples[..., None]
+    elif samples.shape[-1] not in (1, 3, 4) and samples.shape[1] in (1, 3, 4):
+        samples = np.moveaxis(samples, 1, -1)
+    if samples.shape[-1] not in (1, 3, 4):
+        raise InputError(f"images have shape {samples.shape}; 1, 3 or 4 channels are needed")
+    if samples.dtype == np.uint8:
+        return samples
+    if samples.dtype == bool:
+        return samples.astype(np.uint8) * 255
+    low, high = float(samples.min(initial=0)), float(samples.max(initial=0))
+    if not np.isfinite([low, high]).all():
+        raise InputError("the images hold values that are not finite numbers")
+    if samples.dtype.kind in "iu" and 0 <= low and high <= 255:
+        return samples.astype(np.uint8)
+    if samples.dtype.kind == "f" and 0 <= low and high <= 1:
+        return (samples * 255).round().astype(np.uint8)
+    if samples.dtype.kind == "f" and 0 <= low and high <= 255:
+        return samples.round().astype(np.uint8)
+    notes.append(f"pixel values from {low:g} to {high:g} were scaled to 0…255")
+    return ((samples - low) / max(high - low, 1e-12) * 255).round().astype(np.uint8)

@@ -1,0 +1,252 @@
+"""Images in one folder a class, as a directory or a zip; every image is decoded only when it is asked for."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import threading
+import zipfile
+from abc import ABC, abstractmethod
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from oga_core.data.dataset import Dataset, SampleError
+from oga_core.errors import InputError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif")
+UNSUPPORTED = (".tif", ".tiff", ".svg", ".heic", ".heif", ".avif", ".eps", ".ico", ".psd", ".zip")
+MAX_PIXELS = 50_000_000
+MAX_FILE_BYTES = 100_000_000
+MAX_ENTRIES = 2_000_000
+MAX_NAME = 255
+SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
+
+
+def decode_image(data: bytes) -> Image.Image:
+    """Decode an image file to RGB: upright (EXIF), first frame, transparency on white, 16-bit grey scaled to 8 bits.
+
+    Raises
+    ------
+    SampleError
+        If the bytes are no whole image of a supported format, or it has more than `MAX_PIXELS` pixels.
+    """
+    if not data:
+        raise SampleError("the file is empty")
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if image.width * image.height > MAX_PIXELS:
+            raise SampleError(
+                f"the image has {image.width} × {image.height} = {image.width * image.height / 1e6:.0f} megapixels; "
+                f"the limit is {MAX_PIXELS / 1e6:.0f}"
+            )
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I") or image.mode == "F":
+            values = np.asarray(image, dtype=np.float64)
+            return Image.fromarray(np.clip(values / 257, 0, 255).round().astype(np.uint8)).convert("RGB")
+        if "A" in image.mode or "transparency" in image.info:
+            image = image.convert("RGBA")
+            white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+            image = Image.alpha_composite(white, image)
+        return image.convert("RGB")
+    except SampleError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise SampleError(f"the image is larger than {MAX_PIXELS / 1e6:.0f} megapixels") from error
+    except Image.UnidentifiedImageError as error:
+        raise SampleError(f"not an image in a supported format ({', '.join(FORMATS)})") from error
+    except Exception as error:  # Pillow's decoders raise many kinds for a broken file
+        raise SampleError(f"cannot be decoded: {error}") from error
+
+
+class Files(ABC):
+    """Named files to read from, wherever they lie."""
+
+    names: list[str]
+    folders: set[str]
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """The bytes of a file, at most `MAX_FILE_BYTES`; SampleError if it is larger or cannot be read."""
+
+
+class Directory(Files):
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.names, self.folders = [], set()
+        for at, folders, names in os.walk(path):
+            folders.sort()
+            relative = PurePosixPath(Path(at).relative_to(path).as_posix())
+            self.folders.update(str(relative / folder) for folder in folders)
+            self.names += [str(relative / name) for name in sorted(names)]
+            if len(self.names) > MAX_ENTRIES:
+                raise InputError(f"{path} holds more than {MAX_ENTRIES:,} files, the limit")
+
+    def read(self, name: str) -> bytes:
+        try:
+            with open(self.path / name, "rb") as handle:
+                return _bounded(handle.read(MAX_FILE_BYTES + 1))
+        except OSError as error:
+            raise SampleError(f"cannot be read: {error.strerror}") from error
+
+
+class Zip(Files):
+    """A zip that is read entry by entry and never unpacked."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self.archive = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
+            raise InputError(f"{path.name} is not a readable zip file ({error}); make it again") from error
+        self.lock = threading.Lock()
+        entries = self.archive.infolist()
+        if len(entries) > MAX_ENTRIES:
+            raise InputError(f"{path.name} has {len(entries):,} entries; the limit is {MAX_ENTRIES:,}")
+        self._refuse_dangerous(path.name, entries)
+        self.names = sorted(e.filename for e in entries if not e.is_dir())
+        self.folders = {e.filename.rstrip("/") for e in entries if e.is_dir()}
+        self.folders |= {str(parent) for name in self.names for parent in PurePosixPath(name).parents if str(parent) != "."}
+
+    @staticmethod
+    def _refuse_dangerous(archive: str, entries: list[zipfile.ZipInfo]) -> None:
+        seen: dict[str, str] = {}
+        end, before = 0, ""
+        for entry in sorted(entries, key=lambda e: e.header_offset):
+            # orig_filename: zipfile itself cuts names at NUL and turns backslashes round.
+            name = entry.orig_filename
+            parts = name.rstrip("/").split("/")
+            if name.startswith("/") or "\\" in name or "\0" in name or re.match(r"[A-Za-z]:", name) or ".." in parts:
+                raise InputError(f"{archive}: entry {name!r} leads out of the archive; make the zip again with relative names")
+            if len(name) > MAX_NAME * 4 or any(len(part) > MAX_NAME for part in parts):
+                raise InputError(f"{archive}: an entry's name has {len(name)} characters; the limit is {MAX_NAME} a part")
+            if entry.flag_bits & 1:
+                raise InputError(f"{archive} is password-protected (entry {name!r}); make the zip again without a password")
+            if (entry.external_attr >> 16) & 0o170000 == 0o120000:
+                raise InputError(f"{archive}: entry {name!r} is a symbolic link; zip the files themselves")
+            folded = name.casefold()
+            if folded in seen:
+                raise InputError(f"{archive}: entries {seen[folded]!r} and {name!r} have the same name")
+            seen[folded] = name
+            if entry.header_offset < end:
+                raise InputError(f"{archive}: entries {before!r} and {name!r} overlap; this is not an ordinary zip")
+            end, before = entry.header_offset + 30 + len(entry.filename) + entry.compress_size, name
+
+    def read(self, name: str) -> bytes:
+        try:
+            with self.lock, self.archive.open(name) as handle:
+                return _bounded(handle.read(MAX_FILE_BYTES + 1))
+        except SampleError:
+            raise
+        except Exception as error:  # zlib, CRC and header faults of a single entry
+            raise SampleError(f"cannot be unpacked: {error}") from error
+
+
+def _bounded(data: bytes) -> bytes:
+    if len(data) > MAX_FILE_BYTES:
+        raise SampleError(f"the file is larger than {MAX_FILE_BYTES / 1e6:.0f} MB, the limit")
+    return data
+
+
+class ImageFolder(Dataset):
+    """Images under ``class/…/name.png``. Classes are in the order of torchvision's ``ImageFolder`` (sorted as text).
+
+    Raises
+    ------
+    InputError
+        If no class folders are found, fewer than two, several splits lie together, or images lie beside the class
+        folders: whose class they are would be a guess.
+    """
+
+    kind = "image"
+
+    def __init__(self, files: Files, name: str) -> None:
+        self.files = files
+        visible = [n for n in files.names if not _is_side_file(n)]
+        skipped = len(files.names) - len(visible)
+        root = _root(visible)
+        inside = [(n, n[len(root) :]) for n in visible]
+        loose = [short for _, short in inside if "/" not in short]
+        images_loose = [n for n in loose if n.lower().endswith(SUFFIXES)]
+        if images_loose:
+            raise InputError(
+                f"{name}: {len(images_loose):,} images lie beside the class folders (the first: {images_loose[0]!r}); "
+                "put every image into a folder named after its class"
+            )
+        pairs, unsupported = [], Counter[str]()
+        for full, short in inside:
+            if "/" not in short:
+                unsupported["beside the class folders"] += 1
+            elif short.lower().endswith(SUFFIXES) or "." not in short.rsplit("/", 1)[-1]:
+                pairs.append((full, short.split("/", 1)[0]))
+            else:
+                unsupported[os.path.splitext(short)[1].lower()] += 1
+        folders = {
+            f[len(root) :].split("/", 1)[0] for f in files.folders if f.startswith(root) and len(f) > len(root)
+        }
+        self.class_names = sorted(f for f in folders | {c for _, c in pairs} if f and not _is_side_file(f))
+        if not pairs:
+            raise InputError(f"{name}: no images found; expected one folder a class, with {', '.join(SUFFIXES)} files inside")
+        lowered = {c.lower() for c in self.class_names}
+        if lowered <= SPLITS and len(lowered) > 1:
+            raise InputError(
+                f"{name}: the folders are splits ({', '.join(self.class_names)}), not classes; give one of them, "
+                "such as the train folder"
+            )
+        if len(self.class_names) < 2:
+            raise InputError(f"{name}: only one class ({self.class_names[0]!r}); a classifier's data have at least two")
+        index = {c: i for i, c in enumerate(self.class_names)}
+        self.sources = [full for full, _ in pairs]
+        self.labels = np.array([index[c] for _, c in pairs], np.int64)
+        self.notes = _notes(skipped, unsupported, self.class_names, self.labels)
+
+    def content(self, index: int) -> bytes:
+        return self.files.read(self.sources[index])
+
+    def load(self, index: int) -> Image.Image:
+        return decode_image(self.content(index))
+
+
+def open_image_directory(path: Path) -> ImageFolder:
+    """Class folders in a directory."""
+    return ImageFolder(Directory(path), path.name)
+
+
+def open_image_zip(path: Path) -> ImageFolder:
+    """Class folders in a zip."""
+    return ImageFolder(Zip(path), path.name)
+
+
+def _is_side_file(name: str) -> bool:
+    return any(p.startswith(".") or p in ("__MACOSX", "Thumbs.db", "desktop.ini") for p in name.split("/"))
+
+
+def _root(names: list[str]) -> str:
+    """The leading folders that every file shares, above the class folders: a zip of ``data/train/cat/…``."""
+    if not names:
+        return ""
+    shared = os.path.commonpath(["/" + n.rpartition("/")[0] for n in names]).strip("/")
+    if not shared:
+        return ""
+    if all(n.rpartition("/")[0] == shared for n in names):  # one class only: leave its folder in place
+        shared = shared.rpartition("/")[0]
+    return shared + "/" if shared else ""
+
+
+def _notes(skipped: int, unsupported: Counter[str], classes: list[str], labels: np.ndarray) -> list[str]:
+    notes = []
+    if skipped:
+        notes.append(f"{skipped:,} hidden or side files (.DS_Store, __MACOSX, …) were skipped")
+    if unsupported:
+        kinds = ", ".join(f"{n} {k}" for k, n in unsupported.most_common())
+        notes.append(f"{sum(unsupported.values()):,} files that are not images of a supported format were skipped: {kinds}")
+    empty = [c for i, c in enumerate(classes) if not (labels == i).any()]
+    if empty:
+        notes.append(f"classes without an image: {', '.join(empty[:10])}")
+    if all(c.isdecimal() for c in classes) and classes != sorted(classes, key=int):
+        notes.append(f"classes are in text order as torchvision's ImageFolder has them: {', '.join(classes[:4])}, …")
+    return notes

@@ -1,0 +1,84 @@
+"""Data sets that torchvision knows and that already lie on disk; nothing is downloaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torchvision import datasets
+
+from oga_core.data.arrays import _Rows
+from oga_core.data.dataset import Dataset
+from oga_core.errors import InputError
+
+SETS: dict[str, dict[str, dict[str, Any]]] = {
+    **{name: {"train": {"train": True}, "test": {"train": False}} for name in
+       ("MNIST", "FashionMNIST", "KMNIST", "QMNIST", "CIFAR10", "CIFAR100", "USPS")},
+    **{name: {"train": {"split": "train"}, "test": {"split": "test"}} for name in
+       ("SVHN", "STL10", "GTSRB", "DTD", "Flowers102", "EuroSAT", "Food101", "FGVCAircraft", "PCAM", "RenderedSST2")},
+}  # fmt: skip
+"""Names, and the arguments of each split. Where a set has no splits (EuroSAT) both are the whole."""
+
+FOLDERS = {"MNIST/raw": "MNIST", "FashionMNIST/raw": "FashionMNIST", "KMNIST/raw": "KMNIST",
+           "cifar-10-batches-py": "CIFAR10", "cifar-100-python": "CIFAR100", "stl10_binary": "STL10"}  # fmt: skip
+"""What lies below a root that holds a set."""
+
+PREFIX = "torchvision:"
+
+
+class TorchvisionSet(Dataset):
+    """A split of a torchvision set.
+
+    Raises
+    ------
+    InputError
+        If the set is unknown, not under ``root``, or its files are damaged (torchvision checks MD5 where it has them).
+    """
+
+    kind = "image"
+
+    def __init__(self, name: str, root: str, split: str = "train") -> None:
+        if name not in SETS:
+            raise InputError(f"unknown torchvision set {name!r}; there are: {', '.join(SETS)}")
+        if split not in SETS[name]:
+            raise InputError(f"unknown split {split!r} of {name}; there are: {', '.join(SETS[name])}")
+        arguments = {} if name == "EuroSAT" else SETS[name][split]
+        try:
+            self.samples: Any = getattr(datasets, name)(root, download=False, **arguments)
+        except Exception as error:  # each set raises its own kind for missing or damaged files
+            raise InputError(f"torchvision finds no {name} ({split}) under {root}: {error}") from error
+        targets = next((getattr(self.samples, a) for a in ("targets", "labels", "_labels") if hasattr(self.samples, a)), None)
+        if targets is None:
+            targets = [self.samples[i][1] for i in range(len(self.samples))]
+        self.labels = np.asarray(targets, np.int64)
+        names = getattr(self.samples, "classes", None) or [str(i) for i in range(int(self.labels.max()) + 1)]
+        self.class_names = [str(n) for n in names]
+        self.sources = _Rows(len(self.labels))
+        self.notes = []
+
+    def content(self, index: int) -> bytes:
+        image = self.samples[index][0]
+        return f"{image.mode}{image.size}".encode() + image.tobytes()
+
+    def load(self, index: int) -> Image.Image:
+        image: Image.Image = self.samples[index][0]
+        return image.convert("RGB")
+
+
+def open_torchvision(spec: str) -> TorchvisionSet:
+    """Open ``torchvision:NAME:ROOT`` or ``torchvision:NAME:ROOT:SPLIT``."""
+    name, _, rest = spec.removeprefix(PREFIX).partition(":")
+    root, colon, split = rest.rpartition(":")
+    if not colon or split not in ("train", "test"):
+        root, split = rest, "train"
+    if not root:
+        raise InputError(f"{spec!r} names no folder; write torchvision:{name or 'MNIST'}:FOLDER")
+    return TorchvisionSet(name, root, split)
+
+
+def recognised(folder: Path) -> str | None:
+    """The spec of the torchvision set that lies in a folder, if one does."""
+    found = [name for below, name in FOLDERS.items() if (folder / below).is_dir()]
+    return f"{PREFIX}{found[0]}:{folder}" if found else None
