@@ -53,7 +53,7 @@ class Arrays(Dataset):
         else:
             raise InputError(f"samples have shape {samples.shape}; expected (n, d) features or (n, h, w[, c]) images")
         self.samples = samples
-        self.sources = _Rows(len(samples))
+        self.sources = RowNames(len(samples))
 
     def content(self, index: int) -> bytes:
         sample = np.ascontiguousarray(self.samples[index])
@@ -76,7 +76,7 @@ class Arrays(Dataset):
         return str(path), {}
 
 
-class _Rows(Sequence[str]):
+class RowNames(Sequence[str]):
     """``row 0``, ``row 1``, … without keeping a million strings."""
 
     def __init__(self, n: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from torchvision import datasets
 
-from oga_core.data.arrays import _Rows
+from oga_core.data.arrays import RowNames
 from oga_core.data.dataset import Dataset
 from oga_core.errors import InputError
 
@@ -55,7 +55,7 @@ class TorchvisionSet(Dataset):
         self.labels = np.asarray(targets, np.int64)
         names = getattr(self.samples, "classes", None) or [str(i) for i in range(int(self.labels.max()) + 1)]
         self.class_names = [str(n) for n in names]
-        self.sources = _Rows(len(self.labels))
+        self.sources = RowNames(len(self.labels))
         self.notes = []
 
     def content(self, index: int) -> bytes:

@@ -1,0 +1,20 @@
+"""Architectures, safe loading of weights, and starter models."""
+
+from oga_core.models.architectures import ARCHITECTURES
+from oga_core.models.classifier import Classifier
+from oga_core.models.loader import class_mapping, label_indices, load_model, wrap
+from oga_core.models.training import TrainedModel, starter_for, train
+from oga_core.models.weights import save_weights
+
+__all__ = [
+    "ARCHITECTURES",
+    "Classifier",
+    "TrainedModel",
+    "class_mapping",
+    "label_indices",
+    "load_model",
+    "save_weights",
+    "starter_for",
+    "train",
+    "wrap",
+]

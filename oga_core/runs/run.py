@@ -96,6 +96,11 @@ class Run:
         with database.writing(self.workspace.database) as connection:
             connection.execute(f"UPDATE runs SET {assignments} WHERE id = ?", (*columns.values(), self.id))
 
+    def set_settings(self, settings: dict[str, Any]) -> None:
+        """Enter settings that only became known while the run was being prepared."""
+        self._set(settings=json.dumps(settings))
+        self.__dict__.pop("_fixed", None)
+
     def start(self) -> None:
         """Enter that this process does the run."""
         self._set(status="running", pid=os.getpid(), message="")

@@ -1,0 +1,89 @@
+"""The rows of an export."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from oga_core.errors import InputError
+from oga_core.review import decisions
+from oga_core.runs import Run
+
+WHAT = {
+    "removed": "Samples to remove",
+    "relabelled": "Samples to relabel, with the new label",
+    "cleaned": "The whole data without the removed samples, relabelled ones with their new label",
+    "flags": "Every flagged sample, confirmed or not",
+}
+
+
+def rows(run: Run, what: str, *, detector: str | None = None, budget: float | None = None) -> pd.DataFrame:
+    """The rows of an export, in the order of the data.
+
+    Parameters
+    ----------
+    run
+        A finished run.
+    what
+        A key of `WHAT`. All but ``flags`` hold confirmed decisions only, unless a detector and a budget are given:
+        then ``removed`` and ``cleaned`` treat flagged samples that nobody has decided on as removed.
+    detector, budget
+        What counts as flagged.
+
+    Returns
+    -------
+    ``removed``, ``relabelled`` and ``flags``: ``sample_id, index, source, label, new_label, status, reviewer, time`` and
+    the scores; ``status`` is ``confirmed`` for a decision by a person and ``flagged`` for a detector's suspicion.
+    ``cleaned``: the data's own columns, samples that could not be scored included, and ``oga_status``.
+
+    Raises
+    ------
+    InputError
+        For an unknown ``what``, or ``flags`` without detector and budget.
+    """
+    if what not in WHAT:
+        raise InputError(f"unknown export {what!r}; there are: {', '.join(WHAT)}")
+    if (detector is None) != (budget is None) or (what == "flags" and detector is None):
+        raise InputError("flags need both a detector and a budget (--detector NAME --budget 0.05)")
+    marked = _marked(run, detector, budget)
+    if what == "flags":
+        return marked[marked["flagged"]].drop(columns="flagged").reset_index(drop=True)
+    if what == "relabelled":
+        return marked[marked["decision"] == "relabel"].drop(columns="flagged").reset_index(drop=True)
+    removed = marked[(marked["decision"] == "remove") | (marked["flagged"] & (marked["decision"] == ""))]
+    if what == "removed":
+        return removed.drop(columns="flagged").reset_index(drop=True)
+    return _cleaned(run, marked, set(removed["index"]))
+
+
+def _marked(run: Run, detector: str | None, budget: float | None) -> pd.DataFrame:
+    table = run.table
+    stands = decisions(run)
+    found = [stands.get(s) for s in table["sample_id"]]
+    flags = set(run.flag(detector, budget)["index"]) if detector is not None and budget is not None else set()
+    flagged = table["index"].isin(flags)
+    marked = table[["sample_id", "index", "source", "label"]].assign(
+        new_label=[d.new_label if d else "" for d in found],
+        decision=[d.action if d else "" for d in found],
+        status=["confirmed" if d else "flagged" if f else "" for d, f in zip(found, flagged)],
+        reviewer=[d.reviewer if d else "" for d in found],
+        time=[d.time if d else "" for d in found],
+        suggested_label=table["suggested_label"],
+        flagged=flagged,
+    )
+    return marked.join(table[[d.name for d in run.detectors]]).sort_values("index")
+
+
+def _cleaned(run: Run, marked: pd.DataFrame, removed: set[int]) -> pd.DataFrame:
+    dataset = run.open_dataset()
+    decided = {int(i): (d, new) for i, d, new in zip(marked["index"], marked["decision"], marked["new_label"])}
+    kept = []
+    for i in range(len(dataset)):
+        if i in removed:
+            continue
+        row = dataset.original(i)
+        decision, new_label = decided.get(i, ("not scored", ""))
+        if decision == "relabel":
+            row[dataset.label_column] = new_label
+        kept.append({**row, "oga_status": decision or "not reviewed"})
+    columns = list(dataset.original(0)) if len(dataset) else []
+    return pd.DataFrame(kept, columns=[*columns, "oga_status"])

@@ -1,0 +1,281 @@
+"""Fitting a starter model: seeded, briefly, so that it still disagrees with labels that do not fit their samples."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from oga_core.data.dataset import Dataset, SampleError, Unreadable
+from oga_core.errors import InputError
+from oga_core.models import inputs
+from oga_core.models.architectures import STARTERS, build, kind_of, known
+from oga_core.models.classifier import Classifier, find_logits, run
+from oga_core.progress import Progress, silent
+
+HELD_OUT = 10
+"""One sample in so many is held out."""
+KEPT_BYTES = 1 << 30
+"""Encoded samples up to this size stay in memory; larger sets are read again in each epoch."""
+REPORT_SECONDS = 0.1
+KEEP = 0.5
+"""Share of a text's n-grams seen in a step: a rare one alone should not be enough to learn a wrong label by heart."""
+MAX_BATCH = 256
+FEWEST_STEPS, MOST_EPOCHS = 100, 50
+"""Small sets are seen more often, so that the model learns anything at all."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an architecture is fitted: AdamW, one cycle of the learning rate.
+
+    Attributes
+    ----------
+    epochs
+        Times that each sample is seen: fewer (at least 3) where that would come to more than ``most_seen`` samples.
+    batch
+        Samples in a step; more in large sets.
+    rate, decay, dropout
+        Largest learning rate, weight decay, and dropout before the head.
+    """
+
+    epochs: int
+    batch: int
+    rate: float
+    decay: float
+    dropout: float = 0.0
+    most_seen: int = 1_000_000
+
+
+RECIPES = {
+    "small_resnet": Recipe(epochs=16, batch=64, rate=6e-3, decay=5e-2, most_seen=160_000),
+    "text_ngrams": Recipe(epochs=5, batch=32, rate=5e-3, decay=1e-2, dropout=0.7),
+    "feature_mlp": Recipe(epochs=5, batch=64, rate=3e-3, decay=1e-2, dropout=0.5),
+}
+OTHER = Recipe(epochs=10, batch=32, rate=1e-3, decay=5e-2)
+"""For torchvision's architectures, from random weights."""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """What training gives.
+
+    Attributes
+    ----------
+    classifier
+        The fitted model.
+    accuracy
+        Share of the held-out samples whose given label it predicts; None if too few samples were there to hold any out.
+    held_out
+        Positions of the held-out samples in the data, int64.
+    epochs
+        Times that each sample was seen.
+    skipped
+        Samples that could not be read or have no label.
+    """
+
+    classifier: Classifier
+    accuracy: float | None
+    held_out: np.ndarray
+    epochs: int
+    skipped: list[Unreadable]
+
+
+def starter_for(dataset: Dataset) -> str:
+    """The starter architecture that suits the kind of data."""
+    return next(name for name, kind in STARTERS.items() if kind == dataset.kind)
+
+
+def train(
+    dataset: Dataset, arch: str | None = None, *, seed: int = 0, epochs: int | None = None, progress: Progress = silent
+) -> TrainedModel:
+    """Fit a model to the given labels.
+
+    Parameters
+    ----------
+    dataset
+        The data; one sample in ten, spread over the classes, is held out.
+    arch
+        An architecture; by default the starter for this kind of data.
+    seed
+        Of the weights, the order, the augmentation and the held-out share. The caller's random state is left alone.
+    epochs
+        Times that each sample is seen.
+    progress
+        Told ``training epoch e of E`` with the steps done and to do, several times a second.
+
+    Raises
+    ------
+    InputError
+        If the architecture does not take such data, or fewer than two classes can be read.
+    """
+    name = known(arch or starter_for(dataset))
+    if kind_of(name) != dataset.kind:
+        raise InputError(f"{name} takes {kind_of(name)} data, and these are {dataset.kind}")
+    if epochs is not None and epochs < 1:
+        raise InputError(f"{epochs} epochs: at least one is needed")
+    recipe = RECIPES.get(name, OTHER)
+    spec = inputs.spec_for(name, dataset)
+    if recipe.dropout:
+        spec = spec | {"dropout": recipe.dropout}
+    encode, collate = inputs.encoder_for(name, spec)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = build(name, len(dataset.class_names), spec)
+        classifier = Classifier(name, module, list(dataset.class_names), encode, collate, spec=spec)
+        if name in STARTERS:
+            classifier.head = "head"
+        samples = _Samples(dataset, classifier, _every(progress))
+        labels = dataset.labels[samples.rows]
+        if len(np.unique(labels)) < 2:
+            raise InputError(f"{len(samples.rows)} samples can be read, of {len(np.unique(labels))} class; two are needed")
+        rng = np.random.default_rng(seed)
+        held = _held_out(labels, rng)
+        fit = np.setdiff1d(np.arange(len(labels)), held)
+        steps = max(1, len(fit) // min(max(recipe.batch, len(fit) // 200), MAX_BATCH))
+        usual = min(recipe.epochs, max(3, recipe.most_seen // max(1, len(fit))))
+        total = epochs or max(usual, min(MOST_EPOCHS, -(-FEWEST_STEPS // steps)))
+        _fit(classifier, samples, torch.from_numpy(labels), fit, recipe, steps, total, rng, _every(progress))
+        accuracy = _accuracy(classifier, samples, labels, held) if len(held) else None
+    return TrainedModel(classifier, accuracy, samples.rows[held], total, samples.skipped)
+
+
+def _held_out(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Every tenth sample of a random order sorted by class, sorted."""
+    order = rng.permutation(len(labels))
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    return np.sort(by_class[HELD_OUT // 2 :: HELD_OUT])
+
+
+def _every(progress: Progress) -> Progress:
+    """The same progress, passed on a few times a second."""
+    last = [0.0]
+
+    def report(stage: str, done: int, total: int) -> None:
+        if done >= total or time.monotonic() - last[0] >= REPORT_SECONDS:
+            last[0] = time.monotonic()
+            progress(stage, done, total)
+
+    return report
+
+
+class _Samples:
+    """The readable samples encoded: in memory while they are small, else read again when they are asked for.
+
+    Attributes
+    ----------
+    rows
+        Positions in the data of the samples that can be read and have a label, int64.
+    skipped
+        The others.
+    """
+
+    def __init__(self, dataset: Dataset, classifier: Classifier, progress: Progress) -> None:
+        self.dataset, self.encode, self.collate = dataset, classifier.encode, classifier.collate
+        self.skipped: list[Unreadable] = []
+        self.kept: Tensor | list[Any] | None = []
+        rows, size = [], 0
+        for index in range(len(dataset)):
+            progress("reading samples", index + 1, len(dataset))
+            try:
+                if dataset.labels[index] < 0:
+                    raise SampleError("has no label")
+                sample = self.encode(dataset.load(index))
+            except SampleError as error:
+                self.skipped.append(Unreadable(index, str(dataset.sources[index]), str(error)))
+                continue
+            rows.append(index)
+            size += sample.nbytes + 100
+            if size > KEPT_BYTES:
+                self.kept = None
+            elif isinstance(self.kept, list):
+                self.kept.append(sample)
+        self.rows = np.array(rows, np.int64)
+        if isinstance(self.kept, list) and self.kept and dataset.kind != "text":
+            self.kept = torch.stack(self.kept)
+
+    def stacked(self, positions: np.ndarray) -> Any:
+        """Encoded samples: a tensor with one row each, or a list."""
+        if self.kept is None:
+            samples = [self.encode(self.dataset.load(int(self.rows[p]))) for p in positions]
+            return samples if self.dataset.kind == "text" else torch.stack(samples)
+        if isinstance(self.kept, Tensor):
+            return self.kept[torch.from_numpy(positions)]
+        return [self.kept[p] for p in positions]
+
+    def batches(self, positions: np.ndarray, batch: int) -> Iterator[Any]:
+        """Module inputs for the positions, in their order."""
+        for start in range(0, len(positions), batch):
+            yield self.collate(list(self.stacked(positions[start : start + batch])))
+
+
+def _fit(
+    classifier: Classifier, samples: _Samples, labels: Tensor, fit: np.ndarray, recipe: Recipe, steps: int,
+    epochs: int, rng: np.random.Generator, progress: Progress,
+) -> None:  # fmt: skip
+    module = classifier.module
+    if classifier.name == "feature_mlp":
+        values = samples.stacked(fit[: inputs.LOOKED_AT * 100]).double()
+        spread = values.std(0, correction=0)
+        module.mean.copy_(values.mean(0))  # type: ignore[operator]
+        module.std.copy_(torch.where(spread > 1e-12, spread, 1.0))  # type: ignore[operator]
+    plain = [p for p in module.parameters() if p.ndim <= 1]
+    decayed = [p for p in module.parameters() if p.ndim > 1]
+    groups = [{"params": decayed, "weight_decay": recipe.decay}, {"params": plain, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=recipe.rate)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, total_steps=steps * epochs + 1, pct_start=0.25)
+    flip = classifier.name == "small_resnet" and _may_flip(samples, fit)
+    layout = torch.channels_last if classifier.name == "small_resnet" else torch.contiguous_format  # a quarter faster
+    module.to(memory_format=layout).train()
+    for epoch in range(epochs):
+        for step, positions in enumerate(np.array_split(rng.permutation(fit), steps)):
+            progress(f"training epoch {epoch + 1} of {epochs}", epoch * steps + step, epochs * steps)
+            stacked = samples.stacked(positions)
+            if classifier.name == "small_resnet":
+                stacked = _augment(stacked, flip)
+            if isinstance(stacked, list):
+                stacked = [ids[torch.rand(len(ids)) < KEEP] for ids in stacked]
+            batch = classifier.collate(list(stacked))
+            if layout is torch.channels_last:
+                batch = batch.to(memory_format=layout)
+            logits = find_logits(run(module, batch), classifier.name)
+            loss = F.cross_entropy(logits, labels[positions])
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+            optimizer.step()
+            cycle.step()
+    progress(f"training epoch {epochs} of {epochs}", epochs * steps, epochs * steps)
+    module.to(memory_format=torch.contiguous_format).eval()
+
+
+def _may_flip(samples: _Samples, fit: np.ndarray) -> bool:
+    """Whether a mirror image means the same: photographs in colour, not writing."""
+    if all(len(name) == 1 for name in samples.dataset.class_names):
+        return False
+    some = samples.stacked(fit[:100])
+    return not torch.equal(some[:, 0], some[:, 2])
+
+
+def _augment(images: Tensor, flip: bool) -> Tensor:
+    """Shift each image by up to an eighth of its side; mirror half of them where asked."""
+    n, _, height, width = images.shape
+    most = max(1, width // 8)
+    padded = F.pad(images, (most, most, most, most))
+    down, right = torch.randint(0, 2 * most + 1, (2, n))
+    rows = (torch.arange(height) + down[:, None])[:, :, None]
+    columns = torch.arange(width) + right[:, None]
+    if flip:
+        columns = torch.where(torch.rand(n, 1) < 0.5, columns.flip(1), columns)
+    return padded[torch.arange(n)[:, None, None], :, rows, columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _accuracy(classifier: Classifier, samples: _Samples, labels: np.ndarray, held: np.ndarray) -> float:
+    predicted = [classifier.logits(batch).argmax(1) for batch in samples.batches(held, 256)]
+    return float((torch.cat(predicted).numpy() == labels[held]).mean())

@@ -1,0 +1,272 @@
+"""Scoring: every sample's head gradient and loss in one forward pass, then the detectors; the result is a run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from oga_core import detectors
+from oga_core.data import Dataset, SampleError, Unreadable
+from oga_core.errors import InputError
+from oga_core.gradients import Factors, captured_features, find_head, head_gradients, unit_rows
+from oga_core.models import Classifier, class_mapping, label_indices, load_model, save_weights, train, wrap
+from oga_core.progress import Cancelled, Progress, silent
+from oga_core.runs import Run, Workspace
+from oga_core.runs.run import FACTORS, NOT_SCORED, TABLE
+
+SCOPES = ("head",)
+BATCH = 64
+PROBED = 64
+"""Samples that are timed for the estimate."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What scoring will take: wall-clock seconds on this machine, and bytes of memory beside the model and the data."""
+
+    seconds: float
+    bytes: int
+
+
+def score(
+    model: nn.Module | Classifier,
+    dataset: Dataset,
+    *,
+    scope: str = "head",
+    head: str | None = None,
+    detectors: str | list[str] = "l1,l2,iforest",
+    seed: int = 0,
+    workspace: str | Path | Workspace | None = None,
+    title: str | None = None,
+    transform: Callable[[Any], torch.Tensor] | None = None,
+    progress: Progress = silent,
+) -> Run:
+    """Score every sample of a data set with a model, and keep the result as a run.
+
+    Parameters
+    ----------
+    model
+        A classifier whose logits are the output of one Linear layer. It is put into eval mode.
+    dataset
+        Labelled samples, e.g. from `open_dataset` or `from_arrays`.
+    scope
+        Parameters whose gradient is taken: ``head``.
+    head
+        Name of the head's Linear layer, where it is not to be found automatically.
+    detectors
+        Names of detectors, as a list or joined by commas; the controls are always added.
+    seed
+        Seed of the forest and the random control.
+    workspace
+        Folder of the run; see `Workspace`.
+    title
+        What the run is called in lists.
+    transform
+        Makes the model's input (a tensor without the batch axis) of a decoded sample; by default what suits the kind.
+    progress
+        Called as ``progress(stage, done, total)``.
+
+    Raises
+    ------
+    InputError
+        If model, data and settings do not fit together; nothing has been scored then.
+    """
+    settings: dict[str, Any] = {"scope": scope, "head": head, "detectors": _names(detectors), "seed": seed}
+    _check(scope, detectors)
+    classifier = model if isinstance(model, Classifier) else wrap(model, dataset, transform)
+    where = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
+    run = where.new_run(title or f"{classifier.name} on {len(dataset):,} samples", settings)
+    with _guarded(run, progress) as report:
+        origin = dataset.origin or dataset.save(run.path)
+        run.set_settings({**settings, "data": origin[0], "data_options": origin[1], "model": classifier.name})
+        _score(run, classifier, dataset, report, {"model_source": "given from Python"})
+    return run
+
+
+def do_run(run: Run, progress: Progress = silent) -> None:
+    """Do a queued run from its settings: open the data, load or train the model, score.
+
+    Raises
+    ------
+    InputError
+        If model, data and settings do not fit together.
+    Cancelled
+        If the user asked for it meanwhile.
+    """
+    settings = run.settings
+    _check(settings["scope"], settings["detectors"])
+    with _guarded(run, progress) as report:
+        report("opening the data", 0, 1)
+        dataset = run.open_dataset()
+        facts: dict[str, Any] = {}
+        if settings.get("model") or settings.get("weights"):
+            weights = Path(settings["weights"]) if settings.get("weights") else None
+            classifier = load_model(settings.get("model"), weights, dataset)
+            facts["model_source"] = f"weights {weights.name}" if weights else "made by the owner's factory"
+        else:
+            trained = train(dataset, seed=settings["seed"], epochs=settings.get("epochs"), progress=report)
+            classifier = trained.classifier
+            run.add_file("model.safetensors", lambda path: save_weights(classifier, path))
+            facts["model_source"] = f"starter model trained here on 90 % of the samples, {trained.epochs} epochs"
+            facts["held_out_accuracy"] = trained.accuracy
+        _score(run, classifier, dataset, report, facts)
+
+
+def estimate(dataset: Dataset, classifier: Classifier | None = None) -> Estimate:
+    """Time and memory that scoring will take, from a few timed samples.
+
+    Without a classifier only decoding is timed: a starter model is first trained, which takes longer than scoring.
+    """
+    rows = np.linspace(0, len(dataset) - 1, min(PROBED, len(dataset))).astype(int)
+    started = time.perf_counter()
+    samples = []
+    for i in rows:
+        try:
+            samples.append(dataset.load(int(i)))
+        except SampleError:
+            continue
+    width = 512
+    if classifier is not None and samples:
+        classifier.logits(classifier.collate([classifier.encode(s) for s in samples]))
+        width = max((m.in_features for m in classifier.module.modules() if isinstance(m, nn.Linear)), default=width)
+    seconds = (time.perf_counter() - started) / max(len(rows), 1) * len(dataset)
+    # float16 factors of every sample, a float32 copy while neighbours are searched, and one batch of float64.
+    per_sample = (width + len(dataset.class_names)) * (2 + 4) + 200
+    return Estimate(seconds, per_sample * len(dataset) + BATCH * width * 8)
+
+
+def _names(chosen: str | list[str]) -> list[str]:
+    return [n.strip() for n in chosen.split(",")] if isinstance(chosen, str) else list(chosen)
+
+
+def _check(scope: str, names: str | list[str]) -> None:
+    if scope not in SCOPES:
+        raise InputError(f"unknown scope {scope!r}; there is: {', '.join(SCOPES)}")
+    detectors.chosen(names)
+
+
+class _guarded:  # noqa: N801 - reads as a statement
+    """Enters in the workspace how the run ends, whichever way it ends."""
+
+    def __init__(self, run: Run, progress: Progress) -> None:
+        self.run, self.report = run, run.progress(progress)
+
+    def __enter__(self) -> Progress:
+        self.run.start()
+        return self.report
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, Cancelled | KeyboardInterrupt):
+            self.run.finish("cancelled", "stopped by the user")
+        elif isinstance(error, InputError):
+            self.run.finish("failed", str(error))
+        elif error is not None:
+            self.run.finish("failed", f"unexpected {type(error).__name__}: {error}")
+
+
+def _score(run: Run, classifier: Classifier, dataset: Dataset, progress: Progress, facts: dict[str, Any]) -> None:
+    started = time.monotonic()
+    settings = run.settings
+    outputs = label_indices(classifier, dataset)
+    head_name, head = _head(classifier, dataset, settings.get("head"))
+    n = len(dataset)
+    failed: list[Unreadable] = []
+    parts: list[dict[str, np.ndarray]] = []
+    with captured_features(head) as seen:
+        for start in range(0, n, BATCH):
+            rows, batch, ids = [], [], []
+            for i in range(start, min(start + BATCH, n)):
+                try:
+                    if dataset.labels[i] < 0:
+                        raise SampleError("has no label")
+                    batch.append(classifier.encode(dataset.load(i)))
+                    ids.append(dataset.sample_id(i))
+                    rows.append(i)
+                except SampleError as error:
+                    failed.append(Unreadable(i, str(dataset.sources[i]), str(error)))
+            if rows:
+                seen.clear()
+                logits = classifier.logits(classifier.collate(batch))
+                part = _part(logits, seen[-1], np.array(rows), np.array(ids), outputs[dataset.labels[rows]])
+                bad = ~part.pop("finite")
+                failed += [Unreadable(r, str(dataset.sources[r]), "the model's output is not finite")
+                           for r in part["index"][bad].tolist()]  # fmt: skip
+                parts.append({name: values[~bad] for name, values in part.items()})
+            progress("scoring", min(start + BATCH, n), n)
+    whole = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]} if parts else {}
+    if not parts or len(whole["index"]) < 2:
+        raise InputError(f"only {len(whole.get('index', ()))} of {n:,} samples could be scored; the first reason: "
+                         + (f"{failed[0].source}: {failed[0].reason}" if failed else "there are no samples"))  # fmt: skip
+    factors = Factors(*(whole[name] for name in FACTORS))
+    gradients = detectors.Gradients(factors, whole["l1"], whole["l2"], whole["loss"])
+    scores = detectors.scores(detectors.chosen(settings["detectors"]), gradients, seed=settings["seed"], progress=progress)
+    table = _table(dataset, whole, scores, outputs)
+    progress("writing", 0, 1)
+    for name in FACTORS:
+        run.add_file(f"{name}.npy", lambda path, name=name: _save_array(path, whole[name]))
+    reasons = pd.DataFrame({"index": [f.index for f in failed], "source": [f.source for f in failed],
+                            "reason": [f.reason for f in failed]})  # fmt: skip
+    run.add_file(NOT_SCORED, lambda path: reasons.to_parquet(path, index=False))
+    run.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
+    progress("writing", 1, 1)
+    run.finish("done", summary={
+        "class_names": dataset.class_names, "kind": dataset.kind, "model": classifier.name, "held_out_accuracy": None,
+        "agreement": float((table["predicted"] == table["label"]).mean()), "scope": settings["scope"], "head": head_name,
+        "mapping": class_mapping(classifier, dataset), "notes": dataset.notes, "samples": n, "scored": len(table),
+        "not_scored": len(failed), "seconds": round(time.monotonic() - started, 3), "seed": settings["seed"],
+        "detectors": list(scores), **facts,
+    })  # fmt: skip
+
+
+def _head(classifier: Classifier, dataset: Dataset, name: str | None) -> tuple[str, nn.Linear]:
+    for i in range(len(dataset)):
+        try:
+            encoded = classifier.encode(dataset.load(i))
+        except SampleError:
+            continue
+        return find_head(classifier.module, classifier.logits, classifier.collate([encoded, encoded]), name or classifier.head)
+    raise InputError("none of the samples can be read")
+
+
+def _part(logits: torch.Tensor, features: torch.Tensor, rows: np.ndarray, ids: np.ndarray, given: np.ndarray) -> dict[str, np.ndarray]:
+    labels = torch.from_numpy(given)
+    g = head_gradients(logits, features, labels)
+    finite = np.isfinite(g.residuals).all(1) & np.isfinite(g.features).all(1) & np.isfinite(g.losses)
+    residuals, residual_norms = unit_rows(np.where(finite[:, None], g.residuals, 0))
+    hidden, feature_norms = unit_rows(np.where(finite[:, None], g.features, 0))
+    others = logits.double().clone()
+    others[torch.arange(len(labels)), labels] = -torch.inf
+    return {
+        "index": rows, "sample_id": ids, "finite": finite, "predicted": logits.argmax(1).numpy(),
+        "best_other": others.argmax(1).numpy(), "loss": g.losses, "l1": g.l1, "l2": g.l2, "residuals": residuals,
+        "features": hidden, "residual_norms": residual_norms, "feature_norms": feature_norms,
+    }  # fmt: skip
+
+
+def _table(dataset: Dataset, whole: dict[str, np.ndarray], scores: dict[str, np.ndarray], outputs: np.ndarray) -> pd.DataFrame:
+    name_of = np.full(int(max(whole["predicted"].max(), whole["best_other"].max(), outputs.max())) + 1, "", dtype=object)
+    name_of[outputs] = dataset.class_names
+    given = np.array(dataset.class_names, dtype=object)[dataset.labels[whole["index"]]]
+    predicted = name_of[whole["predicted"]]
+    agrees = predicted == given
+    return pd.DataFrame({
+        "sample_id": whole["sample_id"], "index": whole["index"],
+        "source": [str(dataset.sources[int(i)]) for i in whole["index"]],
+        "label": given, "predicted": predicted, "loss": whole["loss"], "confidence": np.exp(-whole["loss"]),
+        **scores,
+        "suggested_label": np.where(agrees, name_of[whole["best_other"]], predicted),
+        "suggested_label_source": np.where(agrees, "model's second choice", "model prediction"),
+    })  # fmt: skip
+
+
+def _save_array(path: Path, values: np.ndarray) -> None:
+    with open(path, "wb") as handle:
+        np.save(handle, values)
