@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 
 from oga_core.detectors import flagged
 from oga_core.errors import InputError
+from oga_core.files import save_array
 from oga_core.gradients import Factors, nearest
 from oga_core.progress import Progress, silent
 from oga_core.runs import Run
@@ -39,14 +40,10 @@ def embedding(run: Run, *, seed: int = 0, progress: Progress = silent) -> np.nda
         If there are fewer than 5 samples, or all gradients are alike.
     """
     if not has_map(run):
-        positions = _compute(run, seed, progress)
-        run.add_file(MAP, lambda path: _save(path, positions))
+        with run.job("map").doing(progress) as report:
+            positions = _compute(run, seed, report)
+            run.add_file(MAP, partial(save_array, positions))
     return np.asarray(np.load(run.file(MAP)), dtype=np.float32)
-
-
-def _save(path: Path, positions: np.ndarray) -> None:
-    with open(path, "wb") as handle:
-        np.save(handle, positions)
 
 
 def _compute(run: Run, seed: int, progress: Progress) -> np.ndarray:

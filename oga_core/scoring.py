@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from torch import nn
 
 from oga_core import detectors
 from oga_core.data import Dataset, SampleError, Unreadable
+from oga_core.data.torchvision_sets import PREFIX
 from oga_core.errors import InputError
+from oga_core.files import save_array
 from oga_core.gradients import Factors, captured_features, find_head, head_gradients, unit_rows
 from oga_core.models import Classifier, class_mapping, label_indices, load_model, save_weights, train, wrap
-from oga_core.progress import Cancelled, Progress, silent
+from oga_core.progress import Progress, silent
 from oga_core.runs import Run, Workspace
 from oga_core.runs.run import FACTORS, NOT_SCORED, TABLE
 
@@ -84,11 +87,63 @@ def score(
     classifier = model if isinstance(model, Classifier) else wrap(model, dataset, transform)
     where = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
     run = where.new_run(title or f"{classifier.name} on {len(dataset):,} samples", settings)
-    with _guarded(run, progress) as report:
+    with run.job("score").doing(progress) as report:
         origin = dataset.origin or dataset.save(run.path)
         run.set_settings({**settings, "data": origin[0], "data_options": origin[1], "model": classifier.name})
         _score(run, classifier, dataset, report, {"model_source": "given from Python"})
     return run
+
+
+def prepare(
+    workspace: Workspace,
+    data: str | Path,
+    *,
+    inputs: str | None = None,
+    label: str | None = None,
+    model: str | None = None,
+    weights: str | Path | None = None,
+    scope: str = "head",
+    head: str | None = None,
+    detectors: str | list[str] = "l1,l2,iforest",
+    seed: int = 0,
+    epochs: int | None = None,
+    title: str | None = None,
+    notes: Sequence[str] = (),
+) -> Run:
+    """Enter a run to be done by `do_run`, in this process or another.
+
+    Parameters
+    ----------
+    data, inputs, label
+        As `open_dataset` takes them.
+    model, weights
+        As `load_model` takes them; without either, the starter model that suits the data is trained.
+    scope, head, detectors, seed
+        As `score` takes them.
+    epochs
+        Of the starter model's training.
+    title
+        What the run is called in lists.
+    notes
+        What the user should be told beside what the reader notices.
+
+    Raises
+    ------
+    InputError
+        For an unknown scope or detector. Data and model are opened when the run is done.
+    """
+    _check(scope, detectors)
+    if weights is not None and not Path(weights).is_file():
+        raise InputError(f"weights file {weights} is not there")
+    spec = str(data)
+    if not spec.startswith(PREFIX):
+        spec = str(Path(data).expanduser().resolve())
+    settings = {
+        "data": spec, "data_options": {k: v for k, v in (("inputs", inputs), ("label", label)) if v}, "model": model or None,
+        "weights": str(Path(weights).resolve()) if weights else None, "scope": scope, "head": head or None,
+        "detectors": _names(detectors), "seed": seed, "epochs": epochs, "notes": list(notes),
+    }  # fmt: skip
+    return workspace.new_run(title or Path(spec).name, settings)
 
 
 def do_run(run: Run, progress: Progress = silent) -> None:
@@ -103,7 +158,7 @@ def do_run(run: Run, progress: Progress = silent) -> None:
     """
     settings = run.settings
     _check(settings["scope"], settings["detectors"])
-    with _guarded(run, progress) as report:
+    with run.job("score").doing(progress) as report:
         report("opening the data", 0, 1)
         dataset = run.open_dataset()
         facts: dict[str, Any] = {}
@@ -153,25 +208,6 @@ def _check(scope: str, names: str | list[str]) -> None:
     detectors.chosen(names)
 
 
-class _guarded:  # noqa: N801 - reads as a statement
-    """Enters in the workspace how the run ends, whichever way it ends."""
-
-    def __init__(self, run: Run, progress: Progress) -> None:
-        self.run, self.report = run, run.progress(progress)
-
-    def __enter__(self) -> Progress:
-        self.run.start()
-        return self.report
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _traceback: object) -> None:
-        if isinstance(error, Cancelled | KeyboardInterrupt):
-            self.run.finish("cancelled", "stopped by the user")
-        elif isinstance(error, InputError):
-            self.run.finish("failed", str(error))
-        elif error is not None:
-            self.run.finish("failed", f"unexpected {type(error).__name__}: {error}")
-
-
 def _score(run: Run, classifier: Classifier, dataset: Dataset, progress: Progress, facts: dict[str, Any]) -> None:
     started = time.monotonic()
     settings = run.settings
@@ -211,17 +247,17 @@ def _score(run: Run, classifier: Classifier, dataset: Dataset, progress: Progres
     table = _table(dataset, whole, scores, outputs)
     progress("writing", 0, 1)
     for name in FACTORS:
-        run.add_file(f"{name}.npy", lambda path, name=name: _save_array(path, whole[name]))
+        run.add_file(f"{name}.npy", partial(save_array, whole[name]))
     reasons = pd.DataFrame({"index": [f.index for f in failed], "source": [f.source for f in failed],
                             "reason": [f.reason for f in failed]})  # fmt: skip
     run.add_file(NOT_SCORED, lambda path: reasons.to_parquet(path, index=False))
     run.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
     progress("writing", 1, 1)
-    run.finish("done", summary={
+    notes = [*settings.get("notes", ()), *dataset.notes, *classifier.notes]
+    run.set_summary({
         "class_names": dataset.class_names, "kind": dataset.kind, "model": classifier.name, "held_out_accuracy": None,
         "agreement": float((table["predicted"] == table["label"]).mean()), "scope": settings["scope"], "head": head_name,
-        "mapping": class_mapping(classifier, dataset), "notes": dataset.notes, "samples": n, "scored": len(table),
-        "not_scored": len(failed), "seconds": round(time.monotonic() - started, 3), "seed": settings["seed"],
+        "mapping": class_mapping(classifier, dataset), "notes": notes, "samples": n, "scored": len(table), "not_scored": len(failed), "seconds": round(time.monotonic() - started, 3), "seed": settings["seed"],
         "detectors": list(scores), **facts,
     })  # fmt: skip
 
@@ -236,7 +272,9 @@ def _head(classifier: Classifier, dataset: Dataset, name: str | None) -> tuple[s
     raise InputError("none of the samples can be read")
 
 
-def _part(logits: torch.Tensor, features: torch.Tensor, rows: np.ndarray, ids: np.ndarray, given: np.ndarray) -> dict[str, np.ndarray]:
+def _part(
+    logits: torch.Tensor, features: torch.Tensor, rows: np.ndarray, ids: np.ndarray, given: np.ndarray
+) -> dict[str, np.ndarray]:
     labels = torch.from_numpy(given)
     g = head_gradients(logits, features, labels)
     finite = np.isfinite(g.residuals).all(1) & np.isfinite(g.features).all(1) & np.isfinite(g.losses)
@@ -265,8 +303,3 @@ def _table(dataset: Dataset, whole: dict[str, np.ndarray], scores: dict[str, np.
         "suggested_label": np.where(agrees, name_of[whole["best_other"]], predicted),
         "suggested_label_source": np.where(agrees, "model's second choice", "model prediction"),
     })  # fmt: skip
-
-
-def _save_array(path: Path, values: np.ndarray) -> None:
-    with open(path, "wb") as handle:
-        np.save(handle, values)

@@ -1,0 +1,17 @@
+"""Readers: from a file, folder or array to a `Dataset`."""
+
+from oga_core.data.arrays import Arrays
+from oga_core.data.dataset import Dataset, Kind, SampleError, Unreadable
+from oga_core.data.opening import SOURCES, from_arrays, from_texts, open_dataset
+
+__all__ = [
+    "SOURCES",
+    "Arrays",
+    "Dataset",
+    "Kind",
+    "SampleError",
+    "Unreadable",
+    "from_arrays",
+    "from_texts",
+    "open_dataset",
+]

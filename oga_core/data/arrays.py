@@ -104,7 +104,13 @@ def open_npz(path: Path, inputs: str | None = None, label: str | None = None) ->
     """
     shapes = _checked_headers(path)
     x = _pick(path, shapes, inputs, INPUT_NAMES, lambda shape, dtype: len(shape) >= 2)
-    y = _pick(path, shapes, label, LABEL_NAMES, lambda shape, dtype: len(shape) == 1 and dtype.kind in "iuU" and shape[0] == shapes[x][0][0])
+    y = _pick(
+        path,
+        shapes,
+        label,
+        LABEL_NAMES,
+        lambda shape, dtype: len(shape) == 1 and dtype.kind in "iuU" and shape[0] == shapes[x][0][0],
+    )
     try:
         with np.load(path, allow_pickle=False) as archive:
             names = [str(n) for n in archive["class_names"]] if "class_names" in shapes else None
@@ -131,7 +137,9 @@ def _checked_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[An
                 declared = int(np.prod([int(s) for s in shape], dtype=object)) * dtype.itemsize
                 total += declared
                 if declared != entry.file_size - start:
-                    raise InputError(f"{path.name}: array {name!r} declares {declared:,} bytes but stores {entry.file_size - start:,}")
+                    raise InputError(
+                        f"{path.name}: array {name!r} declares {declared:,} bytes but stores {entry.file_size - start:,}"
+                    )
                 if total > MAX_BYTES:
                     raise InputError(f"{path.name}: the arrays declare more than {MAX_BYTES >> 30} GiB, the limit")
                 shapes[name] = (shape, dtype)
@@ -154,7 +162,9 @@ def _pick(path: Path, shapes: dict[str, Any], asked: str | None, usual: Sequence
     fitting = [n for n, header in shapes.items() if n != "class_names" and fits(*header)]
     if len(fitting) == 1:
         return fitting[0]
-    raise InputError(f"{path.name}: cannot tell which arrays are the samples and the labels among: {listed}; name them (--inputs, --label)")
+    raise InputError(
+        f"{path.name}: cannot tell which arrays are the samples and the labels among: {listed}; name them (--inputs, --label)"
+    )
 
 
 def _labels(values: np.ndarray, names: Sequence[str] | None) -> tuple[np.ndarray, list[str]]:
@@ -200,11 +210,11 @@ def _as_uint8_images(samples: np.ndarray, notes: list[str]) -> np.ndarray:
     low, high = float(samples.min(initial=0)), float(samples.max(initial=0))
     if not np.isfinite([low, high]).all():
         raise InputError("the images hold values that are not finite numbers")
-    if samples.dtype.kind in "iu" and 0 <= low and high <= 255:
+    if samples.dtype.kind in "iu" and low >= 0 and high <= 255:
         return samples.astype(np.uint8)
-    if samples.dtype.kind == "f" and 0 <= low and high <= 1:
+    if samples.dtype.kind == "f" and low >= 0 and high <= 1:
         return (samples * 255).round().astype(np.uint8)
-    if samples.dtype.kind == "f" and 0 <= low and high <= 255:
+    if samples.dtype.kind == "f" and low >= 0 and high <= 255:
         return samples.round().astype(np.uint8)
     notes.append(f"pixel values from {low:g} to {high:g} were scaled to 0…255")
     return ((samples - low) / max(high - low, 1e-12) * 255).round().astype(np.uint8)

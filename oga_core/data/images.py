@@ -38,7 +38,7 @@ def decode_image(data: bytes) -> Image.Image:
     if not data:
         raise SampleError("the file is empty")
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
         if image.width * image.height > MAX_PIXELS:
             raise SampleError(
                 f"the image has {image.width} × {image.height} = {image.width * image.height / 1e6:.0f} megapixels; "
@@ -185,9 +185,7 @@ class ImageFolder(Dataset):
                 pairs.append((full, short.split("/", 1)[0]))
             else:
                 unsupported[os.path.splitext(short)[1].lower()] += 1
-        folders = {
-            f[len(root) :].split("/", 1)[0] for f in files.folders if f.startswith(root) and len(f) > len(root)
-        }
+        folders = {f[len(root) :].split("/", 1)[0] for f in files.folders if f.startswith(root) and len(f) > len(root)}
         self.class_names = sorted(f for f in folders | {c for _, c in pairs} if f and not _is_side_file(f))
         if not pairs:
             raise InputError(f"{name}: no images found; expected one folder a class, with {', '.join(SUFFIXES)} files inside")

@@ -55,10 +55,10 @@ def isolation_forest(
         progress("isolation forest", done + 1, trees)
     depths = np.zeros(n)
     for start in range(0, n, BLOCK):
-        rows = slice(start, min(start + BLOCK, n))
-        residuals, features = factors.block(rows)
+        block = slice(start, min(start + BLOCK, n))
+        residuals, features = factors.block(block)
         for tree in forest:
-            depths[rows] += _depths(tree, residuals, features)
+            depths[block] += _depths(tree, residuals, features)
     return np.exp2(-depths / trees / max(average_path_length(size), 1e-9))
 
 
@@ -84,9 +84,7 @@ def _grow(residuals: np.ndarray, features: np.ndarray, rng: np.random.Generator)
     return Tree(np.array(c), np.array(j), np.array(t, np.float32), np.array(left), np.array(right), np.array(depth))
 
 
-def _split(
-    residuals: np.ndarray, features: np.ndarray, rng: np.random.Generator
-) -> tuple[int, int, float, np.ndarray] | None:
+def _split(residuals: np.ndarray, features: np.ndarray, rng: np.random.Generator) -> tuple[int, int, float, np.ndarray] | None:
     """A uniform coordinate among those that vary, and a uniform threshold in its range; None where nothing varies."""
     classes, width = residuals.shape[1], features.shape[1]
     order = rng.permutation(classes * width) if classes * width <= BLOCK else None

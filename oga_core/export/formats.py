@@ -10,8 +10,8 @@ import pandas as pd
 
 from oga_core.errors import InputError
 from oga_core.export.lists import rows
+from oga_core.files import write_whole
 from oga_core.runs import Run
-from oga_core.runs.files import write_whole
 
 _FORMULA = re.compile(r"^'*[=+\-@\t\r]")
 

@@ -66,8 +66,8 @@ class Factors:
         product, so the projection of a rank-one gradient never needs the gradient).
         """
         rng = np.random.default_rng(seed)
-        p = rng.choice(np.float32([-1, 1]), (self.residuals.shape[1], width))
-        q = rng.choice(np.float32([-1, 1]), (self.features.shape[1], width))
+        p = rng.choice(np.array([-1, 1], np.float32), (self.residuals.shape[1], width))
+        q = rng.choice(np.array([-1, 1], np.float32), (self.features.shape[1], width))
         out = np.empty((len(self), width), np.float32)
         for start in range(0, len(self), BLOCK):
             rows = slice(start, start + BLOCK)

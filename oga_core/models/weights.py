@@ -99,9 +99,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with open(path, "rb") as handle:
         length = int.from_bytes(handle.read(8), "little")
         if size < 8 or length > MAX_HEADER_BYTES or 8 + length > size:
-            raise InputError(
-                f"{name} is truncated or no safetensors file: {length:,} bytes of header declared, {size:,} in all"
-            )
+            raise InputError(f"{name} is truncated or no safetensors file: {length:,} bytes of header declared, {size:,} in all")
         header = handle.read(length)
     try:
         entries = json.loads(header, object_pairs_hook=_no_duplicates)
@@ -396,7 +394,7 @@ def _first(items: list[str], between: str = ", ") -> str:
 
 def save_weights(classifier: Classifier, path: Path) -> None:
     """Write the weights as safetensors, with name, classes and arguments of the architecture in the metadata."""
-    from oga_core.runs.files import write_whole
+    from oga_core.files import write_whole
 
     about = json.dumps({"name": classifier.name, "class_names": classifier.class_names, "spec": classifier.spec})
     state = {k: v.detach().cpu().contiguous().clone() for k, v in classifier.module.state_dict().items()}

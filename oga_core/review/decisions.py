@@ -72,7 +72,9 @@ def decide(
     if not reviewer.strip():
         raise InputError("a decision needs a reviewer: enter your name")
     if action == "relabel" and new_label not in run.class_names:
-        raise InputError(f"cannot relabel to {new_label!r}: not a class of this data; there are: {', '.join(run.class_names[:20])}")
+        raise InputError(
+            f"cannot relabel to {new_label!r}: not a class of this data; there are: {', '.join(run.class_names[:20])}"
+        )
     if action != "relabel":
         new_label = ""
     batch = op_id or uuid.uuid4().hex

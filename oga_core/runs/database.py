@@ -14,9 +14,13 @@ BUSY_SECONDS = 20.0
 
 _SCHEMA = """
 CREATE TABLE runs (
-    id TEXT PRIMARY KEY, created TEXT NOT NULL, title TEXT NOT NULL, settings TEXT NOT NULL,
-    status TEXT NOT NULL, stage TEXT NOT NULL DEFAULT '', done INTEGER NOT NULL DEFAULT 0, total INTEGER NOT NULL DEFAULT 0,
-    message TEXT NOT NULL DEFAULT '', pid INTEGER, cancel INTEGER NOT NULL DEFAULT 0, summary TEXT NOT NULL DEFAULT '{}');
+    id TEXT PRIMARY KEY, created TEXT NOT NULL, title TEXT NOT NULL, settings TEXT NOT NULL, summary TEXT NOT NULL DEFAULT '{}');
+CREATE TABLE jobs (
+    run TEXT NOT NULL REFERENCES runs(id), kind TEXT NOT NULL, state TEXT NOT NULL, stage TEXT NOT NULL DEFAULT '',
+    done INTEGER NOT NULL DEFAULT 0, total INTEGER NOT NULL DEFAULT 0, message TEXT NOT NULL DEFAULT '', pid INTEGER,
+    cancel INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (run, kind));
+CREATE TABLE views (
+    id TEXT PRIMARY KEY, run TEXT NOT NULL REFERENCES runs(id), state TEXT NOT NULL, seq INTEGER NOT NULL);
 CREATE TABLE files (
     run TEXT NOT NULL REFERENCES runs(id), name TEXT NOT NULL, sha256 TEXT NOT NULL, bytes INTEGER NOT NULL,
     PRIMARY KEY (run, name));
@@ -33,7 +37,11 @@ CREATE TRIGGER events_are_never_deleted BEFORE DELETE ON events BEGIN SELECT RAI
 def _wal_is_safe() -> bool:
     # Older releases can lose a commit when the write-ahead log is reset while another connection writes.
     version = sqlite3.sqlite_version_info
-    return version >= (3, 51, 3) or version[:2] == (3, 44) and version >= (3, 44, 6) or version[:2] == (3, 50) and version >= (3, 50, 7)
+    return (
+        version >= (3, 51, 3)
+        or (version[:2] == (3, 44) and version >= (3, 44, 6))
+        or (version[:2] == (3, 50) and version >= (3, 50, 7))
+    )
 
 
 def _open(path: Path) -> sqlite3.Connection:

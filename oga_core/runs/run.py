@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +14,10 @@ import pandas as pd
 from oga_core import detectors
 from oga_core.data import Dataset, open_dataset
 from oga_core.errors import InputError
+from oga_core.files import sha256, write_whole
 from oga_core.gradients import Factors
-from oga_core.progress import Cancelled, Progress
 from oga_core.runs import database
-from oga_core.runs.files import sha256, write_whole
+from oga_core.runs.job import Job, Status
 
 if TYPE_CHECKING:
     from oga_core.runs.workspace import Workspace
@@ -28,22 +25,6 @@ if TYPE_CHECKING:
 TABLE = "table.parquet"
 NOT_SCORED = "not_scored.parquet"
 FACTORS = ("residuals", "features", "residual_norms", "feature_norms")
-PROGRESS_SECONDS = 0.25
-
-
-@dataclass(frozen=True)
-class Status:
-    """Where a run stands: ``state`` is queued, running, done, failed or cancelled."""
-
-    state: str
-    stage: str
-    done: int
-    total: int
-    message: str
-
-    @property
-    def finished(self) -> bool:
-        return self.state in ("done", "failed", "cancelled")
 
 
 class Run:
@@ -83,62 +64,26 @@ class Run:
         """Counts, classes, model and notes, known once the run is done."""
         return dict(json.loads(self._row()["summary"]))
 
-    def status(self) -> Status:
-        """The state now; a run whose process has vanished is failed, not for ever running."""
-        row = self._row()
-        state, message = row["status"], row["message"]
-        if state == "running" and row["pid"] and not _alive(row["pid"]):
-            state, message = "failed", "the process doing this run ended unexpectedly; start it again"
-        return Status(state, row["stage"], row["done"], row["total"], message)
+    def job(self, kind: str) -> Job:
+        """Work done for this run: ``score`` or ``map``."""
+        return Job(self.workspace.database, self.id, kind)
 
-    def _set(self, **columns: Any) -> None:
-        assignments = ", ".join(f"{name} = ?" for name in columns)
+    def status(self) -> Status:
+        """Where the scoring stands."""
+        return self.job("score").status()
+
+    def _set(self, column: str, value: dict[str, Any]) -> None:
         with database.writing(self.workspace.database) as connection:
-            connection.execute(f"UPDATE runs SET {assignments} WHERE id = ?", (*columns.values(), self.id))
+            connection.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (json.dumps(value), self.id))
 
     def set_settings(self, settings: dict[str, Any]) -> None:
         """Enter settings that only became known while the run was being prepared."""
-        self._set(settings=json.dumps(settings))
+        self._set("settings", settings)
         self.__dict__.pop("_fixed", None)
 
-    def start(self) -> None:
-        """Enter that this process does the run."""
-        self._set(status="running", pid=os.getpid(), message="")
-
-    def started_as(self, pid: int) -> None:
-        """Enter the process that will do the run, before it has come up itself."""
-        self._set(pid=pid, status="running", stage="starting")
-
-    def finish(self, state: str, message: str = "", summary: dict[str, Any] | None = None) -> None:
-        columns: dict[str, Any] = {"status": state, "message": message, "pid": None}
-        if summary is not None:
-            columns["summary"] = json.dumps(summary)
-        self._set(**columns)
-
-    def cancel(self) -> None:
-        """Ask the process that does this run to stop; it does at its next step."""
-        self._set(cancel=1)
-
-    def progress(self, also: Progress) -> Progress:
-        """Progress that is written to the workspace a few times a second and notices a cancel.
-
-        Raises
-        ------
-        Cancelled
-            From the returned function, once the user has asked for it.
-        """
-        last = ["", 0.0]
-
-        def report(stage: str, done: int, total: int) -> None:
-            also(stage, done, total)
-            if stage == last[0] and done < total and time.monotonic() - float(last[1]) < PROGRESS_SECONDS:
-                return
-            last[:] = [stage, time.monotonic()]
-            self._set(stage=stage, done=done, total=total)
-            if self._row()["cancel"]:
-                raise Cancelled
-
-        return report
+    def set_summary(self, summary: dict[str, Any]) -> None:
+        """Enter the counts, classes, model and notes of a finished scoring."""
+        self._set("summary", summary)
 
     def add_file(self, name: str, write: Callable[[Path], None]) -> None:
         """Write a file of the run whole, then enter it with its hash in the manifest."""
@@ -226,21 +171,3 @@ class Run:
             If the data are no longer there, or never were a file.
         """
         return open_dataset(self.settings["data"], **self.settings.get("data_options", {}))
-
-
-def _alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as handle:
-            return handle.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        if os.path.isdir("/proc/self"):
-            return False
-    except OSError:
-        pass
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

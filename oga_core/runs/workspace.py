@@ -53,7 +53,7 @@ class Workspace:
         (self.path / "runs" / run_id).mkdir()
         with database.writing(self.database) as connection:
             connection.execute(
-                "INSERT INTO runs (id, created, title, settings, status) VALUES (?, ?, ?, ?, 'queued')",
+                "INSERT INTO runs (id, created, title, settings) VALUES (?, ?, ?, ?)",
                 (run_id, now(), title, json.dumps(settings)),
             )
         return Run(self, run_id)

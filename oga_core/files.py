@@ -1,4 +1,4 @@
-"""Files of a run: whole or absent, never half, and known by their hash."""
+"""Files: whole or absent, never half, and known by their hash."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
@@ -30,3 +32,9 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file, hex."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def save_array(values: np.ndarray, path: Path) -> None:
+    """Write an array as ``.npy`` under exactly this name."""
+    with open(path, "wb") as handle:
+        np.save(handle, values)

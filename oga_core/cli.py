@@ -1,0 +1,206 @@
+"""The command line: the same road as the dashboard, without a browser."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import webbrowser
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from oga_core import scoring, serving
+from oga_core.data import SOURCES, open_dataset
+from oga_core.data.examples import EXAMPLES
+from oga_core.detectors import DETECTORS
+from oga_core.errors import InputError
+from oga_core.export import FORMATS, WHAT, export
+from oga_core.models import save_weights, train
+from oga_core.progress import Cancelled
+from oga_core.runs import Workspace
+from oga_core.runs.run import TABLE
+
+BAD_INPUT, INTERRUPTED = 2, 130
+BAR = 30
+REPORTED = ("samples", "scored", "not_scored", "seconds", "model", "model_source", "held_out_accuracy", "detectors", "notes")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0, 2 for bad input, 130 when interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.do(options) or 0)
+    except InputError as error:
+        print(f"oga: {' '.join(str(error).split())}", file=sys.stderr)
+        return BAD_INPUT
+    except (KeyboardInterrupt, Cancelled):
+        print("oga: stopped", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="oga", description="Find the training samples that hurt a deep model.")
+    parser.add_argument("--version", action="version", version=f"oga {version('oga')}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--workspace", metavar="DIR", help="folder of the runs (default: OGA_WORKSPACE, else your data folder)")
+    data = argparse.ArgumentParser(add_help=False)
+    data.add_argument("data", metavar="DATA", help=f"folder of images, {', '.join(SOURCES)}, or torchvision:NAME:FOLDER")
+    data.add_argument("--inputs", metavar="NAME", help="column of the text (two joined by a comma), or array of the samples")
+    data.add_argument("--label", metavar="NAME", help="column or array of the given labels")
+
+    demo = commands.add_parser("demo", parents=[common], help="the dashboard on an embedded example")
+    demo.add_argument("--example", choices=list(EXAMPLES), default="digits")
+    _server_options(demo, _demo)
+
+    serve = commands.add_parser("serve", parents=[common], help="the dashboard")
+    serve.add_argument("--root", metavar="DIR", action="append", default=[], type=Path,
+                       help="the page may open data by path below it; may be repeated (default: this folder)")  # fmt: skip
+    _server_options(serve, _serve)
+
+    fit = commands.add_parser("train", parents=[data], help="train a starter model")
+    fit.add_argument("--arch", metavar="NAME", help="architecture (default: the starter that suits the data)")
+    fit.add_argument("--out", metavar="FILE", required=True, type=Path, help="weights, .safetensors")
+    fit.add_argument("--seed", type=int, default=0)
+    fit.add_argument("--epochs", type=int, help="times that each sample is seen")
+    fit.set_defaults(do=_train)
+
+    score = commands.add_parser("score", parents=[data, common], help="score every sample")
+    score.add_argument("--model", metavar="NAME", help="architecture, or package.module:function (default: a starter is trained)")
+    score.add_argument("--weights", metavar="FILE", help=".safetensors, or a state dict in .pt")
+    score.add_argument("--scope", default="head", help="parameters whose gradient is taken: head")
+    score.add_argument("--head", metavar="NAME", help="the layer that gives the logits, where it is not found")
+    score.add_argument("--detectors", default=",".join(DETECTORS), help="joined by commas (default: %(default)s)")
+    score.add_argument("--seed", type=int, default=0)
+    score.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    score.set_defaults(do=_score)
+
+    write = commands.add_parser("export", parents=[common], help="write a list or the cleaned data")
+    write.add_argument("run", metavar="RUN", help="id of a run, or its unique beginning")
+    write.add_argument("--format", choices=list(FORMATS), required=True)
+    write.add_argument("--what", choices=list(WHAT), default="removed")
+    write.add_argument("--detector", metavar="NAME", help="with --budget: flagged samples count too, marked as such")
+    write.add_argument("--budget", type=float, help="share of the samples, or a number of them")
+    write.add_argument("--out", metavar="FILE", required=True, type=Path)
+    write.set_defaults(do=_export)
+
+    runs = commands.add_parser("runs", parents=[common], help="list the runs, newest first")
+    runs.add_argument("--json", action="store_true", help="print a JSON list")
+    runs.set_defaults(do=_runs)
+    return parser
+
+
+def _server_options(parser: argparse.ArgumentParser, do: object) -> None:
+    parser.add_argument("--port", type=int, default=serving.PORT, help="port on 127.0.0.1 (default: %(default)s)")
+    parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
+    parser.set_defaults(do=do)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    return _until_stopped(options, page=f"?example={options.example}")
+
+
+def _serve(options: argparse.Namespace) -> int:
+    for root in options.root:
+        if not root.is_dir():
+            raise InputError(f"root {root} is not a folder")
+    return _until_stopped(options, roots=[root.resolve() for root in options.root])
+
+
+def _until_stopped(options: argparse.Namespace, page: str = "", roots: Sequence[Path] = ()) -> int:
+    dashboard = serving.serve(Workspace(options.workspace), port=options.port, page=page, roots=roots)
+    print(f"OGA is at {dashboard.url} (Ctrl+C stops it)", file=sys.stderr)
+    if not options.no_browser:
+        webbrowser.open(dashboard.url)
+    try:
+        return dashboard.process.wait()
+    finally:
+        dashboard.stop()
+
+
+def _train(options: argparse.Namespace) -> None:
+    if options.out.suffix != ".safetensors":
+        raise InputError(f"--out {options.out}: weights are saved as .safetensors")
+    if not options.out.resolve().parent.is_dir():
+        raise InputError(f"--out {options.out}: its folder is not there")
+    dataset = open_dataset(options.data, inputs=options.inputs, label=options.label)
+    with Bar() as bar:
+        trained = train(dataset, options.arch, seed=options.seed, epochs=options.epochs, progress=bar)
+    try:
+        save_weights(trained.classifier, options.out)
+    except OSError as error:
+        raise InputError(f"cannot write {options.out}: {error.strerror}") from error
+    accuracy = "too few samples to hold any out" if trained.accuracy is None else (
+        f"{trained.accuracy:.1%} of {len(trained.held_out):,} held-out samples agree with their given label")  # fmt: skip
+    print(f"{options.out}: {trained.classifier.name}, {trained.epochs} epochs, seed {options.seed}; {accuracy}")
+
+
+def _score(options: argparse.Namespace) -> None:
+    run = scoring.prepare(
+        Workspace(options.workspace), options.data, inputs=options.inputs, label=options.label, model=options.model,
+        weights=options.weights, scope=options.scope, head=options.head, detectors=options.detectors, seed=options.seed,
+    )  # fmt: skip
+    with Bar() as bar:
+        scoring.do_run(run, bar)
+    summary = run.summary
+    told = {"run": run.id, "table": str(run.file(TABLE)), **{key: summary[key] for key in REPORTED}}
+    if options.json:
+        print(json.dumps(told))
+        return
+    print(f"run {run.id}: {summary['scored']:,} of {summary['samples']:,} samples scored in {summary['seconds']:.1f} s "
+          f"by {summary['model']} ({summary['model_source']})")  # fmt: skip
+    for note in summary["notes"]:
+        print(f"note: {note}")
+    for row in run.not_scored.head(10).itertuples():
+        print(f"not scored: {row.source}: {row.reason}")
+    if summary["not_scored"] > 10:
+        print(f"not scored: {summary['not_scored'] - 10:,} more")
+    print(f"table: {told['table']}\nlook at it: oga serve --workspace {run.workspace.path}")
+
+
+def _export(options: argparse.Namespace) -> None:
+    run = Workspace(options.workspace).run(options.run)
+    count = export(run, options.what, options.format, options.out, detector=options.detector, budget=options.budget)
+    print(f"{options.out}: {count:,} rows")
+
+
+def _runs(options: argparse.Namespace) -> None:
+    runs = Workspace(options.workspace).runs()
+    if options.json:
+        print(json.dumps([{"run": r.id, "title": r.title, "created": r.created, "state": r.status().state} for r in runs]))
+        return
+    for run in runs:
+        print(f"{run.id}  {run.status().state:<9}  {run.created}  {run.title}")
+
+
+class Bar:
+    """Progress on stderr: one line that is drawn over on a terminal, else a line a stage."""
+
+    def __init__(self) -> None:
+        self.terminal = sys.stderr.isatty()
+        self.stage = ""
+        self.drawn = 0.0
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.terminal and self.stage:
+            print(file=sys.stderr)
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if not self.terminal:
+            if stage != self.stage:
+                print(stage, file=sys.stderr, flush=True)
+        elif stage != self.stage or done == total or time.monotonic() - self.drawn > 0.1:
+            filled = BAR * done // max(total, 1)
+            line = f"\r\033[K{'█' * filled}{'░' * (BAR - filled)} {stage} {done:,}/{total:,}"
+            print(line, end="", file=sys.stderr, flush=True)
+            self.drawn = time.monotonic()
+        self.stage = stage
+
+
+if __name__ == "__main__":
+    sys.exit(main())

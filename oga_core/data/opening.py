@@ -1,0 +1,97 @@
+"""From what a user names to the reader that suits it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from oga_core.data import arrays, images, tables, torchvision_sets
+from oga_core.data.arrays import Arrays
+from oga_core.data.dataset import Dataset
+from oga_core.errors import InputError
+
+SOURCES = (".zip", *tables.SUFFIXES, *(f"{s}.gz" for s in tables.SUFFIXES if s != ".parquet"), ".npz")
+"""Endings of the files that can be opened; beside them folders, and ``torchvision:NAME:FOLDER``."""
+
+
+def open_dataset(source: str | Path, *, inputs: str | None = None, label: str | None = None) -> Dataset:
+    """Open a data set; samples are read when they are asked for.
+
+    Parameters
+    ----------
+    source
+        A folder or ``.zip`` with one folder of images a class; a table (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``) with
+        a text column, or two, and a label column; an ``.npz`` with images or features and labels; or a torchvision set on
+        disk, as ``torchvision:CIFAR10:FOLDER[:SPLIT]`` or the folder itself.
+    inputs
+        Column of the text (two joined by a comma), or the array of the samples, where they are not found by their usual names.
+    label
+        Column or array of the given labels, likewise.
+
+    Raises
+    ------
+    InputError
+        If the source is not there, of another type, damaged, or has no two classes.
+    """
+    spec = str(source)
+    options = {key: value for key, value in (("inputs", inputs), ("label", label)) if value}
+    if not spec.startswith(torchvision_sets.PREFIX):
+        path = Path(source).expanduser().resolve()
+        if not path.exists():
+            raise InputError(f"{source} is not there")
+        spec = str(path)
+        if path.is_dir():
+            spec = torchvision_sets.recognised(path) or spec
+    dataset = _open(spec, options)
+    dataset.origin = (spec, options)
+    return dataset
+
+
+def _open(spec: str, options: dict[str, str]) -> Dataset:
+    if spec.startswith(torchvision_sets.PREFIX):
+        _no_columns(spec, options)
+        return torchvision_sets.open_torchvision(spec)
+    path = Path(spec)
+    name = path.name.lower()
+    if path.is_dir() or name.endswith(".zip"):
+        _no_columns(path.name, options)
+        return images.open_image_directory(path) if path.is_dir() else images.open_image_zip(path)
+    if name.endswith(".npz"):
+        return arrays.open_npz(path, **options)
+    if name.endswith(SOURCES):
+        return tables.open_table(path, **options)
+    raise InputError(f"{path.name}: data come as a folder, {', '.join(SOURCES)}, or torchvision:NAME:FOLDER")
+
+
+def _no_columns(name: str, options: dict[str, str]) -> None:
+    if options:
+        raise InputError(f"{name} has no columns; {' and '.join(options)} can only be named for tables and .npz files")
+
+
+def from_arrays(samples: Any, labels: Any, class_names: Sequence[str] | None = None) -> Arrays:
+    """A data set from arrays in memory: see `Arrays` for shapes, types and errors."""
+    return Arrays(np.asarray(samples), np.asarray(labels), class_names)
+
+
+def from_texts(texts: Sequence[str], labels: Sequence[Any]) -> Dataset:
+    """A data set from texts in memory.
+
+    Parameters
+    ----------
+    texts
+        One text a sample.
+    labels
+        Given labels, as names or numbers; None or an empty string is a missing label.
+
+    Raises
+    ------
+    InputError
+        If there are not as many labels as texts, or fewer than two classes.
+    """
+    if len(texts) != len(labels):
+        raise InputError(f"{len(texts):,} texts but {len(labels):,} labels")
+    columns = {"text": [str(t) for t in texts], "label": ["" if v is None else str(v) for v in labels]}
+    return tables.TextTable(columns, ["text"], "label", "the data")

@@ -1,0 +1,332 @@
+"""Texts with labels in CSV, TSV, JSONL or parquet tables. Every value stays the text it is: "NA" and "007" too."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from oga_core.data.arrays import Arrays, RowNames
+from oga_core.data.dataset import Dataset, SampleError
+from oga_core.errors import InputError
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "y", "intent", "topic", "sentiment")
+PAIRS = (("text_a", "text_b"), ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question", "sentence"))
+TEXT_COLUMNS = ("text", "sentence", "content", "document", "question", "title", "review", "comment", "body", "message")
+NEVER_INPUTS = ("clean_label", "true_label", "id", "index")
+MAX_BYTES = 4 << 30
+MAX_CELL = 16 << 20
+
+
+class TextTable(Dataset):
+    """A text, or a pair of texts, with a label in each row.
+
+    Parameters
+    ----------
+    columns
+        All columns of the source by name, as text; all of the same length.
+    inputs
+        The column of the text, or the two columns of a pair (joined by a line break).
+    label
+        The column of the given label; an empty cell is a missing label.
+
+    Raises
+    ------
+    InputError
+        Without rows, or with fewer than two classes.
+    """
+
+    kind = "text"
+
+    def __init__(self, columns: dict[str, list[str]], inputs: Sequence[str], label: str, name: str = "the table") -> None:
+        self.columns, self.inputs, self._label = columns, list(inputs), label
+        given = columns[label]
+        if not given:
+            raise InputError(f"{name} has no rows")
+        self.class_names = in_order({g for g in given if g})
+        if len(self.class_names) < 2:
+            only = f" ({self.class_names[0]!r})" if self.class_names else ""
+            raise InputError(f"{name}: column {label!r} has {len(self.class_names)} class{only}; at least two are needed")
+        position = {c: i for i, c in enumerate(self.class_names)}
+        self.labels = np.array([position.get(g, -1) for g in given], np.int64)
+        self.sources = RowNames(len(given))
+        self.notes = []
+        if len(self.class_names) > max(1000, len(given) // 2):
+            self.notes.append(f"column {label!r} has {len(self.class_names):,} different values: is it the label?")
+
+    def content(self, index: int) -> bytes:
+        return self._text(index).encode("utf-8", "surrogatepass")
+
+    def load(self, index: int) -> str:
+        if self.labels[index] < 0:
+            raise SampleError("has no label")
+        text = self._text(index)
+        if not text.strip():
+            raise SampleError("the text is empty")
+        return text
+
+    def text(self, index: int) -> str:
+        return self._text(index)
+
+    def _text(self, index: int) -> str:
+        return "\n".join(self.columns[c][index] for c in self.inputs)
+
+    def original(self, index: int) -> dict[str, str]:
+        return {name: values[index] for name, values in self.columns.items()}
+
+    @property
+    def label_column(self) -> str:
+        return self._label
+
+    def save(self, folder: Path) -> tuple[str, dict[str, Any]]:
+        path = folder / "samples.parquet"
+        pq.write_table(pa.table({k: pa.array(v, pa.large_string()) for k, v in self.columns.items()}), path)
+        return str(path), {"inputs": ",".join(self.inputs), "label": self._label}
+
+
+def in_order(names: set[str]) -> list[str]:
+    """Class names sorted: by value where all are whole numbers, else as text."""
+    if all(n.removeprefix("-").isdecimal() and n.isascii() for n in names):
+        return sorted(names, key=lambda n: (int(n), n))
+    return sorted(names)
+
+
+def open_table(path: Path, inputs: str | None = None, label: str | None = None) -> Dataset:
+    """Read a table (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``; the text formats also as ``.gz``).
+
+    Parameters
+    ----------
+    inputs
+        Text column, or two of them as ``"a,b"``; found by the usual names where not given. Where all columns but the
+        label hold numbers the rows are features.
+    label
+        Label column; found by the usual names where not given.
+
+    Raises
+    ------
+    InputError
+        For damaged or ambiguous tables; the message names the line.
+    """
+    notes: list[str] = []
+    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
+    if suffix == ".parquet":
+        columns = _read_parquet(path)
+    else:
+        text = _decode(path, notes)
+        columns = _read_json_lines(text, path.name) if suffix in (".jsonl", ".ndjson") else _read_csv(text, path.name, suffix)
+    label = _label_column(columns, label, path.name)
+    chosen = _input_columns(columns, inputs, label, path.name, notes)
+    dataset: Dataset
+    dataset = TextTable(columns, chosen, label, path.name) if chosen else _features(columns, label, path.name, notes)
+    dataset.notes[:0] = notes
+    return dataset
+
+
+def _decode(path: Path, notes: list[str]) -> str:
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as handle:
+            data = handle.read(MAX_BYTES + 1)
+    except (OSError, EOFError) as error:
+        raise InputError(f"{path.name} cannot be read: {error}") from error
+    if len(data) > MAX_BYTES:
+        raise InputError(f"{path.name} holds more than {MAX_BYTES >> 30} GiB of text, the limit; write it as parquet")
+    encoding = "utf-8-sig"
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        encoding = "utf-16"
+    elif b"\0" in data[:100_000]:
+        raise InputError(f"{path.name} holds NUL bytes: it is not a text table")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        if encoding == "utf-16":
+            raise InputError(f"{path.name} begins as UTF-16 but is not ({error.reason}); save it as UTF-8") from error
+        line = data.count(b"\n", 0, error.start) + 1
+        notes.append(f"not UTF-8 (line {line}): read as Latin-1; save it as UTF-8 if letters look wrong")
+        return data.decode("latin-1")
+    if encoding == "utf-16":
+        notes.append("read as UTF-16")
+    return text
+
+
+def _read_csv(text: str, name: str, suffix: str) -> dict[str, list[str]]:
+    delimiter = "\t" if suffix == ".tsv" else _delimiter(text)
+    csv.field_size_limit(MAX_CELL)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[list[str]] = []
+    header: list[str] | None = None
+    before = 0
+    try:
+        for row in reader:
+            if header is None:
+                header = _header(row, name)
+            elif row:
+                if len(row) != len(header):
+                    raise InputError(f"{name}, line {before + 1}: {len(row)} cells where the header has {len(header)}")
+                rows.append(row)
+            before = reader.line_num
+    except csv.Error as error:
+        raise InputError(f"{name}, line {before + 1}: {error} (an open quote?)") from error
+    if header is None:
+        raise InputError(f"{name} is empty")
+    if not rows:
+        raise InputError(f"{name} has a header but no rows")
+    return {column: list(values) for column, values in zip(header, zip(*rows, strict=True), strict=True)}
+
+
+def _delimiter(text: str) -> str:
+    first = text.partition("\n")[0]
+    return max(",;\t", key=first.count)
+
+
+def _header(row: list[str], name: str) -> list[str]:
+    names = [c.strip() for c in row]
+    for i, column in enumerate(names):
+        if not column and i == 0 and len(names) > 1:
+            names[i] = "index"  # how pandas writes an unnamed index
+        elif not column:
+            raise InputError(f"{name}, line 1: column {i + 1} has no name")
+    twice = next((c for i, c in enumerate(names) if c in names[:i]), None)
+    if twice is not None:
+        raise InputError(f"{name}, line 1: the column {twice!r} is there twice")
+    return names
+
+
+def _read_json_lines(text: str, name: str) -> dict[str, list[str]]:
+    columns: dict[str, list[str]] = {}
+    rows = 0
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line, parse_constant=_refuse_constant, object_pairs_hook=_unique_pairs)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{name}, line {number}: not a JSON object ({error})") from error
+        if not isinstance(row, dict):
+            raise InputError(f"{name}, line {number}: {type(row).__name__} where an object is needed")
+        for column in row.keys() - columns.keys():
+            columns[column] = [""] * rows
+        for column, values in columns.items():
+            values.append(_cell(row.get(column), column, f"{name}, line {number}"))
+        rows += 1
+    if not rows:
+        raise InputError(f"{name} has no rows")
+    return columns
+
+
+def _refuse_constant(value: str) -> Any:
+    raise ValueError(f"{value} is not JSON")
+
+
+def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) != len(pairs):
+        raise ValueError("a key is there twice")
+    return row
+
+
+def _cell(value: Any, column: str, where: str) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (dict, list)):
+        raise InputError(f"{where}: {column!r} holds a nested value; plain texts and numbers are needed")
+    return value if isinstance(value, str) else str(value)
+
+
+def _read_parquet(path: Path) -> dict[str, list[str]]:
+    try:
+        file = pq.ParquetFile(path)
+        declared = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
+        if declared > MAX_BYTES:
+            raise InputError(f"{path.name} unpacks to {declared / 1e9:.1f} GB; the limit is {MAX_BYTES / 1e9:.1f} GB")
+        table = file.read()
+        table.validate(full=True)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path.name} is not a readable parquet file: {error}") from error
+    if len(set(table.column_names)) != len(table.column_names):
+        raise InputError(f"{path.name}: a column name is there twice")
+    columns = {}
+    for name in table.column_names:
+        column = table.column(name)
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
+            continue
+        columns[name] = [_cell(v, name, path.name) for v in column.to_pylist()]
+    if not columns or not table.num_rows:
+        raise InputError(f"{path.name} has no rows of plain texts and numbers")
+    return columns
+
+
+def _label_column(columns: dict[str, list[str]], asked: str | None, name: str) -> str:
+    if asked is not None:
+        if asked not in columns:
+            raise InputError(f"{name} has no column {asked!r}; it has: {_listed(columns)}")
+        return asked
+    lowered = {c.lower(): c for c in reversed(columns)}
+    for usual in LABEL_COLUMNS:
+        if usual in lowered:
+            return lowered[usual]
+    raise InputError(f"{name}: no label column among {_listed(columns)}; name it (--label)")
+
+
+def _input_columns(columns: dict[str, list[str]], asked: str | None, label: str, name: str, notes: list[str]) -> list[str]:
+    """The text columns; none where the other columns are numbers."""
+    if asked is not None:
+        chosen = [asked] if asked in columns else [c.strip() for c in asked.split(",")]
+        missing = [c for c in chosen if c not in columns]
+        if missing:
+            raise InputError(f"{name} has no column {missing[0]!r}; it has: {_listed(columns)}")
+        if label in chosen:
+            raise InputError(f"{name}: {label!r} cannot be both the text and the label")
+        return chosen
+    free = [c for c in columns if c != label and c.lower() not in NEVER_INPUTS]
+    if not free:
+        raise InputError(f"{name} has no column besides the label; a text column is needed")
+    lowered = {c.lower(): c for c in reversed(free)}
+    for pair in PAIRS:
+        if all(c in lowered for c in pair):
+            return [lowered[c] for c in pair]
+    for usual in TEXT_COLUMNS:
+        if usual in lowered:
+            return [lowered[usual]]
+    if all(_numeric(columns[c]) for c in free):
+        return []
+    longest = max(free, key=lambda c: sum(map(len, columns[c])))
+    if len(free) > 1:
+        notes.append(f"the text was taken from column {longest!r}, the longest; name another if that is wrong")
+    return [longest]
+
+
+def _numeric(values: list[str]) -> bool:
+    try:
+        for value in values:
+            float(value or "nan")
+    except ValueError:
+        return False
+    return True
+
+
+def _features(columns: dict[str, list[str]], label: str, name: str, notes: list[str]) -> Arrays:
+    names = [c for c in columns if c != label and c.lower() not in NEVER_INPUTS]
+    values = np.array([[float(v or "nan") for v in columns[c]] for c in names], np.float64).T
+    given = columns[label]
+    found = in_order({g for g in given if g})
+    if len(found) < 2:
+        raise InputError(f"{name}: column {label!r} has {len(found)} class(es); at least two are needed")
+    notes.append(f"the rows are features: {len(names)} numeric columns")
+    return Arrays(values, np.array(given, dtype=str), found)
+
+
+def _listed(columns: dict[str, list[str]]) -> str:
+    return ", ".join(repr(c) for c in list(columns)[:20])

@@ -1,0 +1,136 @@
+"""Work done for a run, in whichever process: its state and progress are in the workspace, where a cancel is left too."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oga_core.errors import InputError
+from oga_core.progress import Cancelled, Progress
+from oga_core.runs import database
+
+PROGRESS_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a job stands: ``state`` is absent, running, done, failed or cancelled."""
+
+    state: str
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    message: str = ""
+
+    @property
+    def finished(self) -> bool:
+        return self.state in ("done", "failed", "cancelled")
+
+
+class Job:
+    """One kind of work on one run."""
+
+    def __init__(self, path: Path, run_id: str, kind: str) -> None:
+        self.path, self.run_id, self.kind = path, run_id, kind
+
+    def status(self) -> Status:
+        """The state now; a job whose process has vanished has failed, and does not run for ever."""
+        row = self._row()
+        if row is None:
+            return Status("absent")
+        state, message = row["state"], row["message"]
+        if state == "running" and row["pid"] and not _alive(row["pid"]):
+            state, message = "failed", "the process doing this ended unexpectedly; start it again"
+        return Status(state, row["stage"], row["done"], row["total"], message)
+
+    def entered(self, pid: int | None = None) -> None:
+        """Enter the job as running in a process, this one where none is given, before its first step."""
+        columns = {"state": "running", "stage": "starting", "done": 0, "total": 0, "message": "",
+                   "pid": os.getpid() if pid is None else pid, "cancel": 0}  # fmt: skip
+        with database.writing(self.path) as connection:
+            connection.execute(
+                f"INSERT OR REPLACE INTO jobs (run, kind, {', '.join(columns)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (self.run_id, self.kind, *columns.values()),
+            )
+
+    def cancel(self) -> None:
+        """Ask the process to stop; it does at its next step."""
+        self._set(cancel=1)
+
+    @property
+    def cancel_asked(self) -> bool:
+        row = self._row()
+        return row is not None and bool(row["cancel"])
+
+    @contextmanager
+    def doing(self, progress: Progress) -> Iterator[Progress]:
+        """Do the job in this process: how it ends is entered, whichever way it ends.
+
+        Yields a `Progress` that writes to the workspace a few times a second, passes on to ``progress``, and raises
+        `Cancelled` once the user has asked for it.
+        """
+        row = self._row()
+        if row is None or row["state"] != "running" or row["pid"] != os.getpid():  # else a cancel may be waiting already
+            self.entered()
+        try:
+            yield self._reporting(progress)
+        except (Cancelled, KeyboardInterrupt):
+            self._set(state="cancelled", message="stopped by the user", pid=None)
+            raise
+        except InputError as error:
+            self._set(state="failed", message=str(error), pid=None)
+            raise
+        except Exception as error:
+            self._set(state="failed", message=f"unexpected {type(error).__name__}: {error}", pid=None)
+            raise
+        self._set(state="done", pid=None)
+
+    def _reporting(self, also: Progress) -> Progress:
+        last_stage, last_time = "", 0.0
+
+        def report(stage: str, done: int, total: int) -> None:
+            nonlocal last_stage, last_time
+            also(stage, done, total)
+            if stage == last_stage and done < total and time.monotonic() - last_time < PROGRESS_SECONDS:
+                return
+            last_stage, last_time = stage, time.monotonic()
+            self._set(stage=stage, done=done, total=total)
+            if self.cancel_asked:
+                raise Cancelled
+
+        return report
+
+    def _row(self) -> Any:
+        with database.reading(self.path) as connection:
+            query = "SELECT * FROM jobs WHERE run = ? AND kind = ?"
+            return connection.execute(query, (self.run_id, self.kind)).fetchone()
+
+    def _set(self, **columns: Any) -> None:
+        assignments = ", ".join(f"{name} = ?" for name in columns)
+        with database.writing(self.path) as connection:
+            connection.execute(
+                f"UPDATE jobs SET {assignments} WHERE run = ? AND kind = ?", (*columns.values(), self.run_id, self.kind)
+            )
+
+
+def _alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as handle:
+            return handle.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        if os.path.isdir("/proc/self"):
+            return False
+    except OSError:
+        pass
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

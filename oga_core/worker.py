@@ -1,0 +1,42 @@
+"""The process that does a job for the dashboard: ``python -m oga_core.worker KIND RUN WORKSPACE``."""
+
+from __future__ import annotations
+
+import _thread
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from oga_core.errors import InputError
+from oga_core.maps import embedding
+from oga_core.progress import Cancelled
+from oga_core.runs import Job, Run, Workspace
+from oga_core.scoring import do_run
+
+JOBS: dict[str, Callable[[Run], object]] = {"score": do_run, "map": embedding}
+CANCEL_SECONDS = 0.5
+
+
+def main(kind: str, run_id: str, workspace: str) -> int:
+    """Do a job; returns the exit code. How it ended is in the workspace."""
+    run = Workspace(workspace).run(run_id)
+    threading.Thread(target=_stop_when_asked, args=(run.job(kind),), daemon=True).start()
+    try:
+        JOBS[kind](run)
+    except (Cancelled, KeyboardInterrupt):
+        return 1
+    except InputError:
+        return 2
+    return 0
+
+
+def _stop_when_asked(job: Job) -> None:
+    """Interrupt steps that report no progress of their own, such as UMAP."""
+    while not job.cancel_asked:
+        time.sleep(CANCEL_SECONDS)
+    _thread.interrupt_main()
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:4]))
