@@ -10,6 +10,7 @@ import webbrowser
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import NoReturn, TextIO
 
 from oga_core import scoring, serving
 from oga_core.data import SOURCES, open_dataset
@@ -29,24 +30,31 @@ REPORTED = ("samples", "scored", "not_scored", "seconds", "model", "model_source
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 2 for bad input, 130 when interrupted."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         return int(options.do(options) or 0)
     except InputError as error:
-        print(f"oga: {' '.join(str(error).split())}", file=sys.stderr)
+        _say(f"oga: {' '.join(str(error).split())}", sys.stderr)
         return BAD_INPUT
     except (KeyboardInterrupt, Cancelled):
         print("oga: stopped", file=sys.stderr)
         return INTERRUPTED
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as is done with all bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="oga", description="Find the training samples that hurt a deep model.")
+    parser = _Parser(prog="oga", description="Find the training samples that hurt a deep model.")
     parser.add_argument("--version", action="version", version=f"oga {version('oga')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument("--workspace", metavar="DIR", help="folder of the runs (default: OGA_WORKSPACE, else your data folder)")
-    data = argparse.ArgumentParser(add_help=False)
+    data = _Parser(add_help=False)
     data.add_argument("data", metavar="DATA", help=f"folder of images, {', '.join(SOURCES)}, or torchvision:NAME:FOLDER")
     data.add_argument("--inputs", metavar="NAME", help="column of the text (two joined by a comma), or array of the samples")
     data.add_argument("--label", metavar="NAME", help="column or array of the given labels")
@@ -63,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     fit = commands.add_parser("train", parents=[data], help="train a starter model")
     fit.add_argument("--arch", metavar="NAME", help="architecture (default: the starter that suits the data)")
     fit.add_argument("--out", metavar="FILE", required=True, type=Path, help="weights, .safetensors")
-    fit.add_argument("--seed", type=int, default=0)
+    fit.add_argument("--seed", type=_seed, default=0)
     fit.add_argument("--epochs", type=int, help="times that each sample is seen")
     fit.set_defaults(do=_train)
 
@@ -73,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--scope", default="head", help="parameters whose gradient is taken: head")
     score.add_argument("--head", metavar="NAME", help="the layer that gives the logits, where it is not found")
     score.add_argument("--detectors", default=",".join(DETECTORS), help="joined by commas (default: %(default)s)")
-    score.add_argument("--seed", type=int, default=0)
+    score.add_argument("--seed", type=_seed, default=0)
     score.add_argument("--json", action="store_true", help="print the result as one JSON object")
     score.set_defaults(do=_score)
 
@@ -90,6 +98,12 @@ def _parser() -> argparse.ArgumentParser:
     runs.add_argument("--json", action="store_true", help="print a JSON list")
     runs.set_defaults(do=_runs)
     return parser
+
+
+def _seed(written: str) -> int:
+    if not written.isdecimal() or int(written) >= 1 << 32:
+        raise argparse.ArgumentTypeError(f"{written!r} is not a whole number from 0 to 4294967295")
+    return int(written)
 
 
 def _server_options(parser: argparse.ArgumentParser, do: object) -> None:
@@ -134,7 +148,7 @@ def _train(options: argparse.Namespace) -> None:
         raise InputError(f"cannot write {options.out}: {error.strerror}") from error
     accuracy = "too few samples to hold any out" if trained.accuracy is None else (
         f"{trained.accuracy:.1%} of {len(trained.held_out):,} held-out samples agree with their given label")  # fmt: skip
-    print(f"{options.out}: {trained.classifier.name}, {trained.epochs} epochs, seed {options.seed}; {accuracy}")
+    _say(f"{options.out}: {trained.classifier.name}, {trained.epochs} epochs, seed {options.seed}; {accuracy}")
 
 
 def _score(options: argparse.Namespace) -> None:
@@ -149,21 +163,22 @@ def _score(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(told))
         return
-    print(f"run {run.id}: {summary['scored']:,} of {summary['samples']:,} samples scored in {summary['seconds']:.1f} s "
-          f"by {summary['model']} ({summary['model_source']})")  # fmt: skip
+    _say(f"run {run.id}: {summary['scored']:,} of {summary['samples']:,} samples scored in {summary['seconds']:.1f} s "
+         f"by {summary['model']} ({summary['model_source']})")  # fmt: skip
     for note in summary["notes"]:
-        print(f"note: {note}")
+        _say(f"note: {note}")
     for row in run.not_scored.head(10).itertuples():
-        print(f"not scored: {row.source}: {row.reason}")
+        _say(f"not scored: {row.source}: {row.reason}")
     if summary["not_scored"] > 10:
-        print(f"not scored: {summary['not_scored'] - 10:,} more")
-    print(f"table: {told['table']}\nlook at it: oga serve --workspace {run.workspace.path}")
+        _say(f"not scored: {summary['not_scored'] - 10:,} more")
+    _say(f"table: {told['table']}")
+    _say(f"look at it: oga serve --workspace {run.workspace.path}")
 
 
 def _export(options: argparse.Namespace) -> None:
     run = Workspace(options.workspace).run(options.run)
     count = export(run, options.what, options.format, options.out, detector=options.detector, budget=options.budget)
-    print(f"{options.out}: {count:,} rows")
+    _say(f"{options.out}: {count:,} rows")
 
 
 def _runs(options: argparse.Namespace) -> None:
@@ -172,7 +187,12 @@ def _runs(options: argparse.Namespace) -> None:
         print(json.dumps([{"run": r.id, "title": r.title, "created": r.created, "state": r.status().state} for r in runs]))
         return
     for run in runs:
-        print(f"{run.id}  {run.status().state:<9}  {run.created}  {run.title}")
+        _say(f"{run.id}  {run.status().state:<9}  {run.created}  {run.title}")
+
+
+def _say(line: str, file: TextIO | None = None) -> None:
+    """Print a line; what a terminal would obey or cannot show is escaped: names and labels are a stranger's."""
+    print("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line), file=file)
 
 
 class Bar:
@@ -192,8 +212,9 @@ class Bar:
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         if not self.terminal:
-            if stage != self.stage:
-                print(stage, file=sys.stderr, flush=True)
+            if stage == self.stage or not done:  # a stage that fails at once leaves one line, the error's
+                return
+            print(stage, file=sys.stderr, flush=True)
         elif stage != self.stage or done == total or time.monotonic() - self.drawn > 0.1:
             filled = BAR * done // max(total, 1)
             line = f"\r\033[K{'█' * filled}{'░' * (BAR - filled)} {stage} {done:,}/{total:,}"

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write through a temporary file in the same folder, fsync, then rename: a kill leaves the old file or the new one."""
-    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
+    path = path.resolve()
+    temporary = path.with_name(f".{uuid.uuid4().hex}.part")  # no longer than any name: the file's own may be at the limit
     try:
         write(temporary)
         with open(temporary, "rb") as handle:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from functools import partial
 
 import numpy as np
@@ -76,7 +77,7 @@ def _rows(factors: Factors, rows: np.ndarray) -> Factors:
 
 def _umap(factors: Factors, run: Run, seed: int, progress: Progress) -> np.ndarray:
     progress("nearest gradients", 0, 3)
-    k = min(NEIGHBOURS, len(factors) - 1)
+    k = min(NEIGHBOURS, len(factors) - 2)  # UMAP wants fewer than all, the sample itself counted
     indices, cosines = nearest(factors, factors, k + 1)
     distances = np.clip(1 - cosines, 0, None)
     sketch = factors.sketch(SKETCH_WIDTH, seed)
@@ -104,6 +105,8 @@ def _umap(factors: Factors, run: Run, seed: int, progress: Progress) -> np.ndarr
         n_neighbors=k + 1, init=start.astype(np.float32), random_state=seed, metric="euclidean", n_jobs=1,
         precomputed_knn=(indices.astype(np.int32), distances.astype(np.float32), None), force_approximation_algorithm=True,
     )  # fmt: skip
-    positions = umap.fit_transform(sketch)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*NNDescent.*", category=UserWarning)  # new data are never placed by UMAP
+        positions = umap.fit_transform(sketch)
     progress("UMAP", 3, 3)
     return np.asarray(positions, np.float32)

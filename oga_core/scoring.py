@@ -21,12 +21,15 @@ from oga_core.errors import InputError
 from oga_core.files import save_array
 from oga_core.gradients import Factors, captured_features, find_head, head_gradients, unit_rows
 from oga_core.models import Classifier, class_mapping, label_indices, load_model, save_weights, train, wrap
+from oga_core.models.loader import checked
 from oga_core.progress import Progress, silent
 from oga_core.runs import Run, Workspace
 from oga_core.runs.run import FACTORS, NOT_SCORED, TABLE
 
 SCOPES = ("head",)
 BATCH = 64
+LOOKED_AT = 8
+"""Samples that the head is searched with."""
 PROBED = 64
 """Samples that are timed for the estimate."""
 
@@ -84,7 +87,7 @@ def score(
     """
     settings: dict[str, Any] = {"scope": scope, "head": head, "detectors": _names(detectors), "seed": seed}
     _check(scope, detectors)
-    classifier = model if isinstance(model, Classifier) else wrap(model, dataset, transform)
+    classifier = checked(model, dataset) if isinstance(model, Classifier) else wrap(model, dataset, transform)
     where = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
     run = where.new_run(title or f"{classifier.name} on {len(dataset):,} samples", settings)
     with run.job("score").doing(progress) as report:
@@ -231,7 +234,7 @@ def _score(run: Run, classifier: Classifier, dataset: Dataset, progress: Progres
             if rows:
                 seen.clear()
                 logits = classifier.logits(classifier.collate(batch))
-                part = _part(logits, seen[-1], np.array(rows), np.array(ids), outputs[dataset.labels[rows]])
+                part = _part(logits, seen[-1], np.array(rows), np.array(ids), outputs[dataset.labels[rows]], outputs)
                 bad = ~part.pop("finite")
                 failed += [Unreadable(r, str(dataset.sources[r]), "the model's output is not finite")
                            for r in part["index"][bad].tolist()]  # fmt: skip
@@ -241,10 +244,13 @@ def _score(run: Run, classifier: Classifier, dataset: Dataset, progress: Progres
     if not parts or len(whole["index"]) < 2:
         raise InputError(f"only {len(whole.get('index', ()))} of {n:,} samples could be scored; the first reason: "
                          + (f"{failed[0].source}: {failed[0].reason}" if failed else "there are no samples"))  # fmt: skip
-    factors = Factors(*(whole[name] for name in FACTORS))
-    gradients = detectors.Gradients(factors, whole["l1"], whole["l2"], whole["loss"])
+    # In the order of the ids: the forest and the random control draw positions, and a score must not depend on the row.
+    by_id = np.argsort(whole["sample_id"], kind="stable")
+    factors = Factors(*(whole[name][by_id] for name in FACTORS))
+    gradients = detectors.Gradients(factors, *(whole[name][by_id] for name in ("l1", "l2", "loss")))
     scores = detectors.scores(detectors.chosen(settings["detectors"]), gradients, seed=settings["seed"], progress=progress)
-    table = _table(dataset, whole, scores, outputs)
+    back = np.argsort(by_id)
+    table = _table(dataset, whole, {name: s[back] for name, s in scores.items()}, outputs, classifier.class_names)
     progress("writing", 0, 1)
     for name in FACTORS:
         run.add_file(f"{name}.npy", partial(save_array, whole[name]))
@@ -257,30 +263,36 @@ def _score(run: Run, classifier: Classifier, dataset: Dataset, progress: Progres
     run.set_summary({
         "class_names": dataset.class_names, "kind": dataset.kind, "model": classifier.name, "held_out_accuracy": None,
         "agreement": float((table["predicted"] == table["label"]).mean()), "scope": settings["scope"], "head": head_name,
-        "mapping": class_mapping(classifier, dataset), "notes": notes, "samples": n, "scored": len(table), "not_scored": len(failed), "seconds": round(time.monotonic() - started, 3), "seed": settings["seed"],
+        "mapping": class_mapping(classifier, dataset), "notes": notes, "samples": n, "scored": len(table),
+        "not_scored": len(failed), "seconds": round(time.monotonic() - started, 3), "seed": settings["seed"],
         "detectors": list(scores), **facts,
     })  # fmt: skip
 
 
 def _head(classifier: Classifier, dataset: Dataset, name: str | None) -> tuple[str, nn.Linear]:
+    encoded = []
     for i in range(len(dataset)):
         try:
-            encoded = classifier.encode(dataset.load(i))
+            encoded.append(classifier.encode(dataset.load(i)))
         except SampleError:
             continue
-        return find_head(classifier.module, classifier.logits, classifier.collate([encoded, encoded]), name or classifier.head)
-    raise InputError("none of the samples can be read")
+        if len(encoded) == LOOKED_AT:
+            break
+    if not encoded:
+        raise InputError("none of the samples can be read")
+    return find_head(classifier.module, classifier.logits, classifier.collate(encoded), name or classifier.head)
 
 
 def _part(
-    logits: torch.Tensor, features: torch.Tensor, rows: np.ndarray, ids: np.ndarray, given: np.ndarray
+    logits: torch.Tensor, features: torch.Tensor, rows: np.ndarray, ids: np.ndarray, given: np.ndarray, outputs: np.ndarray
 ) -> dict[str, np.ndarray]:
     labels = torch.from_numpy(given)
     g = head_gradients(logits, features, labels)
     finite = np.isfinite(g.residuals).all(1) & np.isfinite(g.features).all(1) & np.isfinite(g.losses)
     residuals, residual_norms = unit_rows(np.where(finite[:, None], g.residuals, 0))
     hidden, feature_norms = unit_rows(np.where(finite[:, None], g.features, 0))
-    others = logits.double().clone()
+    others = torch.full_like(logits, -torch.inf)
+    others[:, outputs] = logits[:, outputs]
     others[torch.arange(len(labels)), labels] = -torch.inf
     return {
         "index": rows, "sample_id": ids, "finite": finite, "predicted": logits.argmax(1).numpy(),
@@ -289,17 +301,19 @@ def _part(
     }  # fmt: skip
 
 
-def _table(dataset: Dataset, whole: dict[str, np.ndarray], scores: dict[str, np.ndarray], outputs: np.ndarray) -> pd.DataFrame:
-    name_of = np.full(int(max(whole["predicted"].max(), whole["best_other"].max(), outputs.max())) + 1, "", dtype=object)
-    name_of[outputs] = dataset.class_names
+def _table(
+    dataset: Dataset, whole: dict[str, np.ndarray], scores: dict[str, np.ndarray], outputs: np.ndarray, names: list[str] | None
+) -> pd.DataFrame:
+    name_of = np.array(names or dataset.class_names, dtype=object)
     given = np.array(dataset.class_names, dtype=object)[dataset.labels[whole["index"]]]
     predicted = name_of[whole["predicted"]]
-    agrees = predicted == given
+    # A sample cannot be relabelled to itself, nor to a class that only the model has.
+    second = (predicted == given) | ~np.isin(whole["predicted"], outputs)
     return pd.DataFrame({
         "sample_id": whole["sample_id"], "index": whole["index"],
         "source": [str(dataset.sources[int(i)]) for i in whole["index"]],
         "label": given, "predicted": predicted, "loss": whole["loss"], "confidence": np.exp(-whole["loss"]),
         **scores,
-        "suggested_label": np.where(agrees, name_of[whole["best_other"]], predicted),
-        "suggested_label_source": np.where(agrees, "model's second choice", "model prediction"),
+        "suggested_label": np.where(second, name_of[whole["best_other"]], predicted),
+        "suggested_label_source": np.where(second, "model's second choice", "model prediction"),
     })  # fmt: skip

@@ -72,6 +72,8 @@ def serve(workspace: Workspace, *, port: int = PORT, page: str = "", roots: Sequ
     InputError
         If the port is taken or the server does not come up.
     """
+    if not 0 < port < 1 << 16:
+        raise InputError(f"port {port}: a port is a number from 1 to 65535")
     if _taken(port):
         raise InputError(f"port {port} is in use; choose another (--port)")
     environment = os.environ | {ENVIRONMENT: str(workspace.path), ROOTS: os.pathsep.join(map(str, roots or [Path.cwd()]))}
@@ -89,9 +91,29 @@ def serve(workspace: Workspace, *, port: int = PORT, page: str = "", roots: Sequ
 def command(port: int) -> list[str]:
     """The command that serves the dashboard, with its settings whatever the folder it is started in."""
     options = {**dict(_flat(_config())), "server.address": ADDRESS, "server.port": port}
-    flags = [f"--{name}={_written(value)}" for name, value in options.items()]
+    flags = [
+        f"--{name}={_written(v)}" for name, value in options.items() for v in (value if isinstance(value, list) else [value])
+    ]
     # -P: a folder "app" where the user stands must not be taken for ours.
     return [sys.executable, "-P", "-m", "streamlit", "run", str(_HERE / "app" / "server.py"), *flags]
+
+
+def allowed_path(path: str) -> Path:
+    """A path that the page may open: below one of the roots that the owner of the machine has named.
+
+    Raises
+    ------
+    InputError
+        If it is not there, or leads out of the roots, by ``..`` or a symbolic link too.
+    """
+    roots = [Path(root).resolve() for root in os.environ.get(ROOTS, "").split(os.pathsep) if root]
+    resolved = next((p for p in [Path(path).expanduser(), *(root / path for root in roots)] if p.exists()), Path(path)).resolve()
+    if not any(resolved.is_relative_to(root) for root in roots):
+        shown = ", ".join(map(str, roots)) or "none"
+        raise InputError(f"{path} is outside the folders that may be opened ({shown}); start oga serve with --root")
+    if not resolved.exists():
+        raise InputError(f"{path} is not there")
+    return resolved
 
 
 def free_port() -> int:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from oga_core.data.dataset import Dataset, SampleError
+from oga_core.data.dataset import Dataset, SampleError, in_order, one_line
+from oga_core.data.images import on_white
 from oga_core.errors import InputError
 
 INPUT_NAMES = ("images", "x", "X", "X_train", "x_train", "features", "data", "inputs")
@@ -27,7 +28,8 @@ class Arrays(Dataset):
         Features, numeric, shape ``(n, d)``; or images, shape ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)`` with
         c = 1, 3 or 4, uint8 in 0…255 or float in 0…1.
     labels
-        Given labels, shape ``(n,)``: integers (positions in ``class_names`` where those are given) or strings.
+        Given labels, shape ``(n,)``: integers (positions in ``class_names`` where those are given), or strings. A negative
+        number, None, NaN among objects, or an empty string is a missing label.
     class_names
         Names of the classes in the order of the model's outputs.
 
@@ -42,9 +44,14 @@ class Arrays(Dataset):
         self.notes = []
         if samples.dtype.kind not in "uifb":
             raise InputError(f"samples are of type {samples.dtype}; numbers are needed")
-        self.labels, self.class_names = _labels(np.asarray(labels), class_names)
-        if len(samples) != len(self.labels):
-            raise InputError(f"{len(samples):,} samples but {len(self.labels):,} labels")
+        labels = np.asarray(labels)
+        if labels.ndim != 1:
+            raise InputError(f"labels have shape {labels.shape}; one label a sample is needed")
+        if samples.shape[:1] != labels.shape:
+            raise InputError(f"samples have shape {samples.shape}, labels {labels.shape}; one label a sample is needed")
+        if 0 in samples.shape:
+            raise InputError(f"samples have shape {samples.shape}; there is nothing in them")
+        self.labels, self.class_names = _labels(labels, class_names)
         if samples.ndim == 2:
             self.kind = "features"
         elif samples.ndim in (3, 4):
@@ -64,8 +71,9 @@ class Arrays(Dataset):
             raise SampleError("has no label")
         sample = self.samples[index]
         if self.kind == "image":
-            return Image.fromarray(np.squeeze(sample, -1) if sample.shape[-1] == 1 else sample).convert("RGB")
-        values = sample.astype(np.float32)
+            return on_white(Image.fromarray(np.squeeze(sample, -1) if sample.shape[-1] == 1 else sample))
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused below
+            values = sample.astype(np.float32)
         if not np.isfinite(values).all():
             raise SampleError("a feature is not a finite number")
         return values
@@ -109,14 +117,20 @@ def open_npz(path: Path, inputs: str | None = None, label: str | None = None) ->
         shapes,
         label,
         LABEL_NAMES,
-        lambda shape, dtype: len(shape) == 1 and dtype.kind in "iuU" and shape[0] == shapes[x][0][0],
+        lambda shape, dtype: len(shape) == 1 and dtype.kind in "iuU" and shape == shapes[x][0][:1],
     )
+    for name in (x, y):
+        if 0 in shapes[name][0] or not shapes[name][1].itemsize:  # whose other sizes could be anything
+            raise InputError(f"{path.name}: array {name!r} of shape {shapes[name][0]} is empty")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            names = [str(n) for n in archive["class_names"]] if "class_names" in shapes else None
-            return Arrays(archive[x], archive[y], names)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path.name} cannot be read: {error}") from error
+            names = archive["class_names"] if "class_names" in shapes else None
+            samples, labels = archive[x], archive[y]
+    except Exception as error:  # zipfile, zlib and numpy raise many kinds for a damaged file
+        raise InputError(f"{path.name} cannot be read: {one_line(error)}") from error
+    if names is not None and names.ndim != 1:
+        raise InputError(f"{path.name}: class_names have shape {names.shape}; a list is needed")
+    return Arrays(samples, labels, None if names is None else list(names))
 
 
 def _checked_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
@@ -134,6 +148,8 @@ def _checked_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[An
                 name = entry.filename.removesuffix(".npy")
                 if dtype.hasobject:
                     raise InputError(f"{path.name}: array {name!r} holds Python objects (pickle); save it with a plain type")
+                if min(shape, default=0) < 0:
+                    raise InputError(f"{path.name}: array {name!r} declares the shape {shape}")
                 declared = int(np.prod([int(s) for s in shape], dtype=object)) * dtype.itemsize
                 total += declared
                 if declared != entry.file_size - start:
@@ -143,10 +159,10 @@ def _checked_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[An
                 if total > MAX_BYTES:
                     raise InputError(f"{path.name}: the arrays declare more than {MAX_BYTES >> 30} GiB, the limit")
                 shapes[name] = (shape, dtype)
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, SyntaxError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path.name} is not a readable .npz file: {error}") from error
+    except InputError:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy's header parser raise many kinds for a damaged file
+        raise InputError(f"{path.name} is not a readable .npz file: {one_line(error)}") from error
     return shapes
 
 
@@ -167,27 +183,38 @@ def _pick(path: Path, shapes: dict[str, Any], asked: str | None, usual: Sequence
     )
 
 
+def label_text(value: Any) -> str:
+    """A label as text; empty where it is missing."""
+    return "" if value is None or (isinstance(value, float) and value != value) else str(value)
+
+
 def _labels(values: np.ndarray, names: Sequence[str] | None) -> tuple[np.ndarray, list[str]]:
-    if values.ndim != 1:
-        raise InputError(f"labels have shape {values.shape}; one label a sample is needed")
+    if names is not None:
+        names = [str(n) for n in names]
+        _at_least_two(names)
+        if len(set(names)) != len(names):
+            raise InputError(f"the class name {next(n for n in names if names.count(n) > 1)!r} is there twice")
     if values.dtype.kind in "iu":
         labels = values.astype(np.int64)
         if names is not None:
-            if labels.max(initial=-1) >= len(names):
+            if labels.max() >= len(names):
                 raise InputError(f"label {labels.max()} is outside the {len(names)} class names")
-            return np.maximum(labels, -1), list(names)
+            return np.maximum(labels, -1), names
         found = np.unique(labels[labels >= 0])
         _at_least_two(found)
         positions = np.searchsorted(found, labels)
         return np.where(labels < 0, -1, positions), [str(v) for v in found]
-    texts = [str(v) for v in values]
-    found_names = list(names) if names is not None else sorted({t for t in texts if t})
-    _at_least_two(found_names)
-    index = {c: i for i, c in enumerate(found_names)}
+    if values.dtype.kind not in "UOb":
+        raise InputError(f"labels are of type {values.dtype}; whole numbers or texts are needed")
+    texts = [label_text(v) for v in values]
+    if names is None:
+        names = in_order({t for t in texts if t})
+        _at_least_two(names)
+    index = {c: i for i, c in enumerate(names)}
     unknown = sorted({t for t in texts if t and t not in index})
     if unknown:
         raise InputError(f"label {unknown[0]!r} is not among the class names")
-    return np.array([index.get(t, -1) for t in texts], np.int64), found_names
+    return np.array([index.get(t, -1) for t in texts], np.int64), names
 
 
 def _at_least_two(classes: Any) -> None:

@@ -17,6 +17,18 @@ from oga_core.errors import InputError
 Kind = Literal["image", "text", "features"]
 
 
+def one_line(error: object) -> str:
+    """A message on one line; those of libraries may have several."""
+    return " ".join(str(error).split())
+
+
+def in_order(names: set[str]) -> list[str]:
+    """Class names sorted: by value where all are whole numbers, else as text."""
+    if all(n.removeprefix("-").isdecimal() and n.isascii() and len(n) < 1000 for n in names):
+        return sorted(names, key=lambda n: (int(n), n))
+    return sorted(names)
+
+
 @dataclass(frozen=True)
 class Unreadable:
     """A sample that was given but could not be read, with the reason (one line, for people)."""

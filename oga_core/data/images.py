@@ -14,12 +14,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image, ImageOps
 
-from oga_core.data.dataset import Dataset, SampleError
+from oga_core.data.dataset import Dataset, SampleError, one_line
 from oga_core.errors import InputError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif")
-UNSUPPORTED = (".tif", ".tiff", ".svg", ".heic", ".heif", ".avif", ".eps", ".ico", ".psd", ".zip")
 MAX_PIXELS = 50_000_000
 MAX_FILE_BYTES = 100_000_000
 MAX_ENTRIES = 2_000_000
@@ -47,13 +46,13 @@ def decode_image(data: bytes) -> Image.Image:
         image.load()
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I") or image.mode == "F":
-            values = np.asarray(image, dtype=np.float64)
+            values = np.array(image, dtype=np.float64)
+            if "transparency" in image.info:
+                values[values == image.info["transparency"]] = 65535
             return Image.fromarray(np.clip(values / 257, 0, 255).round().astype(np.uint8)).convert("RGB")
-        if "A" in image.mode or "transparency" in image.info:
+        if "transparency" in image.info:
             image = image.convert("RGBA")
-            white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-            image = Image.alpha_composite(white, image)
-        return image.convert("RGB")
+        return on_white(image)
     except SampleError:
         raise
     except Image.DecompressionBombError as error:
@@ -61,14 +60,29 @@ def decode_image(data: bytes) -> Image.Image:
     except Image.UnidentifiedImageError as error:
         raise SampleError(f"not an image in a supported format ({', '.join(FORMATS)})") from error
     except Exception as error:  # Pillow's decoders raise many kinds for a broken file
-        raise SampleError(f"cannot be decoded: {error}") from error
+        raise SampleError(f"cannot be decoded: {one_line(error)}") from error
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """The image as RGB; where it is transparent, white shows through."""
+    if "A" in image.mode:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
 class Files(ABC):
-    """Named files to read from, wherever they lie."""
+    """Named files to read from, wherever they lie.
+
+    Attributes
+    ----------
+    notes
+        What the user should know about them.
+    """
 
     names: list[str]
     folders: set[str]
+    notes: list[str]
 
     @abstractmethod
     def read(self, name: str) -> bytes:
@@ -79,17 +93,25 @@ class Directory(Files):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.names, self.folders = [], set()
-        for at, folders, names in os.walk(path):
+        linked = 0
+        for at, folders, names in os.walk(path, onerror=_refuse_folder):
             folders.sort()
+            linked += sum(os.path.islink(os.path.join(at, folder)) for folder in folders)
             relative = PurePosixPath(Path(at).relative_to(path).as_posix())
             self.folders.update(str(relative / folder) for folder in folders)
             self.names += [str(relative / name) for name in sorted(names)]
             if len(self.names) > MAX_ENTRIES:
                 raise InputError(f"{path} holds more than {MAX_ENTRIES:,} files, the limit")
+        if (wrong := next((n for n in self.names if re.search("[\ud800-\udfff]", n)), None)) is not None:
+            raise InputError(f"{path.name}: the file name {wrong!r} is not UTF-8; rename it")
+        self.notes = [f"{linked:,} folders are symbolic links and were not followed"] if linked else []
 
     def read(self, name: str) -> bytes:
+        path = self.path / name
         try:
-            with open(self.path / name, "rb") as handle:
+            if path.exists() and not path.is_file():
+                raise SampleError("is not an ordinary file")  # to open a pipe would wait for ever
+            with open(path, "rb") as handle:
                 return _bounded(handle.read(MAX_FILE_BYTES + 1))
         except OSError as error:
             raise SampleError(f"cannot be read: {error.strerror}") from error
@@ -100,9 +122,9 @@ class Zip(Files):
 
     def __init__(self, path: Path) -> None:
         try:
-            self.archive = zipfile.ZipFile(path)
+            self.archive = _open_zip(path)
         except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
-            raise InputError(f"{path.name} is not a readable zip file ({error}); make it again") from error
+            raise InputError(f"{path.name} is not a readable zip file ({one_line(error)}); make it again") from error
         self.lock = threading.Lock()
         entries = self.archive.infolist()
         if len(entries) > MAX_ENTRIES:
@@ -111,6 +133,8 @@ class Zip(Files):
         self.names = sorted(e.filename for e in entries if not e.is_dir())
         self.folders = {e.filename.rstrip("/") for e in entries if e.is_dir()}
         self.folders |= {str(parent) for name in self.names for parent in PurePosixPath(name).parents if str(parent) != "."}
+        guessed = self.archive.metadata_encoding is None and not all(name.isascii() for name in self.names)
+        self.notes = ["the file names are not UTF-8; they were read in the old code page 437"] if guessed else []
 
     @staticmethod
     def _refuse_dangerous(archive: str, entries: list[zipfile.ZipInfo]) -> None:
@@ -123,7 +147,8 @@ class Zip(Files):
             if name.startswith("/") or "\\" in name or "\0" in name or re.match(r"[A-Za-z]:", name) or ".." in parts:
                 raise InputError(f"{archive}: entry {name!r} leads out of the archive; make the zip again with relative names")
             if len(name) > MAX_NAME * 4 or any(len(part) > MAX_NAME for part in parts):
-                raise InputError(f"{archive}: an entry's name has {len(name)} characters; the limit is {MAX_NAME} a part")
+                limits = f"the limits are {MAX_NAME} a part, {MAX_NAME * 4:,} in all"
+                raise InputError(f"{archive}: an entry's name has {len(name):,} characters; {limits}")
             if entry.flag_bits & 1:
                 raise InputError(f"{archive} is password-protected (entry {name!r}); make the zip again without a password")
             if (entry.external_attr >> 16) & 0o170000 == 0o120000:
@@ -143,7 +168,19 @@ class Zip(Files):
         except SampleError:
             raise
         except Exception as error:  # zlib, CRC and header faults of a single entry
-            raise SampleError(f"cannot be unpacked: {error}") from error
+            raise SampleError(f"cannot be unpacked: {one_line(error)}") from error
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    """Names without the UTF-8 flag are UTF-8 all the same (macOS writes them so), or else in code page 437."""
+    try:
+        return zipfile.ZipFile(path, metadata_encoding="utf-8")
+    except UnicodeDecodeError:
+        return zipfile.ZipFile(path)
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise InputError(f"the folder {error.filename} cannot be read: {error.strerror}") from error
 
 
 def _bounded(data: bytes) -> bytes:
@@ -200,7 +237,7 @@ class ImageFolder(Dataset):
         index = {c: i for i, c in enumerate(self.class_names)}
         self.sources = [full for full, _ in pairs]
         self.labels = np.array([index[c] for _, c in pairs], np.int64)
-        self.notes = _notes(skipped, unsupported, self.class_names, self.labels)
+        self.notes = files.notes + [one_line(n) for n in _notes(skipped, unsupported, self.class_names, self.labels)]
 
     def content(self, index: int) -> bytes:
         return self.files.read(self.sources[index])

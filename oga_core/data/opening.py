@@ -10,7 +10,7 @@ import numpy as np
 
 from oga_core.data import arrays, images, tables, torchvision_sets
 from oga_core.data.arrays import Arrays
-from oga_core.data.dataset import Dataset
+from oga_core.data.dataset import Dataset, one_line
 from oga_core.errors import InputError
 
 SOURCES = (".zip", *tables.SUFFIXES, *(f"{s}.gz" for s in tables.SUFFIXES if s != ".parquet"), ".npz")
@@ -38,13 +38,18 @@ def open_dataset(source: str | Path, *, inputs: str | None = None, label: str | 
     """
     spec = str(source)
     options = {key: value for key, value in (("inputs", inputs), ("label", label)) if value}
-    if not spec.startswith(torchvision_sets.PREFIX):
-        path = Path(source).expanduser().resolve()
-        if not path.exists():
-            raise InputError(f"{source} is not there")
-        spec = str(path)
-        if path.is_dir():
-            spec = torchvision_sets.recognised(path) or spec
+    try:
+        if spec.startswith(torchvision_sets.PREFIX):
+            spec = torchvision_sets.absolute(spec)
+        else:
+            path = Path(source).expanduser().resolve()
+            if not path.exists():
+                raise InputError(f"{one_line(source)} is not there")
+            spec = torchvision_sets.recognised(path) or str(path)
+    except InputError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:  # no such home, a name too long, a NUL in it, …
+        raise InputError(f"{one_line(source)[:200]} is not there: {getattr(error, 'strerror', None) or error}") from error
     dataset = _open(spec, options)
     dataset.origin = (spec, options)
     return dataset
@@ -84,7 +89,7 @@ def from_texts(texts: Sequence[str], labels: Sequence[Any]) -> Dataset:
     texts
         One text a sample.
     labels
-        Given labels, as names or numbers; None or an empty string is a missing label.
+        Given labels, as names or numbers; None, NaN or an empty string is a missing label.
 
     Raises
     ------
@@ -93,5 +98,5 @@ def from_texts(texts: Sequence[str], labels: Sequence[Any]) -> Dataset:
     """
     if len(texts) != len(labels):
         raise InputError(f"{len(texts):,} texts but {len(labels):,} labels")
-    columns = {"text": [str(t) for t in texts], "label": ["" if v is None else str(v) for v in labels]}
+    columns = {"text": [str(t) for t in texts], "label": [arrays.label_text(v) for v in labels]}
     return tables.TextTable(columns, ["text"], "label", "the data")

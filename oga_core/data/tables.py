@@ -6,6 +6,8 @@ import csv
 import gzip
 import io
 import json
+import re
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from oga_core.data.arrays import Arrays, RowNames
-from oga_core.data.dataset import Dataset, SampleError
+from oga_core.data.dataset import Dataset, SampleError, in_order, one_line
 from oga_core.errors import InputError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
@@ -56,6 +58,8 @@ class TextTable(Dataset):
         if len(self.class_names) < 2:
             only = f" ({self.class_names[0]!r})" if self.class_names else ""
             raise InputError(f"{name}: column {label!r} has {len(self.class_names)} class{only}; at least two are needed")
+        if (wrong := next((c for c in self.class_names if re.search("[\ud800-\udfff]", c)), None)) is not None:
+            raise InputError(f"{name}, row {given.index(wrong)}: the label {wrong!r} is no valid text (half of a surrogate pair)")
         position = {c: i for i, c in enumerate(self.class_names)}
         self.labels = np.array([position.get(g, -1) for g in given], np.int64)
         self.sources = RowNames(len(given))
@@ -89,15 +93,12 @@ class TextTable(Dataset):
 
     def save(self, folder: Path) -> tuple[str, dict[str, Any]]:
         path = folder / "samples.parquet"
-        pq.write_table(pa.table({k: pa.array(v, pa.large_string()) for k, v in self.columns.items()}), path)
+        try:
+            table = pa.table({k: pa.array(v, pa.large_string()) for k, v in self.columns.items()})
+        except UnicodeEncodeError as error:
+            raise InputError(f"a text cannot be written: {error}") from error
+        pq.write_table(table, path)
         return str(path), {"inputs": ",".join(self.inputs), "label": self._label}
-
-
-def in_order(names: set[str]) -> list[str]:
-    """Class names sorted: by value where all are whole numbers, else as text."""
-    if all(n.removeprefix("-").isdecimal() and n.isascii() for n in names):
-        return sorted(names, key=lambda n: (int(n), n))
-    return sorted(names)
 
 
 def open_table(path: Path, inputs: str | None = None, label: str | None = None) -> Dataset:
@@ -117,7 +118,7 @@ def open_table(path: Path, inputs: str | None = None, label: str | None = None) 
         For damaged or ambiguous tables; the message names the line.
     """
     notes: list[str] = []
-    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     if suffix == ".parquet":
         columns = _read_parquet(path)
     else:
@@ -133,17 +134,18 @@ def open_table(path: Path, inputs: str | None = None, label: str | None = None) 
 
 def _decode(path: Path, notes: list[str]) -> str:
     try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as handle:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb") as handle:
             data = handle.read(MAX_BYTES + 1)
-    except (OSError, EOFError) as error:
-        raise InputError(f"{path.name} cannot be read: {error}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path.name} cannot be read: {one_line(error)}") from error
     if len(data) > MAX_BYTES:
         raise InputError(f"{path.name} holds more than {MAX_BYTES >> 30} GiB of text, the limit; write it as parquet")
     encoding = "utf-8-sig"
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         encoding = "utf-16"
     elif b"\0" in data[:100_000]:
-        raise InputError(f"{path.name} holds NUL bytes: it is not a text table")
+        line = data.count(b"\n", 0, data.index(b"\0")) + 1
+        raise InputError(f"{path.name}, line {line}: a NUL byte; a text table has none")
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -183,7 +185,7 @@ def _read_csv(text: str, name: str, suffix: str) -> dict[str, list[str]]:
 
 
 def _delimiter(text: str) -> str:
-    first = text.partition("\n")[0]
+    first = re.split("[\r\n]", re.sub('"[^"]*"', "", text[:100_000]), maxsplit=1)[0]
     return max(",;\t", key=first.count)
 
 
@@ -207,7 +209,9 @@ def _read_json_lines(text: str, name: str) -> dict[str, list[str]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line, parse_constant=_refuse_constant, object_pairs_hook=_unique_pairs)
+            row = json.loads(
+                line, parse_constant=_refuse_constant, parse_float=str, parse_int=str, object_pairs_hook=_unique_pairs
+            )
         except (ValueError, RecursionError) as error:
             raise InputError(f"{name}, line {number}: not a JSON object ({error})") from error
         if not isinstance(row, dict):
@@ -244,6 +248,7 @@ def _cell(value: Any, column: str, where: str) -> str:
 
 
 def _read_parquet(path: Path) -> dict[str, list[str]]:
+    columns: dict[str, list[str]] = {}
     try:
         file = pq.ParquetFile(path)
         declared = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
@@ -251,21 +256,28 @@ def _read_parquet(path: Path) -> dict[str, list[str]]:
             raise InputError(f"{path.name} unpacks to {declared / 1e9:.1f} GB; the limit is {MAX_BYTES / 1e9:.1f} GB")
         table = file.read()
         table.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path.name} is not a readable parquet file: {error}") from error
-    if len(set(table.column_names)) != len(table.column_names):
-        raise InputError(f"{path.name}: a column name is there twice")
-    columns = {}
-    for name in table.column_names:
-        column = table.column(name)
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
-            continue
-        columns[name] = [_cell(v, name, path.name) for v in column.to_pylist()]
+        if len(set(table.column_names)) != len(table.column_names):
+            raise InputError(f"{path.name}: a column name is there twice")
+        for name in table.column_names:
+            column = table.column(name)
+            if pa.types.is_dictionary(column.type):
+                column = column.cast(column.type.value_type)
+            if not pa.types.is_nested(column.type) and not _is_binary(column.type):
+                columns[name] = [_cell(v, name, path.name) for v in column.to_pylist()]
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise InputError(f"{path.name} is not a readable parquet file: {one_line(error)}") from error
     if not columns or not table.num_rows:
         raise InputError(f"{path.name} has no rows of plain texts and numbers")
     return columns
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    types = pa.types
+    return any(
+        is_one(kind) for is_one in (types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view)
+    )
 
 
 def _label_column(columns: dict[str, list[str]], asked: str | None, name: str) -> str:
@@ -325,7 +337,7 @@ def _features(columns: dict[str, list[str]], label: str, name: str, notes: list[
     if len(found) < 2:
         raise InputError(f"{name}: column {label!r} has {len(found)} class(es); at least two are needed")
     notes.append(f"the rows are features: {len(names)} numeric columns")
-    return Arrays(values, np.array(given, dtype=str), found)
+    return Arrays(values, np.array(given, dtype=object), found)
 
 
 def _listed(columns: dict[str, list[str]]) -> str:

@@ -10,7 +10,7 @@ from PIL import Image
 from torchvision import datasets
 
 from oga_core.data.arrays import RowNames
-from oga_core.data.dataset import Dataset
+from oga_core.data.dataset import Dataset, SampleError, one_line
 from oga_core.errors import InputError
 
 SETS: dict[str, dict[str, dict[str, Any]]] = {
@@ -48,34 +48,55 @@ class TorchvisionSet(Dataset):
         try:
             self.samples: Any = getattr(datasets, name)(root, download=False, **arguments)
         except Exception as error:  # each set raises its own kind for missing or damaged files
-            raise InputError(f"torchvision finds no {name} ({split}) under {root}: {error}") from error
+            raise InputError(f"torchvision finds no {name} ({split}) under {root}: {one_line(error)}") from error
         targets = next((getattr(self.samples, a) for a in ("targets", "labels", "_labels") if hasattr(self.samples, a)), None)
         if targets is None:
-            targets = [self.samples[i][1] for i in range(len(self.samples))]
-        self.labels = np.asarray(targets, np.int64)
-        names = getattr(self.samples, "classes", None) or [str(i) for i in range(int(self.labels.max()) + 1)]
+            targets = [target for _, target in self.samples._samples]
+        labels = np.asarray(targets, np.int64)
+        self.labels = labels[:, 0] if labels.ndim == 2 else labels  # QMNIST: the class, the writer, …
+        names = getattr(self.samples, "classes", None) or range(int(self.labels.max(initial=0)) + 1)
         self.class_names = [str(n) for n in names]
+        if self.labels.max(initial=-1) >= len(self.class_names):
+            raise InputError(f"{name} ({split}) under {root}: label {self.labels.max()}, but {len(self.class_names)} classes")
         self.sources = RowNames(len(self.labels))
         self.notes = []
 
     def content(self, index: int) -> bytes:
-        image = self.samples[index][0]
+        image = self._image(index)
         return f"{image.mode}{image.size}".encode() + image.tobytes()
 
     def load(self, index: int) -> Image.Image:
-        image: Image.Image = self.samples[index][0]
-        return image.convert("RGB")
+        return self._image(index).convert("RGB")
+
+    def _image(self, index: int) -> Image.Image:
+        try:
+            image: Image.Image = self.samples[index][0]
+            image.load()
+        except Exception as error:  # Pillow's decoders raise many kinds for a broken file
+            raise SampleError(f"cannot be decoded: {one_line(error)}") from error
+        return image
 
 
 def open_torchvision(spec: str) -> TorchvisionSet:
     """Open ``torchvision:NAME:ROOT`` or ``torchvision:NAME:ROOT:SPLIT``."""
+    return TorchvisionSet(*_parts(spec))
+
+
+def absolute(spec: str) -> str:
+    """The spec with the whole path of its folder."""
+    name, root, split = _parts(spec)
+    return f"{PREFIX}{name}:{Path(root).expanduser().resolve()}:{split}"
+
+
+def _parts(spec: str) -> tuple[str, str, str]:
+    """Name, folder and split of a spec."""
     name, _, rest = spec.removeprefix(PREFIX).partition(":")
     root, colon, split = rest.rpartition(":")
     if not colon or split not in ("train", "test"):
         root, split = rest, "train"
     if not root:
         raise InputError(f"{spec!r} names no folder; write torchvision:{name or 'MNIST'}:FOLDER")
-    return TorchvisionSet(name, root, split)
+    return name, root, split
 
 
 def recognised(folder: Path) -> str | None:

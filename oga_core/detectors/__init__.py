@@ -82,7 +82,8 @@ def chosen(names: str | list[str]) -> list[Detector]:
     wanted = [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
     unknown = [n for n in wanted if n not in ALL]
     if unknown or not wanted:
-        raise InputError(f"unknown detector {', '.join(map(repr, unknown))}; there are: {', '.join(DETECTORS)}")
+        what = f"unknown detector {', '.join(map(repr, unknown))}" if unknown else "no detector is named"
+        raise InputError(f"{what}; there are: {', '.join(DETECTORS)}")
     return [DETECTORS[n] for n in dict.fromkeys(wanted) if n in DETECTORS] + list(CONTROLS.values())
 
 
@@ -99,14 +100,14 @@ def flagged(score: np.ndarray, budget: float) -> np.ndarray:
     score
         Outlier scores, shape ``(n,)``. Equal scores keep the order of the data.
     budget
-        A share of the samples in (0, 1), or a whole number of samples (≥ 1).
+        A share of the samples in [0, 1), or a whole number of samples (≥ 1).
 
     Raises
     ------
     InputError
-        If the budget is not a positive finite number.
+        If the budget is neither.
     """
-    if not np.isfinite(budget) or budget < 0:
-        raise InputError(f"budget {budget} is not a share between 0 and 1 or a number of samples")
+    if not np.isfinite(budget) or budget < 0 or (budget > 1 and budget != int(budget)):
+        raise InputError(f"budget {budget} is not a share between 0 and 1 or a whole number of samples")
     count = round(budget * len(score)) if budget < 1 else int(budget)
     return np.argsort(-score, kind="stable")[: min(count, len(score))]

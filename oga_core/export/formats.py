@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 import re
 from pathlib import Path
 
@@ -13,11 +15,12 @@ from oga_core.export.lists import rows
 from oga_core.files import write_whole
 from oga_core.runs import Run
 
-_FORMULA = re.compile(r"^'*[=+\-@\t\r]")
+_NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_FORMULA = re.compile(rf"'*(?!{_NUMBER}\Z)[=+\-@\t\r\n＝＋－＠]")
 
 
 def _csv_value(value: object) -> object:
-    """Text that a spreadsheet would run as a formula, with an apostrophe before it."""
+    """Text that a spreadsheet would run as a formula, with an apostrophe before it; a mere number is none."""
     return "'" + value if isinstance(value, str) and _FORMULA.match(value) else value
 
 
@@ -29,11 +32,13 @@ def read_csv_value(value: str) -> str:
 def _csv(frame: pd.DataFrame) -> bytes:
     neutral = frame.map(_csv_value)
     neutral.columns = pd.Index([_csv_value(c) for c in frame.columns])
-    return neutral.to_csv(index=False, lineterminator="\n").encode("utf-8", "surrogatepass")
+    # Every text in quotes: a lone carriage return would go without them.
+    return neutral.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).encode()
 
 
 def _jsonl(frame: pd.DataFrame) -> bytes:
-    return frame.to_json(orient="records", lines=True, force_ascii=False, double_precision=15).encode("utf-8", "surrogatepass")
+    lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in frame.to_dict("records")]
+    return "".join(lines).encode("utf-8", "backslashreplace")  # a lone surrogate as the escape that JSON has for it
 
 
 def _parquet(frame: pd.DataFrame) -> bytes:
@@ -51,14 +56,17 @@ def render(frame: pd.DataFrame, fmt: str) -> bytes:
     Raises
     ------
     InputError
-        For an unknown format.
+        For an unknown format, or a text that the format cannot hold.
     """
     if fmt not in FORMATS:
         raise InputError(f"unknown format {fmt!r}; there are: {', '.join(FORMATS)}")
-    return FORMATS[fmt](frame)
+    try:
+        return FORMATS[fmt](frame)
+    except UnicodeEncodeError as error:
+        raise InputError(f"{fmt} cannot hold half a character ({error.object[error.start]!a}); jsonl can") from error
 
 
-def export(run: Run, what: str, fmt: str, out: Path, *, detector: str | None = None, budget: float | None = None) -> int:
+def export(run: Run, what: str, fmt: str, out: str | Path, *, detector: str | None = None, budget: float | None = None) -> int:
     """Write an export whole or not at all; returns the number of rows.
 
     Raises
@@ -68,12 +76,11 @@ def export(run: Run, what: str, fmt: str, out: Path, *, detector: str | None = N
     """
     frame = rows(run, what, detector=detector, budget=budget)
     data = render(frame, fmt)
+    path = Path(out)
+    if path.exists() and not path.is_file():
+        raise InputError(f"cannot write {out}: it is not a file")
     try:
-        write_whole(out, lambda path: _write(path, data))
+        write_whole(path, lambda temporary: temporary.write_bytes(data))
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror}") from error
     return len(frame)
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)

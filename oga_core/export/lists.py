@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from oga_core.data import Dataset, SampleError
 from oga_core.errors import InputError
-from oga_core.review import decisions
+from oga_core.review.decisions import decisions
 from oga_core.runs import Run
 
 WHAT = {
@@ -14,6 +15,9 @@ WHAT = {
     "cleaned": "The whole data without the removed samples, relabelled ones with their new label",
     "flags": "Every flagged sample, confirmed or not",
 }
+
+STATUS = "oga_status"
+"""Column of the cleaned data."""
 
 
 def rows(run: Run, what: str, *, detector: str | None = None, budget: float | None = None) -> pd.DataFrame:
@@ -38,7 +42,8 @@ def rows(run: Run, what: str, *, detector: str | None = None, budget: float | No
     Raises
     ------
     InputError
-        For an unknown ``what``, or ``flags`` without detector and budget.
+        For an unknown ``what``, ``flags`` without detector and budget, or ``cleaned`` where the data have changed since
+        the run.
     """
     if what not in WHAT:
         raise InputError(f"unknown export {what!r}; there are: {', '.join(WHAT)}")
@@ -75,7 +80,14 @@ def _marked(run: Run, detector: str | None, budget: float | None) -> pd.DataFram
 
 def _cleaned(run: Run, marked: pd.DataFrame, removed: set[int]) -> pd.DataFrame:
     dataset = run.open_dataset()
-    decided = {int(i): (d, new) for i, d, new in zip(marked["index"], marked["decision"], marked["new_label"])}
+    if len(dataset) != run.summary["samples"]:
+        raise InputError(f"the data of run {run.id} have changed: {run.summary['samples']:,} samples were scored, "
+                         f"now there are {len(dataset):,}; score them again")  # fmt: skip
+    known = marked.set_index("index")
+    for i in known.index[(known["decision"] != "") | known["flagged"]]:
+        if not _unchanged(dataset, int(i), str(known.at[i, "sample_id"])):
+            raise InputError(f"{dataset.sources[i]} has changed since run {run.id} scored it; score the data again")
+    decided = dict(zip(known.index.tolist(), zip(known["decision"], known["new_label"])))
     kept = []
     for i in range(len(dataset)):
         if i in removed:
@@ -84,6 +96,13 @@ def _cleaned(run: Run, marked: pd.DataFrame, removed: set[int]) -> pd.DataFrame:
         decision, new_label = decided.get(i, ("not scored", ""))
         if decision == "relabel":
             row[dataset.label_column] = new_label
-        kept.append({**row, "oga_status": decision or "not reviewed"})
-    columns = list(dataset.original(0)) if len(dataset) else []
-    return pd.DataFrame(kept, columns=[*columns, "oga_status"])
+        kept.append({**row, STATUS: decision or "not reviewed"})
+    columns = dict.fromkeys([*dataset.original(0), STATUS])  # the data may be an earlier export
+    return pd.DataFrame(kept, columns=list(columns), dtype=object)
+
+
+def _unchanged(dataset: Dataset, index: int, sample_id: str) -> bool:
+    try:
+        return dataset.sample_id(index) == sample_id
+    except SampleError:
+        return False

@@ -8,9 +8,10 @@ the residual r = p - e_y and the feature h, give every norm, inner product and c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,16 +61,20 @@ def head_gradients(logits: Tensor, features: Tensor, labels: Tensor) -> HeadGrad
     labels
         Given labels as positions in the logits, int64, shape ``(n,)``.
     """
-    log_p = torch.log_softmax(logits.double(), dim=1)
-    residuals = log_p.exp()
-    rows = torch.arange(len(labels))
-    log_p_given = log_p[rows, labels]
-    # p_y - 1 keeps its digits through expm1 where p_y rounds to one.
-    residuals[rows, labels] = torch.expm1(log_p_given)
-    return HeadGradients(residuals.numpy(), features.double().numpy(), (-log_p_given).clamp_min(0.0).numpy())
+    z = logits.double()
+    given = torch.arange(len(labels)), labels
+    others = z.clone()
+    others[given] = -torch.inf
+    # -log p_y and p_y - 1 would lose all digits where p_y rounds to one, and well fitted samples would tie.
+    losses = torch.logaddexp(z.new_zeros(()), others.logsumexp(1) - z[given])
+    residuals = torch.softmax(z, 1)
+    residuals[given] = torch.expm1(-losses)
+    return HeadGradients(residuals.numpy(), features.double().numpy(), losses.numpy())
 
 
-def find_head(module: nn.Module, logits_of: object, inputs: object, name: str | None = None) -> tuple[str, nn.Linear]:
+def find_head(
+    module: nn.Module, logits_of: Callable[[Any], Tensor], inputs: Any, name: str | None = None
+) -> tuple[str, nn.Linear]:
     """The Linear layer whose output is the model's logits.
 
     Parameters
@@ -86,20 +91,21 @@ def find_head(module: nn.Module, logits_of: object, inputs: object, name: str | 
     Raises
     ------
     InputError
-        If the named layer is missing or not a Linear, or if no Linear's output is the logits: then the closed form
-        would not be the gradient of the loss.
+        If the named layer is missing or not a Linear, if no Linear's output is the logits, or if its weight is used
+        elsewhere too: then the closed form would not be the gradient of the loss.
     """
-    linears = {n: m for n, m in module.named_modules() if isinstance(m, nn.Linear)}
+    linears = {n: m for n, m in module.named_modules() if isinstance(m, nn.Linear) and type(m).forward is nn.Linear.forward}
     if name is not None and name not in linears:
         shown = ", ".join(list(linears)[-5:]) or "none"
         raise InputError(f"the model has no Linear layer named {name!r}; its last Linear layers: {shown}")
     outputs: dict[str, list[Tensor]] = {}
     handles = [
-        linear.register_forward_hook(lambda _m, _i, out, n=n: outputs.setdefault(n, []).append(out.detach()))
+        # A copy: what follows may change the output in place.
+        linear.register_forward_hook(lambda _m, _i, out, n=n: outputs.setdefault(n, []).append(out.detach().clone()))
         for n, linear in linears.items()
     ]
     try:
-        logits = logits_of(inputs)  # type: ignore[operator]
+        logits = logits_of(inputs)
     finally:
         for handle in handles:
             handle.remove()
@@ -114,18 +120,25 @@ def find_head(module: nn.Module, logits_of: object, inputs: object, name: str | 
             "and its output is not the logits"
         )
     chosen = name or found[-1]
-    return chosen, linears[chosen]
+    head = linears[chosen]
+    owners = [n for n, m in module.named_modules() if any(p is head.weight for p in m.parameters(recurse=False))]
+    if len(owners) > 1:
+        raise InputError(f"the weight of the head {chosen!r} is shared by {len(owners)} layers ({', '.join(owners)}): "
+                         "its gradient is not that of the head alone")  # fmt: skip
+    return chosen, head
 
 
 def _same(output: Tensor, logits: Tensor) -> bool:
-    return output.shape == logits.shape and torch.equal(output, logits)
+    return output.shape == logits.shape and torch.allclose(output.to(logits.dtype), logits, rtol=0, atol=0, equal_nan=True)
 
 
 @contextmanager
 def captured_features(head: nn.Linear) -> Iterator[list[Tensor]]:
     """While open, every forward pass appends the head's input, shape ``(n, d)``, to the list."""
     seen: list[Tensor] = []
-    handle = head.register_forward_pre_hook(lambda _m, args: seen.append(args[0].detach()))
+    handle = head.register_forward_pre_hook(
+        lambda _m, args, keywords: seen.append((*args, *keywords.values())[0].detach()), with_kwargs=True
+    )
     try:
         yield seen
     finally:

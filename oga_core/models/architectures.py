@@ -53,7 +53,8 @@ def build(name: str, num_classes: int, spec: dict[str, Any]) -> nn.Module:
     num_classes
         Number of outputs.
     spec
-        Arguments of a starter architecture; torchvision's are built with their defaults.
+        Arguments of a starter architecture. Of torchvision's, GoogLeNet and Inception heed ``aux_logits``; the others are
+        built with their defaults.
 
     Raises
     ------
@@ -62,7 +63,9 @@ def build(name: str, num_classes: int, spec: dict[str, Any]) -> nn.Module:
     """
     known(name)
     if name not in STARTERS:
-        more = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        more = {}
+        if name in ("googlenet", "inception_v3"):
+            more = {"init_weights": False, "aux_logits": bool(spec.get("aux_logits", True))}
         module: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **more)
         return module
     try:

@@ -126,8 +126,18 @@ class FeatureEncoder:
 
 
 def collate_default(samples: list[Any]) -> Any:
-    """Stack tensors, arrays and numbers, also inside tuples and dicts."""
-    return default_collate(samples)
+    """Stack tensors, arrays and numbers, also inside tuples and dicts.
+
+    Raises
+    ------
+    InputError
+        If they are of different shapes or of no such type.
+    """
+    try:
+        return default_collate(samples)
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"the samples do not stack to a batch, the transform must give all the same shape: {reason}") from error
 
 
 def spec_for(name: str, dataset: Dataset) -> dict[str, Any]:

@@ -152,6 +152,8 @@ def _from_factory(name: str, classes: int, dataset: Dataset) -> Classifier:
         factory = getattr(importlib.import_module(package), attribute)
     except (ImportError, AttributeError, SyntaxError) as error:
         raise InputError(f"the factory {name} is not there: {error}; it is written package.module:function") from error
+    except Exception as error:  # the owner's module may raise anything
+        raise InputError(f"importing the factory {name} raised {type(error).__name__}: {error}") from error
     if not callable(factory):
         raise InputError(f"{name} is a {type(factory).__name__}, not a function that makes a model")
     try:

@@ -229,7 +229,7 @@ def _fit(
     decayed = [p for p in module.parameters() if p.ndim > 1]
     groups = [{"params": decayed, "weight_decay": recipe.decay}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=recipe.rate)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, total_steps=steps * epochs + 1, pct_start=0.25)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, total_steps=max(5, steps * epochs + 1), pct_start=0.25)
     flip = classifier.name == "small_resnet" and _may_flip(samples, fit)
     layout = torch.channels_last if classifier.name == "small_resnet" else torch.contiguous_format  # a quarter faster
     module.to(memory_format=layout).train()

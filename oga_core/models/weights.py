@@ -167,11 +167,11 @@ def _check_zip(path: Path) -> None:
 def _check_legacy(path: Path) -> None:
     name, size = path.name, path.stat().st_size
     with open(path, "rb") as handle:
-        _, magic = _inspect(name, handle)
+        _, magic = _inspect(name, handle, newest=5)  # the state's own protocol is looked at below, after its contents
         if magic != 0x1950A86A20F9469CFC6C:
             raise InputError(f"{name} ({size:,} bytes) is no PyTorch file; {HOW}")
         for _ in range(2):
-            _inspect(name, handle)
+            _inspect(name, handle, newest=5)
         storages, _ = _inspect(name, handle)
         _, keys = _inspect(name, handle)
         by_key = {s.key: s for s in storages}
@@ -202,20 +202,21 @@ class _Opaque:
     """The result of a call that was not made."""
 
 
-def _inspect(name: str, handle: IO[bytes]) -> tuple[list[_Storage], Any]:
+def _inspect(name: str, handle: IO[bytes], newest: int = 3) -> tuple[list[_Storage], Any]:
     """Follow one pickle without running it: its storages and its value, with tensors left out.
 
     Raises
     ------
     InputError
-        For a global or operation that a state dict does not need, or a tensor larger than its storage.
+        For a global or operation that a state dict does not need, a tensor larger than its storage, or a protocol above
+        ``newest``.
     """
     machine = _Machine(name)
     try:
         for opcode, argument, _ in pickletools.genops(handle):
             machine.step(opcode.name, argument)
             if opcode.name == "STOP":
-                if machine.protocol > 3:
+                if machine.protocol > newest:
                     raise InputError(f"{name} uses pickle protocol {machine.protocol}; torch.save's own is 2")
                 return list(machine.storages.values()), machine.stack[-1]
     except InputError:

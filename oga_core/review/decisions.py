@@ -17,7 +17,10 @@ ACTIONS = ("keep", "remove", "relabel", "unsure")
 
 @dataclass(frozen=True)
 class Decision:
-    """What stands for a sample now, and whether another reviewer's decision was overtaken without having been seen."""
+    """What stands for a sample now, and whether another reviewer's decision was overtaken without having been seen.
+
+    A conflict stays until somebody who has seen it decides.
+    """
 
     seq: int
     sample_id: str
@@ -35,7 +38,7 @@ def decide(
     action: str,
     *,
     reviewer: str,
-    new_label: str = "",
+    new_label: str | Sequence[str] = "",
     seen: dict[str, Decision] | None = None,
     op_id: str | None = None,
 ) -> int:
@@ -52,7 +55,7 @@ def decide(
     reviewer
         Who decides.
     new_label
-        Name of the class, for ``relabel``.
+        Name of the class, for ``relabel``; or one for each of ``samples``.
     seen
         The decisions the reviewer had before their eyes, by sample id: each event is based on that.
     op_id
@@ -71,19 +74,17 @@ def decide(
         raise InputError(f"unknown decision {action!r}; there are: {', '.join(ACTIONS)}")
     if not reviewer.strip():
         raise InputError("a decision needs a reviewer: enter your name")
-    if action == "relabel" and new_label not in run.class_names:
-        raise InputError(
-            f"cannot relabel to {new_label!r}: not a class of this data; there are: {', '.join(run.class_names[:20])}"
-        )
-    if action != "relabel":
-        new_label = ""
+    labels = [new_label] * len(samples) if isinstance(new_label, str) else list(new_label)
+    unknown = next((name for name in labels if name not in run.class_names), None) if action == "relabel" else None
+    if unknown is not None:
+        raise InputError(f"cannot relabel to {unknown!r}: not a class of this data; there are: {', '.join(run.class_names[:20])}")
     batch = op_id or uuid.uuid4().hex
     seen = seen or {}
-    unique = samples.drop_duplicates("sample_id")
+    unique = samples[["sample_id", "label"]].assign(new_label=labels if action == "relabel" else "").drop_duplicates("sample_id")
     rows = [
-        (f"{batch}/{i}", batch, run.id, sample_id, reviewer.strip(), action, label, new_label,
+        (f"{batch}/{i}", batch, run.id, sample_id, reviewer.strip(), action, label, new,
          seen[sample_id].seq if sample_id in seen else 0, None, now())
-        for i, (sample_id, label) in enumerate(zip(unique["sample_id"], unique["label"]))
+        for i, (sample_id, label, new) in enumerate(unique.itertuples(index=False))
     ]  # fmt: skip
     return _append(run, batch, rows)
 
@@ -144,9 +145,10 @@ def decisions(run: Run) -> dict[str, Decision]:
             continue
         sample_id = event["sample_id"]
         before = standing.get(sample_id)
-        said = (event["action"], event["new_label"])
-        unseen = before is not None and before.seq > event["base_seq"] and before.reviewer != event["reviewer"]
-        conflict = unseen and before is not None and (before.action, before.new_label) != said
+        conflict = False
+        if before is not None and before.seq > event["base_seq"]:
+            differs = (before.action, before.new_label) != (event["action"], event["new_label"])
+            conflict = before.conflict or (differs and before.reviewer != event["reviewer"])
         standing[sample_id] = Decision(
             event["seq"], sample_id, event["reviewer"], event["action"], event["old_label"], event["new_label"],
             event["time"], conflict,

@@ -21,6 +21,7 @@ CREATE TABLE jobs (
     cancel INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (run, kind));
 CREATE TABLE views (
     id TEXT PRIMARY KEY, run TEXT NOT NULL REFERENCES runs(id), state TEXT NOT NULL, seq INTEGER NOT NULL);
+CREATE TABLE reviewers (browser TEXT PRIMARY KEY, name TEXT NOT NULL);
 CREATE TABLE files (
     run TEXT NOT NULL REFERENCES runs(id), name TEXT NOT NULL, sha256 TEXT NOT NULL, bytes INTEGER NOT NULL,
     PRIMARY KEY (run, name));
@@ -66,11 +67,13 @@ def create(path: Path) -> None:
     """
     try:
         connection = _open(path)
-    except sqlite3.OperationalError as error:
+    except sqlite3.DatabaseError as error:
         raise InputError(f"cannot open the workspace file {path}: {error}") from error
     try:
         connection.execute("BEGIN IMMEDIATE")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0 and connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+            raise InputError(f"{path} is a database of something else; choose another workspace")
         if version == 0:
             for statement in _statements(_SCHEMA):
                 connection.execute(statement)
@@ -116,7 +119,8 @@ def writing(path: Path) -> Iterator[sqlite3.Connection]:
         try:
             yield connection
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:  # SQLite has rolled back itself where the disk is full
+                connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
     finally:

@@ -15,6 +15,7 @@ from oga_core.progress import Cancelled, Progress
 from oga_core.runs import database
 
 PROGRESS_SECONDS = 0.25
+STOPPED = "stopped by the user"
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,16 @@ class Job:
         self.path, self.run_id, self.kind = path, run_id, kind
 
     def status(self) -> Status:
-        """The state now; a job whose process has vanished has failed, and does not run for ever."""
+        """The state now; a job whose process has vanished does not run for ever: it has failed, or was cancelled."""
         row = self._row()
         if row is None:
             return Status("absent")
         state, message = row["state"], row["message"]
         if state == "running" and row["pid"] and not _alive(row["pid"]):
-            state, message = "failed", "the process doing this ended unexpectedly; start it again"
+            if row["cancel"]:
+                state, message = "cancelled", STOPPED
+            else:
+                state, message = "failed", "the process doing this ended unexpectedly; start it again"
         return Status(state, row["stage"], row["done"], row["total"], message)
 
     def entered(self, pid: int | None = None) -> None:
@@ -64,8 +68,9 @@ class Job:
 
     @property
     def cancel_asked(self) -> bool:
+        """Whether the job that runs now should stop; what was asked of an earlier try is over."""
         row = self._row()
-        return row is not None and bool(row["cancel"])
+        return row is not None and row["state"] == "running" and bool(row["cancel"])
 
     @contextmanager
     def doing(self, progress: Progress) -> Iterator[Progress]:
@@ -80,7 +85,7 @@ class Job:
         try:
             yield self._reporting(progress)
         except (Cancelled, KeyboardInterrupt):
-            self._set(state="cancelled", message="stopped by the user", pid=None)
+            self._set(state="cancelled", message=STOPPED, pid=None)
             raise
         except InputError as error:
             self._set(state="failed", message=str(error), pid=None)

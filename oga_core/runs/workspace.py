@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import uuid
@@ -12,10 +13,12 @@ from typing import Any
 import platformdirs
 
 from oga_core.errors import InputError
+from oga_core.files import write_whole
 from oga_core.runs import database
 from oga_core.runs.run import Run
 
 ENVIRONMENT = "OGA_WORKSPACE"
+MAX_NAME_BYTES = 200
 
 
 def now() -> str:
@@ -47,6 +50,22 @@ class Workspace:
         self.database = self.path / "oga.sqlite"
         database.create(self.database)
 
+    def keep_upload(self, name: str, data: bytes) -> Path:
+        """Keep an uploaded file under its own name, in a folder named by its content: the same file is kept once.
+
+        Raises
+        ------
+        InputError
+            If the name is no plain file name.
+        """
+        if not name or name != Path(name).name or len(os.fsencode(name)) > MAX_NAME_BYTES or "\0" in name or name in (".", ".."):
+            raise InputError(f"{name!r} is no plain file name; rename the file")
+        path = self.path / "uploads" / hashlib.sha256(data).hexdigest()[:16] / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            write_whole(path, lambda temporary: temporary.write_bytes(data))
+        return path
+
     def new_run(self, title: str, settings: dict[str, Any]) -> Run:
         """Enter a run that has not started, with all that is needed to do it again."""
         run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
@@ -54,7 +73,7 @@ class Workspace:
         with database.writing(self.database) as connection:
             connection.execute(
                 "INSERT INTO runs (id, created, title, settings) VALUES (?, ?, ?, ?)",
-                (run_id, now(), title, json.dumps(settings)),
+                (run_id, now(), title.encode("utf-8", "backslashreplace").decode(), json.dumps(settings)),
             )
         return Run(self, run_id)
 
@@ -80,5 +99,5 @@ class Workspace:
     def runs(self) -> list[Run]:
         """All runs, newest first."""
         with database.reading(self.database) as connection:
-            rows = connection.execute("SELECT id FROM runs ORDER BY created DESC, id DESC").fetchall()
+            rows = connection.execute("SELECT id FROM runs ORDER BY rowid DESC").fetchall()
         return [Run(self, row["id"]) for row in rows]

@@ -1,0 +1,46 @@
+"""Leave with the lists or the cleaned data."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import state
+from app.components import empty
+from oga_core.export import FORMATS, WHAT, render, rows
+
+PREVIEWED = 200
+
+run = empty.finished_run()
+chosen = state.selection(run)
+
+st.title("Export")
+left, right = st.columns([3, 1])
+what = left.selectbox("What", list(WHAT), format_func=WHAT.__getitem__, key="export_what")
+fmt = right.selectbox("Format", list(FORMATS), key="export_format")
+title = next(d.title for d in run.detectors if d.name == chosen.detector)
+flags_too = what == "flags" or (
+    what != "relabelled"
+    and st.toggle(
+        f"Also the flagged samples that nobody has decided on ({title}, {100 * chosen.budget:g} %), marked as flagged",
+        key="export_flags",
+    )
+)
+detector, budget = (chosen.detector, chosen.budget) if flags_too else (None, None)
+frame = rows(run, what, detector=detector, budget=budget)
+
+st.text(f"{len(frame):,} rows")
+if frame.empty:
+    st.info("Nothing to export yet: decide on some samples first.", icon=":material/info:")
+    st.page_link("app_pages/review.py", label="Go to Review", icon=":material/fact_check:")
+else:
+    st.dataframe(frame.head(PREVIEWED), hide_index=True)
+    if len(frame) > PREVIEWED:
+        st.caption(f"The first {PREVIEWED:,} rows; the file has all.")
+    st.download_button(
+        "Download", lambda: render(frame, fmt), file_name=f"oga_{run.id}_{what}.{fmt}", mime="application/octet-stream",
+        type="primary", icon=":material/download:", on_click="ignore", key="download",
+    )  # fmt: skip
+if fmt == "csv":
+    st.caption(
+        "In CSV, a text that a spreadsheet would run as a formula has an apostrophe before it; JSONL and parquet are exact."
+    )

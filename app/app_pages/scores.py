@@ -1,0 +1,21 @@
+"""How suspicious the samples are, and what would be flagged."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import state
+from app.components import empty, histogram, shares, table
+
+run = empty.finished_run()
+chosen = state.selection(run)
+
+st.title("Scores")
+by = st.segmented_control("Colour the histogram by", histogram.WAYS, default=histogram.WAYS[0], required=True, key="histogram_by")
+histogram.draw(run, chosen, by)
+
+st.subheader("What would be flagged, by class")
+shares.draw(run, chosen)
+
+st.subheader("Selected samples")
+table.draw(run)

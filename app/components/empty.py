@@ -1,0 +1,19 @@
+"""What a page shows where there is nothing to show yet."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import jobs, state
+from oga_core import Run
+
+
+def finished_run() -> Run:
+    """The current run; where there is none, or it is not done, the page says what to do and stops."""
+    run = state.current_run()
+    if run is not None and jobs.watch(run, "score"):
+        return run
+    if run is None:
+        st.info("No run is open yet. Score some data, or open an earlier run.", icon=":material/info:")
+        st.page_link("app_pages/start.py", label="Go to Start", icon=":material/play_circle:")
+    st.stop()

@@ -1,0 +1,145 @@
+"""The form on the start page: data, model, scope, detectors, and what it will cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from app import jobs, state
+from app.components import examples
+from app.components.literal import literal
+from oga_core import Dataset, InputError, load_model, open_dataset
+from oga_core.data import SOURCES
+from oga_core.detectors import CONTROLS, DETECTORS
+from oga_core.models import ARCHITECTURES, Classifier, class_mapping, starter_for
+from oga_core.models.weights import SUFFIXES
+from oga_core.scoring import SCOPES, Estimate, estimate, prepare
+from oga_core.serving import allowed_path
+
+WAYS = ["An example", "Files dropped here", "A path on the server"]
+STARTER = "A starter model, trained here"
+OWN = "My own weights"
+BY_FILE = "as the file says"
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the user chose as the model; nothing of it means a starter that is trained here."""
+
+    architecture: str | None = None
+    weights: Path | None = None
+
+
+def draw(way: str) -> None:
+    """Draw the form for one way of giving data."""
+    if way == WAYS[0]:
+        examples.draw()
+        return
+    dropped = way == WAYS[1]
+    data = _dropped("Data", "data_file", SOURCES) if dropped else _by_path("Path of the data", "data_path")
+    if dropped:
+        st.caption("A zip with one folder of images a class; a table with a text and a label column; an .npz.")
+    model = _model(dropped)
+    with st.expander("Columns, scope, detectors, seed", icon=":material/tune:"):
+        left, right = st.columns(2)
+        inputs = left.text_input("Text column, or array of the samples", key="inputs", placeholder="found by its usual names")
+        label = right.text_input("Label column or array", key="label", placeholder="found by its usual names")
+        scope = left.selectbox("Scope", SCOPES, help="The parameters whose gradient is taken: the head is the last linear layer.")
+        seed = right.number_input("Seed", 0, 2**31 - 1, 0, help="Of the starter model, the forest and the random control.")
+        names = st.multiselect("Detectors", list(DETECTORS), default=list(DETECTORS), format_func=lambda n: DETECTORS[n].title)
+        st.caption("Beside them, always: " + ", ".join(c.title for c in CONTROLS.values()))
+    if data is None or model is None:
+        return
+    try:
+        found = _found(str(data), inputs or None, label or None, model, Path(data).stat().st_mtime_ns)
+        _draw_facts(found)
+        if not names:
+            raise InputError("choose at least one detector")
+    except InputError as error:
+        st.error(literal(error), icon=":material/error:")
+        return
+    if st.button("Score the samples", key="score", type="primary", icon=":material/play_arrow:"):
+        run = prepare(
+            state.workspace(), found.source, inputs=inputs or None, label=label or None,
+            model=model.architecture, weights=model.weights, scope=scope, detectors=names, seed=int(seed), title=Path(data).name,
+        )  # fmt: skip
+        state.open_run(run)
+        jobs.start(run, "score")
+        st.rerun()
+
+
+def _dropped(label: str, key: str, suffixes: tuple[str, ...]) -> Path | None:
+    kept = st.file_uploader(label, type=[s.lstrip(".") for s in suffixes], key=key)
+    return state.workspace().keep_upload(kept.name, kept.getvalue()) if kept is not None else None
+
+
+def _by_path(label: str, key: str) -> Path | None:
+    given = st.text_input(label, key=key, placeholder="below a folder that oga serve was given with --root")
+    if not given.strip():
+        return None
+    try:
+        return allowed_path(given.strip())
+    except InputError as error:
+        st.error(literal(error), icon=":material/error:")
+        return None
+
+
+def _model(dropped: bool) -> Model | None:
+    chosen = st.segmented_control("Model", [STARTER, OWN], default=STARTER, required=True, key="model")
+    if chosen == STARTER:
+        return Model()
+    left, right = st.columns(2)
+    with left:
+        name = st.selectbox("Architecture", [BY_FILE, *ARCHITECTURES], key="architecture",
+                            help="Weights that OGA has saved say which architecture they belong to.")  # fmt: skip
+    with right:
+        weights = _dropped("Weights", "weights_file", SUFFIXES) if dropped else _by_path("Path of the weights", "weights_path")
+    return Model(None if name == BY_FILE else name, weights) if weights is not None else None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found in the data and the model, before anything is scored."""
+
+    dataset: Dataset
+    classifier: Classifier | None
+    cost: Estimate
+
+    @property
+    def source(self) -> str:
+        return self.dataset.origin[0] if self.dataset.origin else ""
+
+
+@st.cache_resource(max_entries=4, show_spinner="Looking at data and model …")
+def _found(data: str, inputs: str | None, label: str | None, model: Model, changed: int) -> Found:
+    """Open data and model once, not at every rerun; InputError where they do not fit together."""
+    dataset = open_dataset(data, inputs=inputs, label=label)
+    classifier = load_model(model.architecture, model.weights, dataset) if model.weights is not None else None
+    return Found(dataset, classifier, estimate(dataset, classifier))
+
+
+def _draw_facts(found: Found) -> None:
+    """Counts, cost, notes and the class mapping."""
+    dataset, classifier, cost = found.dataset, found.classifier, found.cost
+    name = classifier.name if classifier else f"{starter_for(dataset)}, trained first"
+    facts = (("Samples", f"{len(dataset):,}"), ("Classes", f"{len(dataset.class_names):,}"), ("Kind", dataset.kind), ("Model", name),
+             ("Time", f"about {_seconds(cost.seconds)}"), ("Memory", f"about {cost.bytes / 1e6:,.0f} MB"))  # fmt: skip
+    with st.container(border=True, horizontal=True):
+        for label, value in facts:
+            with st.container(width="content"):
+                st.caption(label)
+                st.text(value)
+    for note in (*dataset.notes, *(classifier.notes if classifier else ())):
+        st.text(f"Note: {note}")
+    if classifier is not None:
+        with st.expander("Which output of the model is which class", icon=":material/swap_horiz:"):
+            rows = [
+                {"class in the data": a, "output": i, "class of the model": b} for a, i, b in class_mapping(classifier, dataset)
+            ]
+            st.dataframe(rows, hide_index=True)
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,41 @@
+"""The pages, and what all of them share: the run, the one selection, and who is reviewing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from app import state
+from app.components import selection_panel
+from app.components.literal import literal
+from oga_core import InputError
+
+LOGO = Path(__file__).with_name("logo.svg")
+
+st.set_page_config(page_title="OGA", page_icon=str(LOGO), layout="wide")
+st.logo(str(LOGO), size="large")
+st.html("<style>.stMainBlockContainer { padding-top: 4.5rem; padding-bottom: 3rem; }</style>")
+
+PAGES = [
+    st.Page("app_pages/start.py", title="Start", icon=":material/play_circle:", default=True,
+            help="Give a model and the data it was trained on, and score the data."),
+    st.Page("app_pages/scores.py", title="Scores", icon=":material/bar_chart:",
+            help="How suspicious the samples are, and what would be flagged."),
+    st.Page("app_pages/map.py", title="Map", icon=":material/bubble_chart:",
+            help="The gradients as a map: pick samples with the lasso."),
+    st.Page("app_pages/review.py", title="Review", icon=":material/fact_check:",
+            help="Look at the selected samples and decide: keep, remove, relabel."),
+    st.Page("app_pages/export.py", title="Export", icon=":material/download:",
+            help="Leave with the lists or the cleaned data."),
+]  # fmt: skip
+
+page = st.navigation(PAGES, position="top")
+run = state.current_run()
+try:
+    if run is not None and run.status().state == "done":
+        state.keep_url(run)
+        selection_panel.draw(run)
+    page.run()
+except InputError as error:
+    st.error(literal(error), icon=":material/error:")

@@ -1,0 +1,34 @@
+"""Strings from the data stay the letters they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from hypothesis import given
+from hypothesis import strategies as st
+from streamlit.testing.v1 import AppTest
+
+from app.components.literal import literal
+from oga_core import Run
+
+
+@given(st.text())
+def test_no_character_with_a_meaning_in_markdown_is_left_unescaped(text: str) -> None:
+    escaped = literal(text)
+    assert "\n" not in escaped
+    assert re.sub(r"\\(.)", r"\1", escaped) == " ".join(text.split())
+    assert not re.search(r"(?<!\\)(?:\\\\)*[*_`\[\]<>$:!#~|]", escaped)
+
+
+def test_class_names_are_never_markdown_or_html_on_any_page(open_page: Callable[..., AppTest], run: Run) -> None:
+    for name in ("scores", "review", "export"):
+        at = open_page(name, run=run.id)
+        for element in [*at.markdown, *at.caption, *at.title, *at.subheader]:
+            assert "![x](" not in element.value
+            assert "<b>" not in element.value
+        for button in at.button:
+            assert "![x](" not in button.label
+            assert "<b>" not in button.label
+        for element in at.get("html"):
+            assert "<b>" not in element.proto.body

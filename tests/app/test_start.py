@@ -1,0 +1,132 @@
+"""The start page: examples, uploads, paths, what it will cost, earlier runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app.components import start_form
+from oga_core import Run, Workspace
+
+OpenPage = Callable[..., AppTest]
+
+
+def texts(at: AppTest) -> list[str]:
+    return [t.value for t in at.text]
+
+
+def table() -> bytes:
+    out = io.StringIO()
+    rows = [(f"the {word} number {i} was seen", word) for i in range(30) for word in ("cat", "dog")]
+    csv.writer(out).writerows([("text", "label"), *rows])
+    return out.getvalue().encode()
+
+
+def test_a_newcomer_is_offered_both_examples_and_told_that_labels_were_flipped(open_page: OpenPage) -> None:
+    at = open_page("start")
+    assert {b.key for b in at.button} >= {"example_digits", "example_docstrings"}
+    assert sum("10 % of the labels were flipped" in t for t in texts(at)) == 2
+
+
+def test_an_uploaded_table_shows_its_facts_and_cost_before_anything_is_scored(open_page: OpenPage, workspace: Workspace) -> None:
+    at = open_page("start")
+    at.segmented_control(key="way").set_value(start_form.WAYS[1]).run()
+    at.file_uploader(key="data_file").upload("animals.csv", table()).run()
+    assert not at.exception
+    shown = texts(at)
+    assert {"60", "2", "text"} <= set(shown)
+    assert any(t.startswith("about") and t.endswith("MB") for t in shown)
+    assert not workspace.runs()
+
+
+def test_scoring_an_upload_starts_a_process_of_its_own_and_opens_the_run(
+    open_page: OpenPage, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[tuple[str, str]] = []
+    monkeypatch.setattr("app.jobs.start", lambda run, kind: started.append((run.id, kind)))
+    at = open_page("start")
+    at.segmented_control(key="way").set_value(start_form.WAYS[1]).run()
+    at.file_uploader(key="data_file").upload("animals.csv", table()).run()
+    at.button(key="score").click().run()
+    (run,) = workspace.runs()
+    assert started == [(run.id, "score")]
+    assert run.settings["detectors"] == ["l1", "l2", "iforest"]
+    assert Path(run.settings["data"]).read_bytes() == table()
+    assert at.query_params["run"] in (run.id, [run.id])
+
+
+def test_a_bad_upload_is_an_error_box_with_its_line_and_no_run(open_page: OpenPage, workspace: Workspace) -> None:
+    at = open_page("start")
+    at.segmented_control(key="way").set_value(start_form.WAYS[1]).run()
+    at.file_uploader(key="data_file").upload("bad.csv", b"text,label\na,b\nc,d,e\n").run()
+    assert "line 3" in at.error[0].value
+    assert not at.exception
+    assert not workspace.runs()
+
+
+def test_weights_that_do_not_fit_stop_before_scoring(open_page: OpenPage, workspace: Workspace) -> None:
+    at = open_page("start")
+    at.segmented_control(key="way").set_value(start_form.WAYS[1]).run()
+    at.file_uploader(key="data_file").upload("animals.csv", table()).run()
+    at.segmented_control(key="model").set_value(start_form.OWN).run()
+    at.file_uploader(key="weights_file").upload("w.safetensors", b"<!doctype html><html></html>").run()
+    assert "web page" in at.error[0].value
+    assert "score" not in {b.key for b in at.button}
+
+
+def test_a_path_opens_only_below_the_roots(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed, outside = tmp_path / "allowed", tmp_path / "outside"
+    for folder in (allowed, outside):
+        folder.mkdir()
+        (folder / "animals.csv").write_bytes(table())
+    os.symlink(outside / "animals.csv", allowed / "link.csv")
+    monkeypatch.setenv("OGA_ROOTS", str(allowed))
+    at = open_page("start")
+    at.segmented_control(key="way").set_value(start_form.WAYS[2]).run()
+    at.text_input(key="data_path").set_value("animals.csv").run()
+    assert "60" in texts(at)
+    for bad in (str(outside / "animals.csv"), "link.csv", "../outside/animals.csv", "/etc"):
+        at.text_input(key="data_path").set_value(bad).run()
+        assert "outside the folders" in at.error[0].value
+        assert not at.exception
+
+
+def test_earlier_runs_are_listed_and_opened_from_the_list(open_page: OpenPage, run: Run) -> None:
+    at = open_page("start")
+    assert run.title in texts(at)
+    at.button(key=f"open_{run.id}").click().run()
+    assert at.query_params["run"] in (run.id, [run.id])
+    assert [m.value for m in at.metric if m.label == "Scored"] == ["90"]
+
+
+def test_a_failed_run_tells_its_reason_and_can_be_started_again(
+    open_page: OpenPage, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from oga_core.errors import InputError
+    from oga_core.scoring import prepare
+
+    run = prepare(workspace, "nowhere.csv")
+    with pytest.raises(InputError), run.job("score").doing(lambda *_: None):
+        raise InputError("nowhere.csv is not there")
+    started: list[str] = []
+    monkeypatch.setattr("app.jobs.start", lambda run, kind: started.append(run.id))
+    at = open_page("start", run=run.id)
+    assert "is not there" in at.error[0].value.replace("\\", "")
+    at.button(key="again_score").click().run()
+    assert started == [run.id]
+
+
+def test_a_running_job_shows_its_progress_and_a_cancel_reaches_it(open_page: OpenPage, workspace: Workspace) -> None:
+    from oga_core.scoring import prepare
+
+    run = prepare(workspace, "some.csv")
+    run.job("score").entered()
+    at = open_page("start", run=run.id)
+    at.button(key="cancel_score").click().run()
+    assert run.job("score").cancel_asked

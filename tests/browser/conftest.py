@@ -1,0 +1,80 @@
+"""A real server on a workspace of its own, and a real Chromium that looks at it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from oga_core import Workspace
+from oga_core.serving import Dashboard, free_port, serve
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync"]  # fmt: skip
+SCREENSHOTS = Path(__file__).with_name("screenshots")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The browser; in CI a missing one is a failure, not a skip."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        reason = "no Chromium on this machine (Debian's package chromium)"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "workspace")
+
+
+@pytest.fixture
+def start_server(workspace: Workspace) -> Iterator[Callable[..., Dashboard]]:
+    """Starts a server on the workspace; all of them are ended with the test."""
+    started: list[Dashboard] = []
+
+    def start(page: str = "", roots: tuple[Path, ...] = ()) -> Dashboard:
+        started.append(serve(workspace, port=free_port(), page=page, roots=roots))
+        return started[-1]
+
+    yield start
+    for dashboard in started:
+        dashboard.stop()
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """A page that fails the test if a request leaves this machine or the console shows an error."""
+    context = chromium.new_context(viewport={"width": 1400, "height": 1000}, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(120_000)
+    wrong: list[str] = []
+    page.on("request", lambda r: wrong.append(r.url) if not r.url.startswith(("http://127.0.0.1", "data:", "blob:")) else None)
+    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+    yield page
+    context.close()
+    assert not wrong
+
+
+def settled(page: Page) -> None:
+    """Wait until the page has run to its end."""
+    page.wait_for_timeout(150)
+    page.wait_for_function("!document.querySelector('[data-testid=stStatusWidget]')")
+    page.wait_for_timeout(150)
+
+
+def picture(page: Page, name: str) -> None:
+    """Keep a screenshot, light and dark, for people to look at."""
+    SCREENSHOTS.mkdir(exist_ok=True)
+    for scheme in ("dark", "light"):
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_timeout(400)
+        page.screenshot(path=SCREENSHOTS / f"{name}_{scheme}.png")
