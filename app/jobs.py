@@ -8,8 +8,8 @@ import sys
 
 import streamlit as st
 
-from oga_core import Run
 from app.components.literal import literal
+from oga_core import Run
 
 POLL_SECONDS = 0.5
 TITLES = {"score": "Scoring", "map": "Drawing the map"}

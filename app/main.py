@@ -15,7 +15,7 @@ LOGO = Path(__file__).with_name("logo.svg")
 
 st.set_page_config(page_title="OGA", page_icon=str(LOGO), layout="wide")
 st.logo(str(LOGO), size="large")
-st.html("<style>.stMainBlockContainer { padding-top: 4.5rem; padding-bottom: 3rem; }</style>")
+st.html(Path(__file__).with_name("style.css"))
 
 PAGES = [
     st.Page("app_pages/start.py", title="Start", icon=":material/play_circle:", default=True,

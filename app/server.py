@@ -11,6 +11,7 @@ from typing import Any
 import streamlit as st
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -58,6 +59,6 @@ def tell_and_log(error: Exception) -> bool:
 app = st.App(
     Path(__file__).with_name("main.py"),
     routes=[Route(ROUTE, thumbnail)],
-    middleware=[Middleware(Headers)],
+    middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=st.get_option("server.allowedHosts")), Middleware(Headers)],
     on_script_error=tell_and_log,
 )

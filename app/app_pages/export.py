@@ -28,7 +28,7 @@ flags_too = what == "flags" or (
 detector, budget = (chosen.detector, chosen.budget) if flags_too else (None, None)
 frame = rows(run, what, detector=detector, budget=budget)
 
-st.text(f"{len(frame):,} rows")
+st.text(f"{len(frame):,} row{'' if len(frame) == 1 else 's'}")
 if frame.empty:
     st.info("Nothing to export yet: decide on some samples first.", icon=":material/info:")
     st.page_link("app_pages/review.py", label="Go to Review", icon=":material/fact_check:")

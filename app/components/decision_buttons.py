@@ -110,12 +110,12 @@ def draw(run: Run, row: int, before: str | None, after: str | None, then: str | 
     with st.container(horizontal=True):
         for key, name in keyed.items():
             if name != given:
-                button(_short(name), key, "relabel", name)
+                button(f"Label {name}" if name == key else _short(name), key, "relabel", name)
     if len(run.class_names) > len(keyed):
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            name = st.selectbox("Another class", [c for c in run.class_names if c != given], key="another_class", index=None)
-            st.button("Relabel", key="relabel_other", disabled=name is None, on_click=act,
-                      args=(run, samples, "relabel", name or "", seen, uuid.uuid4().hex, then))  # fmt: skip
+            other = st.selectbox("Another class", [c for c in run.class_names if c != given], key="another_class", index=None)
+            st.button("Relabel", key="relabel_other", disabled=other is None, on_click=act,
+                      args=(run, samples, "relabel", other or "", seen, uuid.uuid4().hex, then))  # fmt: skip
 
 
 def keys_of_classes(names: Sequence[str]) -> dict[str, str]:

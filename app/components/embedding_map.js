@@ -9,7 +9,6 @@ const DOUBLE_CLICK = 220; // milliseconds that a click waits for a second one
 const HOVER_RADIUS = 8; // pixels
 const MOST_CORNERS = 60;
 const MARGIN = 44; // pixels free around the points, so that the toolbar hides none
-const MOST_ROUND = 30_000; // points in sight; above, they are drawn as squares, which are cheaper
 const ACK_TIMEOUT = 10_000; // milliseconds after which Python is taken to have missed an act
 const [FADED, PLAIN, CHOSEN] = [0, 1, 2]; // levels, drawn in this order
 const ALPHA = [0.15, 0.85, 1];
@@ -17,7 +16,7 @@ const TOOLS = {
   ...Object.fromEntries(Object.values(MODE_KEYS).map((mode) => [mode, (map) => map.setMode(mode)])),
   in: (map) => map.zoom(1.5),
   out: (map) => map.zoom(1 / 1.5),
-  reset: (map) => map.fit(),
+  reset: (map) => map.reset(),
   clear: (map) => map.clear(),
 };
 
@@ -51,6 +50,7 @@ function showMap(component) {
   return () => map.dispose();
 }
 
+const scratch = document.createElement("canvas").getContext("2d");
 const column = (table, index = 0) => table.getChildAt(index).toArray();
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const grouped = (count) => count.toLocaleString("en-US");
@@ -84,6 +84,39 @@ function simplified(path, smallest = 1) {
     corners.splice(least, 1);
   }
   return corners;
+}
+
+/** Red, green and blue, 0 to 255, of a CSS colour, as a canvas writes it back. */
+function rgbOf(color) {
+  const written = Object.assign(scratch, { fillStyle: color }).fillStyle;
+  if (written.startsWith("#")) return [1, 3, 5].map((i) => parseInt(written.slice(i, i + 2), 16));
+  return written.match(/[\d.]+/g).slice(0, 3).map(Number);
+}
+
+const packed = ([r, g, b], share = 1) => (255 << 24) | ((b * share) << 16) | ((g * share) << 8) | (r * share);
+
+/** A disc to print on pixels `stride` wide: which pixels it touches, what share of 256 they keep, what each colour adds. */
+function discStamp(radius, alpha, colors, stride) {
+  const reach = Math.ceil(radius), offsets = [], cover = [];
+  for (let dy = -reach; dy <= reach; dy++) {
+    for (let dx = -reach; dx <= reach; dx++) {
+      const covered = clamp(radius + 0.5 - Math.hypot(dx, dy), 0, 1) * alpha; // soft at the rim
+      if (covered * 256 < 1) continue;
+      offsets.push(dy * stride + dx);
+      cover.push(covered);
+    }
+  }
+  const inks = colors.map((color) => Uint32Array.from(cover, (share) => packed(color, share) & 0xffffff));
+  return { offsets: Int32Array.from(offsets), keeps: Uint16Array.from(cover, (share) => 256 - Math.round(share * 256)), inks };
+}
+
+/** Prints a stamp in an ink. By hand, because a canvas takes some microseconds a point where it has no graphics card. */
+function imprint(pixels, at, { offsets, keeps }, ink) {
+  for (let k = 0; k < offsets.length; k++) {
+    const pixel = at + offsets[k], below = pixels[pixel], keep = keeps[k];
+    const redBlue = (Math.imul(below & 0xff00ff, keep) >>> 8) & 0xff00ff, green = (((below >>> 8) & 0xff) * keep) & 0xff00;
+    pixels[pixel] = (ink[k] + (redBlue | green)) | 0xff000000;
+  }
 }
 
 /** The points of one data set, and a grid over them that finds the nearest one. */
@@ -124,7 +157,6 @@ class EmbeddingMap {
     this.context = this.canvas.getContext("2d");
     this.isolated = new Set(); // codes that the legend singles out
     this.hovered = -1;
-    this.visible = 0; // points in sight when last drawn
     this.queue = []; // acts for Python
     this.listen();
     this.setMode("lasso");
@@ -136,8 +168,7 @@ class EmbeddingMap {
   dispose() {
     this.observer.disconnect();
     cancelAnimationFrame(this.drawing);
-    clearTimeout(this.clickTimer);
-    clearTimeout(this.ackTimer);
+    for (const timer of [this.clickTimer, this.ackTimer]) clearTimeout(timer);
     shared.maps.delete(this);
   }
 
@@ -148,14 +179,14 @@ class EmbeddingMap {
     this.component = component;
     this.data = component.data;
     this.frame.style.height = `${this.data.height}px`;
-    if (this.data.seen === this.awaited?.id) this.acknowledged();
+    if (this.awaited && this.data.seen === this.awaited.id) this.sendNext();
     const points = shared.points.get(this.data.id)?.points;
     if (!points || points.count !== this.data.codes.numRows) return; // the other element is on its way
     [this.codes, this.bits, this.polygon] = [column(this.data.codes), column(this.data.selected), this.data.polygon];
     const style = getComputedStyle(this.root);
     const color = (name) => style.getPropertyValue(`--st-${name}-color`);
     [this.ink, this.paper, this.accent] = ["text", "background", "primary"].map(color);
-    this.atlasKey = null;
+    this.sheet = null; // its colours may have changed
     this.use(points);
     this.showLegend();
     this.arrange();
@@ -227,13 +258,11 @@ class EmbeddingMap {
   }
 
   toData([px, py]) {
-    const { view, width, height } = this;
-    return [view.x + (px - width / 2) / view.scale, view.y - (py - height / 2) / view.scale];
+    return [this.view.x + (px - this.width / 2) / this.view.scale, this.view.y - (py - this.height / 2) / this.view.scale];
   }
 
   toScreen([x, y]) {
-    const { view, width, height } = this;
-    return [(x - view.x) * view.scale + width / 2, height / 2 - (y - view.y) * view.scale];
+    return [(x - this.view.x) * this.view.scale + this.width / 2, this.height / 2 - (y - this.view.y) * this.view.scale];
   }
 
   // ---- drawing -------------------------------------------------------------------------------------------------------
@@ -249,36 +278,30 @@ class EmbeddingMap {
     this.ratio = devicePixelRatio || 1;
     const [width, height] = [Math.round(this.width * this.ratio), Math.round(this.height * this.ratio)];
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    context.clearRect(0, 0, width, height);
-    this.visible = this.drawPoints(this.visible > MOST_ROUND);
+    this.drawPoints();
     context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
     if (this.hovered >= 0) this.drawRing(this.hovered);
     if (this.polygon) this.drawPolygon(this.polygon.map((corner) => this.toScreen(corner)));
     if (this.drag?.path) this.drawPolygon(this.drag.path);
   }
 
-  /** Draws all points, in device pixels, and counts those in sight. */
-  drawPoints(asSquares) {
-    const { context, sortedX, sortedY, view, ratio } = this, { atlas, cell, half } = this.sprites();
-    const { width, height } = this.canvas, scale = view.scale * ratio;
+  drawPoints() {
+    const { sortedX, sortedY, view, ratio } = this, { image, pixels, stride, reach, paper, stamps, halo } = this.preparedSheet();
+    const { width, height } = this.canvas, scale = view.scale * ratio, margin = 2 * reach;
     const left = width / 2 - view.x * scale, top = height / 2 + view.y * scale;
-    let visible = 0;
+    const haloed = this.radius() > 1.5; // smaller ones would drown in their halos
+    pixels.fill(paper);
     for (const { from, to, color, level } of this.segments) {
-      const edge = Math.max(1, Math.round(half * (level === CHOSEN ? 1.6 : 1.2)));
-      const [across, down] = [color * cell, level === CHOSEN ? cell : 0];
-      context.globalAlpha = ALPHA[level];
-      context.fillStyle = this.data.palette[color];
+      const stamp = stamps[level], ink = stamp.inks[color];
       for (let i = from; i < to; i++) {
         const x = left + sortedX[i] * scale, y = top - sortedY[i] * scale;
-        if (!(x > -half && x < width + half && y > -half && y < height + half)) continue;
-        visible++;
-        if (asSquares) context.fillRect((x - edge / 2) | 0, (y - edge / 2) | 0, edge, edge);
-        else context.drawImage(atlas, across, down, cell, cell, (x - half) | 0, (y - half) | 0, cell, cell);
+        if (!(x > -reach && x < width + reach && y > -reach && y < height + reach)) continue;
+        const at = ((y + margin) | 0) * stride + ((x + margin) | 0);
+        if (level === CHOSEN && haloed) imprint(pixels, at, halo, halo.inks[0]);
+        imprint(pixels, at, stamp, ink);
       }
     }
-    context.globalAlpha = 1;
-    return visible;
+    this.context.putImageData(image, -margin, -margin);
   }
 
   /** Radius of a point in pixels: smaller the more there are, growing slowly as the user zooms in. */
@@ -287,25 +310,16 @@ class EmbeddingMap {
     return clamp(base * (this.view.scale / this.fittingScale()) ** 0.25, 0.8, 7);
   }
 
-  /** A picture of a point in each colour, plain in the upper row and emphasised in the lower, drawn when its size changes. */
-  sprites() {
-    const radius = Math.round(this.radius() * this.ratio * 2) / 2, rim = this.ratio;
-    if (radius === this.atlasKey) return this.atlas;
-    const { palette } = this.data, cell = 2 * Math.ceil(radius * 1.35 + rim) + 2, half = cell / 2;
-    const atlas = element("canvas", { width: cell * palette.length, height: 2 * cell }), context = atlas.getContext("2d");
-    const disc = (x, y, r, color) => {
-      context.fillStyle = color;
-      context.beginPath();
-      context.arc(x, y, r, 0, 2 * Math.PI);
-      context.fill();
-    };
-    palette.forEach((color, index) => {
-      disc((index + 0.5) * cell, half, radius, color);
-      disc((index + 0.5) * cell, half + cell, radius * 1.35 + rim, this.paper);
-      disc((index + 0.5) * cell, half + cell, radius * 1.35, color);
-    });
-    this.atlasKey = radius;
-    return (this.atlas = { atlas, cell, half });
+  /** Pixels to print on, with a margin so that no point needs clipping, and the stamps of the present size and colours. */
+  preparedSheet() {
+    const { width, height } = this.canvas, radius = Math.round(this.radius() * this.ratio * 4) / 4;
+    if (this.sheet?.radius === radius && this.sheet.width === width && this.sheet.height === height) return this.sheet;
+    const large = radius * 1.3, reach = Math.ceil(large + this.ratio), stride = width + 4 * reach;
+    const image = new ImageData(stride, height + 4 * reach), pixels = new Uint32Array(image.data.buffer);
+    const [paper, ...colors] = [this.paper, ...this.data.palette].map(rgbOf);
+    const stamps = ALPHA.map((alpha, level) => discStamp(level === CHOSEN ? large : radius, alpha, colors, stride));
+    const halo = discStamp(large + this.ratio, 1, [paper], stride);
+    return (this.sheet = { radius, width, height, image, pixels, stride, reach, paper: packed(paper), stamps, halo });
   }
 
   drawRing(row) {
@@ -400,10 +414,7 @@ class EmbeddingMap {
       onpointerleave: () => this.hover(-1),
       onwheel: (event) => this.roll(event),
       onkeydown: (event) => this.type(event),
-      ondblclick: () => {
-        clearTimeout(this.clickTimer);
-        if (this.points) this.fit();
-      },
+      ondblclick: () => this.reset(),
     });
   }
 
@@ -445,7 +456,7 @@ class EmbeddingMap {
     if (!drag) return;
     this.endDrag();
     if (!drag.moved) return this.click(this.at(event), drag.way);
-    if (!drag.path || drag.path.length < 3) return;
+    if (!(drag.path?.length >= 3)) return;
     this.polygon = simplified(drag.path).map((corner) => this.toData(corner)); // in sight until Python answers
     this.send({ mode: drag.way, polygon: this.polygon });
   }
@@ -460,6 +471,11 @@ class EmbeddingMap {
     const row = this.rowAt(at);
     clearTimeout(this.clickTimer);
     if (row >= 0) this.clickTimer = setTimeout(() => this.send({ mode, row }), DOUBLE_CLICK);
+  }
+
+  reset() {
+    clearTimeout(this.clickTimer); // a double click is no click
+    if (this.points) this.fit();
   }
 
   clear() {
@@ -478,12 +494,12 @@ class EmbeddingMap {
   }
 
   type(event) {
+    const { key } = event, mode = MODE_KEYS[key.toLowerCase()];
     if (event.ctrlKey || event.metaKey || event.altKey || !this.points) return;
-    const { key } = event;
-    if (MODE_KEYS[key.toLowerCase()]) this.setMode(MODE_KEYS[key.toLowerCase()]);
+    if (mode) this.setMode(mode);
     else if (PAN_KEYS[key]) this.pan(...PAN_KEYS[key]);
     else if (ZOOM_KEYS[key]) this.zoom(ZOOM_KEYS[key]);
-    else if (key === "0") this.fit();
+    else if (key === "0") this.reset();
     else if (key === "Escape") this.clear();
     else return;
     event.preventDefault();
@@ -494,27 +510,22 @@ class EmbeddingMap {
   send(act) {
     this.lastId = Math.max(Date.now(), (this.lastId ?? 0) + 1);
     this.queue.push({ id: this.lastId, ...act });
-    this.sendNext();
+    if (!this.awaited) this.sendNext();
   }
 
   sendNext() {
-    if (this.awaited || this.queue.length === 0) return;
-    this.awaited = this.queue.shift();
-    this.ackTimer = setTimeout(() => this.acknowledged(), ACK_TIMEOUT);
-    this.component.setTriggerValue("act", this.awaited);
-  }
-
-  acknowledged() {
     clearTimeout(this.ackTimer);
-    this.awaited = null;
-    this.sendNext();
+    this.awaited = this.queue.shift();
+    if (!this.awaited) return;
+    this.ackTimer = setTimeout(() => this.sendNext(), ACK_TIMEOUT);
+    this.component.setTriggerValue("act", this.awaited);
   }
 }
 
 function colourBar([low, high, title], palette) {
   const ramp = element("div", { className: "ramp" });
   ramp.style.setProperty("--stops", palette.filter((_, i) => i % 16 === 0 || i === palette.length - 1).join());
-  const ends = [high, low].map((value) => element("span", { textContent: short(value) }));
-  const bar = element("div", { className: "bar" }, ramp, element("div", { className: "ends" }, ...ends));
-  return [element("b", { textContent: title }), bar];
+  const numbers = [high, low].map((value) => element("span", { textContent: short(value) }));
+  const ends = element("div", { className: "ends" }, ...numbers);
+  return [element("b", { textContent: title }), element("div", { className: "bar" }, ramp, ends)];
 }

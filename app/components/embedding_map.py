@@ -84,7 +84,7 @@ def embedding_map(
     codes
         uint8 or uint16 ``(n,)``: the colour of each point, an index into `palette` (modulo its length) and `names`.
     palette
-        CSS colours, such as `PALETTE` or, for steps of a quantity, `SEQUENTIAL`.
+        CSS colours in hex, rgb(), hsl() or by name: `PALETTE` or, for steps of a quantity, `SEQUENTIAL`.
     names
         Of each code, for the legend; shown as literal text.
     labels
@@ -124,7 +124,7 @@ def embedding_map(
                 "names": list(names),
                 "continuous": continuous,
                 "polygon": None if polygon is None else [[float(x), float(y)] for x, y in polygon],
-                "codes": codes,
+                "codes": _narrow(codes),
                 "selected": np.packbits(mask),
                 "selected_count": int(mask.sum()),
             },
@@ -193,8 +193,8 @@ def _points(positions: np.ndarray, labels: Labels | None) -> dict[str, Any]:
     class_names, given, predicted, scores = labels
     return points | {
         "class_names": list(class_names),
-        "given": given.astype(np.uint16, copy=False),
-        "predicted": predicted.astype(np.uint16, copy=False),
+        "given": _narrow(given),
+        "predicted": _narrow(predicted),
         "scores": scores.astype(np.float32, copy=False),
     }
 
@@ -210,6 +210,11 @@ def _digest(*values: Any) -> str:
     for value in values:
         digest.update(np.ascontiguousarray(value).data if isinstance(value, np.ndarray) else repr(value).encode())
     return digest.hexdigest()
+
+
+def _narrow(codes: np.ndarray) -> np.ndarray:
+    """In one byte a code where that is enough."""
+    return codes.astype(np.uint8 if codes.max(initial=0) < 256 else np.uint16, copy=False)
 
 
 def _mask(selected: np.ndarray | None, n: int) -> np.ndarray:

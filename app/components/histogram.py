@@ -36,7 +36,8 @@ def draw(run: Run, chosen: Selection, by: str) -> None:
     if len(flags):
         threshold = float(flags[chosen.detector].min())
         figure.add_vline(
-            threshold, line_dash="dash", line_width=2, annotation_text=f"flagged: {len(flags):,} of {len(score):,}, from {threshold:.4g}",
+            threshold, line_dash="dash", line_width=2,
+            annotation_text=f"flagged: {len(flags):,} of {len(score):,}, from {threshold:.4g}",
             annotation_position="top right" if threshold < edges[0] + 0.6 * (edges[-1] - edges[0]) else "top left",
         )  # fmt: skip
     figure.update_layout(

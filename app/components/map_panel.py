@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import streamlit as st
@@ -68,7 +68,7 @@ def _colours(
     return _codes(table["label" if by == "given label" else by], run.class_names), run.class_names, PALETTE, None
 
 
-def _codes(values: Sequence[str], names: Sequence[str]) -> np.ndarray:
+def _codes(values: Iterable[str], names: Sequence[str]) -> np.ndarray:
     """Position of each value among the names, uint16; the last name for one that is not there."""
     place = {name: i for i, name in enumerate(names)}
     return np.array([place.get(v, len(names) - 1) for v in values], np.uint16)

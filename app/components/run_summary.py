@@ -8,8 +8,11 @@ import streamlit as st
 from app.components.literal import literal
 from oga_core import Run
 
-NEXT = (("app_pages/scores.py", "Look at the scores", ":material/bar_chart:"), ("app_pages/map.py", "See the map", ":material/bubble_chart:"),
-        ("app_pages/review.py", "Review the flagged samples", ":material/fact_check:"))  # fmt: skip
+NEXT = (
+    ("app_pages/scores.py", "Look at the scores", ":material/bar_chart:"),
+    ("app_pages/map.py", "See the map", ":material/bubble_chart:"),
+    ("app_pages/review.py", "Review the flagged samples", ":material/fact_check:"),
+)
 
 
 def draw_header(run: Run) -> None:

@@ -85,7 +85,8 @@ def _draw_scores(run: Run, row: int) -> None:
         column_config={
             "value": st.column_config.NumberColumn(format="%.4g"),
             "percentile in its class": st.column_config.ProgressColumn(
-                min_value=0.0, max_value=1.0, format="percent", help="Share of the samples of the same given label that score no higher."
+                min_value=0.0, max_value=1.0, format="percent",
+                help="Share of the samples of the same given label that score no higher.",
             ),
         },
     )  # fmt: skip

@@ -20,8 +20,8 @@ def draw(run: Run) -> None:
         st.text(run.title)
         _bound(run, "detector", chosen.detector)
         st.selectbox(
-            "Score", list(titles), format_func=titles.__getitem__, key=_key("detector"), on_change=_changed, args=(run, "detector"),
-            help=f"{meanings[chosen.detector]} Higher = more suspicious.",
+            "Score", list(titles), format_func=titles.__getitem__, key=_key("detector"), on_change=_changed,
+            args=(run, "detector"), help=f"{meanings[chosen.detector]} Higher = more suspicious.",
         )  # fmt: skip
         options = sorted({*BUDGETS, chosen.budget})
         _bound(run, "budget", chosen.budget)

@@ -124,8 +124,9 @@ def _draw_facts(found: Found) -> None:
     """Counts, cost, notes and the class mapping."""
     dataset, classifier, cost = found.dataset, found.classifier, found.cost
     name = classifier.name if classifier else f"{starter_for(dataset)}, trained first"
-    facts = (("Samples", f"{len(dataset):,}"), ("Classes", f"{len(dataset.class_names):,}"), ("Kind", dataset.kind), ("Model", name),
-             ("Time", f"about {_seconds(cost.seconds)}"), ("Memory", f"about {cost.bytes / 1e6:,.0f} MB"))  # fmt: skip
+    facts = (("Samples", f"{len(dataset):,}"), ("Classes", f"{len(dataset.class_names):,}"), ("Kind", dataset.kind),
+             ("Model", name), ("Time", f"about {_seconds(cost.seconds)}"),
+             ("Memory", f"about {cost.bytes / 1e6:,.0f} MB"))  # fmt: skip
     with st.container(border=True, horizontal=True):
         for label, value in facts:
             with st.container(width="content"):

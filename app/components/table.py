@@ -16,8 +16,8 @@ def draw(run: Run) -> None:
     if table.empty:
         st.info("No sample is selected: widen the budget or the filters at the left.", icon=":material/filter_alt_off:")
         return
-    columns = ["index", "source", "label", "predicted", "confidence", *(d.name for d in run.detectors), "suggested_label", "decision",
-               "new_label", "reviewer"]  # fmt: skip
+    columns = ["index", "source", "label", "predicted", "confidence", *(d.name for d in run.detectors)]
+    columns += ["suggested_label", "decision", "new_label", "reviewer"]
     shown = table[columns].head(SHOWN)
     event = st.dataframe(
         shown, hide_index=True, key="selected_table", on_select="rerun", selection_mode="single-row", height=420,

@@ -122,7 +122,7 @@ class Zip(Files):
 
     def __init__(self, path: Path) -> None:
         try:
-            self.archive = _open_zip(path)
+            self.archive, self.notes = _open_zip(path)
         except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
             raise InputError(f"{path.name} is not a readable zip file ({one_line(error)}); make it again") from error
         self.lock = threading.Lock()
@@ -133,8 +133,6 @@ class Zip(Files):
         self.names = sorted(e.filename for e in entries if not e.is_dir())
         self.folders = {e.filename.rstrip("/") for e in entries if e.is_dir()}
         self.folders |= {str(parent) for name in self.names for parent in PurePosixPath(name).parents if str(parent) != "."}
-        guessed = self.archive.metadata_encoding is None and not all(name.isascii() for name in self.names)
-        self.notes = ["the file names are not UTF-8; they were read in the old code page 437"] if guessed else []
 
     @staticmethod
     def _refuse_dangerous(archive: str, entries: list[zipfile.ZipInfo]) -> None:
@@ -171,12 +169,12 @@ class Zip(Files):
             raise SampleError(f"cannot be unpacked: {one_line(error)}") from error
 
 
-def _open_zip(path: Path) -> zipfile.ZipFile:
-    """Names without the UTF-8 flag are UTF-8 all the same (macOS writes them so), or else in code page 437."""
+def _open_zip(path: Path) -> tuple[zipfile.ZipFile, list[str]]:
+    """The archive, and notes. Names without the UTF-8 flag may be UTF-8 all the same (macOS writes them so)."""
     try:
-        return zipfile.ZipFile(path, metadata_encoding="utf-8")
+        return zipfile.ZipFile(path, metadata_encoding="utf-8"), []
     except UnicodeDecodeError:
-        return zipfile.ZipFile(path)
+        return zipfile.ZipFile(path), ["the file names are not UTF-8; they were read in the old code page 437"]
 
 
 def _refuse_folder(error: OSError) -> None:

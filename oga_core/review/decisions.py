@@ -75,9 +75,11 @@ def decide(
     if not reviewer.strip():
         raise InputError("a decision needs a reviewer: enter your name")
     labels = [new_label] * len(samples) if isinstance(new_label, str) else list(new_label)
-    unknown = next((name for name in labels if name not in run.class_names), None) if action == "relabel" else None
-    if unknown is not None:
-        raise InputError(f"cannot relabel to {unknown!r}: not a class of this data; there are: {', '.join(run.class_names[:20])}")
+    if action == "relabel":
+        names = run.class_names
+        unknown = [name for name in labels if name not in names]
+        if unknown:
+            raise InputError(f"cannot relabel to {unknown[0]!r}: not a class of this data; there are: {', '.join(names[:20])}")
     batch = op_id or uuid.uuid4().hex
     seen = seen or {}
     unique = samples[["sample_id", "label"]].assign(new_label=labels if action == "relabel" else "").drop_duplicates("sample_id")

@@ -137,9 +137,9 @@ def from_json(text: str, run: Run) -> Selection:
         budget = float(found["budget"])
     except (ValueError, TypeError, KeyError):
         return known
-    names = {d.name for d in run.detectors}
+    detector = str(found.get("detector"))
     return Selection(
-        detector=found.get("detector") if found.get("detector") in names else known.detector,
+        detector=detector if detector in {d.name for d in run.detectors} else known.detector,
         budget=budget if 0 < budget < 1 else known.budget,
         flagged_only=bool(found.get("flagged_only", True)),
         labels=_known(found.get("labels"), run.class_names),
