@@ -37,7 +37,6 @@ def turns(x: float, y: float, corners: np.ndarray) -> int:
 @given(CORNERS, st.lists(st.tuples(WHOLE, WHOLE), min_size=1, max_size=30))
 def test_inside_agrees_with_an_exact_ray_cast(corners: list[tuple[int, int]], points: list[tuple[int, int]]) -> None:
     found = inside(np.array(points, np.float32), corners)
-    # A closed bounding box comes first: what lies on its upper or right side is never inside by the half-open rule.
     assert found.tolist() == [by_ray_cast(x, y, corners) for x, y in points]
 
 

@@ -52,6 +52,8 @@ given = clusters.astype(np.uint16)
 predicted = np.where(data["scores"] > 0.97, (given + 1) % 5, given).astype(np.uint16)
 continuous = (0.0, 1.0, "Outlier score") if colour == "score" else None
 codes = {"given": given, "predicted": predicted, "score": (data["scores"] * 255).astype(np.uint8)}[colour]
+if not st.toggle("Show the map", True):
+    st.stop()
 returned = embedding_map(
     positions, codes, palette=SEQUENTIAL if continuous else PALETTE, names=NAMES, continuous=continuous,
     labels=(NAMES, given, predicted, data["scores"]), selected=state.selected, polygon=state.polygon, key="map",
@@ -281,7 +283,7 @@ def test_double_click_resets_the_view_and_selects_nothing(opened: Callable[..., 
     assert shown.acts(1)[0]["row"] == 2
 
 
-def test_the_view_survives_new_colours(opened: Callable[..., Map]) -> None:
+def test_the_view_survives_new_colours_and_an_absence(opened: Callable[..., Map]) -> None:
     shown = opened()
     here = shown.at(*POSITIONS[3])
     shown.page.mouse.move(*here)
@@ -291,6 +293,10 @@ def test_the_view_survives_new_colours(opened: Callable[..., Map]) -> None:
     for colour in ("predicted", "score", "given"):
         shown.page.get_by_role("radio", name=colour).click()
         sync_api.expect(shown.page.get_by_text(f"drawn with {colour}")).to_be_visible()
+    for maps in (0, 1):  # away meanwhile, as when the user visits another page
+        shown.page.get_by_text("Show the map").click()
+        sync_api.expect(shown.canvas).to_have_count(maps)
+    shown.shows(0)
     neighbour = shown.at(*POSITIONS[4])
     grown = math.exp(0.6 * 4)
     shown.page.mouse.click(here[0] + (neighbour[0] - here[0]) * grown, here[1] + (neighbour[1] - here[1]) * grown)

@@ -1,0 +1,299 @@
+"""The command line: the whole road, one JSON object on stdout, and one line for whatever is wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from oga_core import Workspace, decide, scoring
+from oga_core.cli import main
+from oga_core.progress import Cancelled
+
+WORDS = {"fruit": "apple pear plum cherry grape", "tool": "hammer saw drill wrench chisel", "bird": "robin crow finch heron"}
+OGA = [sys.executable, "-P", "-c", "import sys; from oga_core.cli import main; sys.exit(main())"]
+KEYS = {
+    "run", "table", "samples", "scored", "not_scored", "seconds", "model", "model_source", "held_out_accuracy", "detectors",
+    "notes",
+}  # fmt: skip
+COLUMNS = [
+    "sample_id", "index", "source", "label", "predicted", "loss", "confidence", "l1", "l2", "iforest", "random",
+    "low_confidence", "suggested_label", "suggested_label_source",
+]  # fmt: skip
+
+Oga = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 short texts, the last of them empty."""
+    path = tmp_path_factory.mktemp("data") / "texts.csv"
+    rng = random.Random(0)
+    rows = [(" ".join(rng.choices(WORDS[label].split(), k=6)), label) for label in list(WORDS) * 40]
+    with open(path, "w", encoding="utf-8", newline="") as handle:
+        csv.writer(handle).writerows([("text", "label"), *rows[:-1], (" ", "bird")])
+    return path
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """90 samples of five features, the last of them no numbers."""
+    path = tmp_path_factory.mktemp("data") / "features.npz"
+    y = np.arange(90) % 3
+    x = np.random.default_rng(0).normal(size=(90, 5)) + y[:, None]
+    x[-1] = np.nan
+    np.savez(path, x=x, y=y)
+    return path
+
+
+@pytest.fixture(scope="module")
+def scored(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """What ``oga score --json`` did in a process of its own, into the workspace that OGA_WORKSPACE names."""
+    environment = os.environ | {"OGA_WORKSPACE": str(tmp_path_factory.mktemp("scored"))}
+    return subprocess.run([*OGA, "score", str(texts), "--json"], env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def result(scored: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(scored.stdout)
+    return told
+
+
+@pytest.fixture
+def workspace(result: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """The workspace with the scored texts, named by the environment."""
+    found = Workspace(Path(result["table"]).parents[2])
+    monkeypatch.setenv("OGA_WORKSPACE", str(found.path))
+    return found
+
+
+@pytest.fixture
+def oga(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Oga:
+    """Run a command in this process, in an empty folder: exit code, stdout and stderr."""
+    monkeypatch.setenv("OGA_WORKSPACE", str(tmp_path / "workspace"))
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main([str(a) for a in arguments])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_score_json_prints_one_object_on_stdout_and_its_progress_on_stderr(scored: subprocess.CompletedProcess[str]) -> None:
+    assert scored.returncode == 0
+    assert scored.stdout.count("\n") == 1
+    assert set(json.loads(scored.stdout)) == KEYS
+    assert "scoring" in scored.stderr.splitlines()
+    assert "\r" not in scored.stderr
+
+
+def test_the_totals_add_up_and_the_rest_is_true(result: dict[str, Any]) -> None:
+    assert (result["samples"], result["scored"], result["not_scored"]) == (120, 119, 1)
+    assert (result["model"], result["notes"]) == ("text_ngrams", [])
+    assert result["detectors"] == ["l1", "l2", "iforest", "random", "loss", "low_confidence"]
+    assert result["held_out_accuracy"] > 0.8
+    assert result["seconds"] > 0
+
+
+def test_the_table_has_the_promised_columns_and_a_row_a_scored_sample(result: dict[str, Any]) -> None:
+    table = pd.read_parquet(result["table"])
+    assert list(table.columns) == COLUMNS
+    assert table["index"].tolist() == list(range(119))
+
+
+def test_score_without_json_says_what_was_done_and_what_was_not(oga: Oga, features: Path, tmp_path: Path) -> None:
+    code, out, err = oga("score", features, "--detectors", "l1")
+    assert code == 0
+    run = Workspace(tmp_path / "workspace").runs()[0]
+    lines = out.splitlines()
+    assert lines[0].startswith(f"run {run.id}: 89 of 90 samples scored in ")
+    assert "not scored: row 89: a feature is not a finite number" in lines
+    assert f"table: {run.path / 'table.parquet'}" in lines
+    assert lines[-1] == f"look at it: oga serve --workspace {tmp_path / 'workspace'}"
+    assert "writing" in err.splitlines()
+
+
+def test_what_is_chosen_on_the_command_line_is_what_is_done(oga: Oga, features: Path, tmp_path: Path) -> None:
+    arguments = ["--seed", "3", "--inputs", "x", "--label", "y", "--head", "head"]
+    code, out, _ = oga("score", features, "--json", "--detectors", "l2", *arguments, "--workspace", tmp_path / "here")
+    assert code == 0
+    told = json.loads(out)
+    assert told["detectors"] == ["l2", "random", "loss", "low_confidence"]
+    assert told["model"] == "feature_mlp"
+    settings = Workspace(tmp_path / "here").run(told["run"]).settings
+    assert (settings["seed"], settings["head"], settings["scope"]) == (3, "head", "head")
+    assert settings["data_options"] == {"inputs": "x", "label": "y"}
+    assert not (tmp_path / "workspace").exists()
+
+
+def test_a_model_trained_on_the_command_line_scores_as_the_same_model(oga: Oga, features: Path) -> None:
+    code, out, err = oga("train", features, "--out", "model.safetensors", "--seed", 1, "--epochs", 5)
+    assert code == 0
+    assert out.startswith("model.safetensors: feature_mlp, 5 epochs, seed 1; ")
+    assert "held-out samples agree with their given label" in out
+    assert "training epoch 5 of 5" in err
+    tables = []
+    for model in ([], ["--model", "feature_mlp"]):
+        code, out, _ = oga("score", features, "--json", "--weights", "model.safetensors", *model)
+        assert code == 0
+        told = json.loads(out)
+        assert told["model_source"] == "weights model.safetensors"
+        assert told["held_out_accuracy"] is None
+        tables.append(pd.read_parquet(told["table"]))
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_a_model_of_the_owners_own_is_taken_from_where_they_stand(oga: Oga, features: Path, tmp_path: Path) -> None:
+    (tmp_path / "my_cli_model.py").write_text(
+        "from torch import nn\ndef make(num_classes):\n    return nn.Linear(5, num_classes)\n"
+    )
+    code, out, _ = oga("score", features, "--json", "--model", "my_cli_model:make")
+    assert code == 0
+    assert json.loads(out)["model"] == "my_cli_model:make"
+
+
+def test_each_list_is_exported_in_each_format(oga: Oga, workspace: Workspace) -> None:
+    run = workspace.runs()[-1]
+    decide(run, run.table.iloc[:2], "remove", reviewer="ann")
+    decide(run, run.table.iloc[2:5], "relabel", reviewer="ann", new_label="bird")
+    expected = {"removed": 2, "relabelled": 3, "cleaned": 118, "flags": 12}
+    for what, count in expected.items():
+        for fmt in ("csv", "jsonl", "parquet"):
+            flags = ["--detector", "l1", "--budget", "0.1"] if what == "flags" else []
+            out = f"{what}.{fmt}"
+            code, told, err = oga(
+                "export", run.id, "--what", what, "--format", fmt, "--out", out, *flags, "--workspace", workspace.path
+            )
+            assert (code, told, err) == (0, f"{out}: {count:,} rows\n", "")
+            read = {"csv": pd.read_csv, "jsonl": lambda path: pd.read_json(path, lines=True), "parquet": pd.read_parquet}[fmt]
+            assert len(read(out)) == count
+
+
+def test_export_writes_what_is_removed_by_default_and_finds_the_run_by_its_beginning(oga: Oga, workspace: Workspace) -> None:
+    run = workspace.runs()[-1]
+    decide(run, run.table.iloc[[7]], "remove", reviewer="bob")
+    code, _, err = oga("export", run.id[:-1], "--format", "csv", "--out", "out.csv", "--workspace", workspace.path)
+    assert (code, err) == (0, "")
+    assert "row 7" in pd.read_csv("out.csv")["source"].tolist()
+
+
+def test_runs_are_listed_newest_first_from_the_workspace_that_is_named(
+    oga: Oga, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = Workspace(tmp_path / "one"), Workspace(tmp_path / "other")
+    ids = [one.new_run(title, {}).id for title in ("first", "second")]
+    assert oga("runs", "--workspace", other.path) == (0, "", "")
+    assert oga("runs", "--workspace", other.path, "--json") == (0, "[]\n", "")
+    monkeypatch.setenv("OGA_WORKSPACE", str(one.path))
+    code, out, err = oga("runs")
+    assert (code, err) == (0, "")
+    assert [line.split()[:2] for line in out.splitlines()] == [[ids[1], "absent"], [ids[0], "absent"]]
+    assert out.splitlines()[0].endswith("  second")
+    listed = json.loads(oga("runs", "--json")[1])
+    assert [(r["run"], r["title"], r["state"]) for r in listed] == [(ids[1], "second", "absent"), (ids[0], "first", "absent")]
+    assert oga("runs", "--workspace", other.path) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("score missing.csv", "missing.csv is not there"),
+        ("score notes.txt", "notes.txt: data come as a folder, .zip"),
+        ("score TEXTS --label nope", "has no column 'nope'"),
+        ("score TEXTS --model resnet51", "unknown architecture 'resnet51'; did you mean resnet50"),
+        ("score TEXTS --model text_ngrams", "needs a weights file (--weights)"),
+        ("score TEXTS --model no.such:model", "the factory no.such:model is not there"),
+        ("score TEXTS --weights missing.pt", "weights file missing.pt is not there"),
+        ("score TEXTS --weights notes.txt", "weights come as"),
+        ("score TEXTS --detectors l1,l9", "unknown detector 'l9'; there are: l1, l2, iforest"),
+        ("score TEXTS --scope all", "unknown scope 'all'; there is: head"),
+        ("score TEXTS --seed -1", "argument --seed: '-1' is not a whole number"),
+        ("score TEXTS --seed 4294967296", "argument --seed: '4294967296' is not a whole number"),
+        ("score TEXTS --workspace notes.txt", "cannot make the workspace"),
+        ("score", "the following arguments are required: DATA"),
+        ("train TEXTS --out no/model.safetensors", "its folder is not there"),
+        ("train TEXTS --out model.pt", "weights are saved as .safetensors"),
+        ("train TEXTS --out model.safetensors --epochs 0", "0 epochs: at least one is needed"),
+        ("train TEXTS --out model.safetensors --arch resnet18", "resnet18 takes image data, and these are text"),
+        ("train missing.csv --out model.safetensors", "missing.csv is not there"),
+        ("export RUN --format csv --out x.csv --detector l1", "need both a detector and a budget"),
+        ("export RUN --format csv --out x.csv --budget 0.1", "need both a detector and a budget"),
+        ("export RUN --format csv --out x.csv --detector l1 --budget nan", "budget nan is not a share"),
+        ("export RUN --format csv --out x.csv --detector l1 --budget -1", "budget -1.0 is not a share"),
+        ("export RUN --format csv --out x.csv --detector l1 --budget some", "argument --budget: invalid float value: 'some'"),
+        ("export RUN --format csv --out x.csv --detector l9 --budget 0.1", "has no score 'l9'"),
+        ("export RUN --format csv --out x.csv --what flags", "need both a detector and a budget"),
+        ("export RUN --format xls --out x.csv", "argument --format: invalid choice: 'xls'"),
+        ("export RUN --format csv --out no/x.csv", "cannot write no/x.csv: No such file or directory"),
+        ("export RUN --format csv --out .", "cannot write .: it is not a file"),
+        ("export nope --format csv --out x.csv", "no run 'nope'"),
+        ("serve --root missing", "root missing is not a folder"),
+        ("serve --port 65536", "port 65536: a port is a number from 1 to 65535"),
+        ("runs --workspace notes.txt", "cannot make the workspace"),
+        ("frobnicate", "invalid choice: 'frobnicate'"),
+        ("", "the following arguments are required: COMMAND"),
+    ],
+)
+def test_bad_input_is_exit_code_2_and_one_line_on_stderr(
+    oga: Oga, workspace: Workspace, texts: Path, tmp_path: Path, command: str, message: str
+) -> None:
+    (tmp_path / "notes.txt").write_text("notes")
+    known = {"TEXTS": str(texts), "RUN": workspace.runs()[-1].id}
+    arguments = [known.get(word, word) for word in command.split()]
+    code, out, err = oga(*arguments)
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("oga: ")
+    assert message in err
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_names_that_a_terminal_would_obey_are_escaped(oga: Oga, features: Path, tmp_path: Path) -> None:
+    path = tmp_path / "\x1b[31mred\n\u202e\udc80.npz"
+    shutil.copy(features, path)
+    assert oga("score", path, "--detectors", "l1", "--json")[0] == 0
+    _, out, _ = oga("runs")
+    assert out.endswith("  \\x1b[31mred\\n\\u202e\\udc80.npz\n")
+    _, _, err = oga("score", "\x1b]0;title\x07.csv")
+    assert err.endswith("/\\x1b]0;title\\x07.csv is not there\n")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Cancelled])
+def test_stopped_is_exit_code_130(oga: Oga, texts: Path, error: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(scoring, "do_run", stop)
+    assert oga("score", texts) == (130, "", "oga: stopped\n")
+
+
+def test_control_c_ends_the_scoring_and_the_run_says_so(features: Path, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import time\nfrom torch import nn\nclass Slow(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.head = nn.Linear(5, 3)\n"
+        "    def forward(self, x):\n        time.sleep(60 * (8 < len(x) < 64))\n        return self.head(x)\n"
+    )
+    command = [*OGA, "score", str(features), "--model", "slow:Slow", "--workspace", str(tmp_path / "workspace")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    with process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "scoring\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert (process.returncode, out, err) == (130, "", "oga: stopped\n")
+    assert Workspace(tmp_path / "workspace").runs()[0].status().state == "cancelled"

@@ -1,0 +1,79 @@
+"""Data move to the right only: a stage knows the stages left of it, and the page computes nothing."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ORDER = (
+    ("errors", "progress"),
+    ("files",),
+    ("data",),
+    ("models",),
+    ("gradients",),
+    ("detectors",),
+    ("runs",),
+    ("maps", "review"),
+    ("export",),
+    ("scoring",),
+    ("worker", "serving"),
+    ("cli",),
+)
+"""The modules of ``oga_core``, each after all that it may import; those of one line do not know each other."""
+RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
+NOT_FOR_THE_PAGE = ("torch", "torchvision", "sklearn", "umap", "numba", "oga_core.gradients")
+
+
+def imports(source: str) -> Iterator[str]:
+    """Everything that is imported anywhere in it: ``from a.b import c`` gives ``a.b.c``."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ("." * node.level + f"{node.module or ''}.{alias.name}" for alias in node.names)
+
+
+def files(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def within(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def test_an_import_is_found_wherever_it_stands() -> None:
+    source = "import a.b as x\ndef f():\n    from c import d, e\n    if f:\n        import g\nfrom . import h\n"
+    assert set(imports(source)) == {"a.b", "c.d", "c.e", "g", "..h"}
+
+
+@pytest.mark.parametrize("path", files("oga_core"), ids=named)
+def test_the_core_never_imports_streamlit_or_the_page(path: Path) -> None:
+    found = set(imports(path.read_text("utf-8")))
+    assert [m for m in found if within(m, "streamlit") or within(m, "app") or m.startswith(".")] == []
+
+
+@pytest.mark.parametrize("path", files("app"), ids=named)
+def test_the_page_never_imports_what_computes(path: Path) -> None:
+    found = set(imports(path.read_text("utf-8")))
+    assert [m for m in found for banned in NOT_FOR_THE_PAGE if within(m, banned) or m.startswith(".")] == []
+
+
+def test_every_module_of_the_core_has_its_place_in_the_order() -> None:
+    there = {path.relative_to(ROOT / "oga_core").parts[0].removesuffix(".py") for path in files("oga_core")}
+    assert there - {"__init__"} == set(RANK)
+
+
+@pytest.mark.parametrize("path", [p for p in files("oga_core") if p != ROOT / "oga_core" / "__init__.py"], ids=named)
+def test_a_stage_imports_only_stages_left_of_it(path: Path) -> None:
+    own = path.relative_to(ROOT / "oga_core").parts[0].removesuffix(".py")
+    core = [m.split(".") for m in imports(path.read_text("utf-8")) if within(m, "oga_core")]
+    assert [m for m in core if len(m) < 2 or m[1] not in RANK] == []
+    assert [".".join(m) for m in core if m[1] != own and RANK[m[1]] >= RANK[own]] == []

@@ -1,0 +1,415 @@
+"""Scoring whole data sets: the table against autograd, samples that cannot be scored, order, seeds, failures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+
+import oga_core as oga
+from oga_core import scoring
+from oga_core.data import Dataset
+from oga_core.errors import InputError
+from oga_core.models import Classifier, load_model, save_weights, train, wrap
+from oga_core.models.inputs import FeatureEncoder, collate_default
+from oga_core.progress import Cancelled
+from oga_core.runs import Run, Workspace
+from oga_core.scoring import do_run, estimate, prepare, score
+
+COLUMNS = [
+    "sample_id", "index", "source", "label", "predicted", "loss", "confidence",
+    "l1", "l2", "iforest", "random", "low_confidence", "suggested_label", "suggested_label_source",
+]  # fmt: skip
+"""The loss is a control too, in the one column of that name."""
+N, FLIPS, NAMES = 330, 20, ["ant", "bee", "cat"]
+
+
+def blobs() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features, given labels (the first `FLIPS` are wrong) and true labels."""
+    rng = np.random.default_rng(0)
+    true = np.arange(N) % 3
+    given = true.copy()
+    given[:FLIPS] = (true[:FLIPS] + rng.integers(1, 3, FLIPS)) % 3
+    return (rng.normal(size=(N, 5)) + 4 * np.eye(5)[true]).astype(np.float32), given, true
+
+
+X, GIVEN, TRUE = blobs()
+
+
+def data(rows: np.ndarray | slice = slice(None)) -> Dataset:
+    return oga.from_arrays(X[rows], GIVEN[rows], NAMES)
+
+
+@pytest.fixture(scope="module")
+def module() -> nn.Module:
+    """An MLP fitted to the given labels."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 3))
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
+    for _ in range(60):
+        optimizer.zero_grad()
+        F.cross_entropy(net(torch.from_numpy(X)), torch.from_numpy(GIVEN)).backward()
+        optimizer.step()
+    return net
+
+
+@pytest.fixture(scope="module")
+def run(module: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The scoring that most tests look at."""
+    return score(module, data(), workspace=tmp_path_factory.mktemp("workspace"))
+
+
+def by_id(run: Run) -> pd.DataFrame:
+    return run.table.set_index("sample_id").sort_index()
+
+
+def test_the_columns_are_those_that_are_documented(run: Run) -> None:
+    assert list(run.table) == COLUMNS
+    numbers = ["loss", "confidence", "l1", "l2", "iforest", "random", "low_confidence"]
+    assert all(run.table[c].dtype == np.float64 for c in numbers)
+    assert np.isfinite(run.table[numbers]).all(axis=None)
+    assert run.table["index"].tolist() == list(range(N))
+    assert run.table["sample_id"].tolist() == [data().sample_id(i) for i in range(N)]
+    assert run.table["source"].tolist()[:2] == ["row 0", "row 1"]
+
+
+def test_the_numbers_are_those_of_autograd(run: Run, module: nn.Module) -> None:
+    for i in (*range(25), N - 1):
+        logits = module(torch.from_numpy(X[i : i + 1]))
+        loss = F.cross_entropy(logits.double(), torch.from_numpy(GIVEN[i : i + 1]))
+        (gradient,) = torch.autograd.grad(loss, module[2].weight)  # type: ignore[index,union-attr]
+        row, p = run.table.loc[i], logits.softmax(1)[0].detach()
+        assert row["l1"] == pytest.approx(gradient.abs().sum().item(), rel=1e-4)
+        assert row["l2"] == pytest.approx(gradient.norm().item(), rel=1e-4)
+        assert row["loss"] == pytest.approx(loss.item(), rel=1e-4)
+        assert row["confidence"] == pytest.approx(p[GIVEN[i]].item(), rel=1e-4)
+        assert (row["label"], row["predicted"]) == (NAMES[GIVEN[i]], NAMES[int(p.argmax())])
+        residuals, features = run.factors.block(slice(i, i + 1))
+        np.testing.assert_allclose(residuals.T @ features, gradient, atol=2e-3 * gradient.norm().item())
+
+
+@pytest.mark.parametrize("name", ["l1", "l2", "iforest", "loss", "low_confidence"])
+def test_flipped_labels_score_higher(run: Run, name: str) -> None:
+    assert roc_auc_score(GIVEN != TRUE, run.table[name]) > 0.9
+    assert (run.flag(name, FLIPS)["index"] < FLIPS).mean() > 0.7
+
+
+def test_a_flag_is_the_top_of_the_table(run: Run) -> None:
+    flagged = run.flag("l2", 0.1)
+    assert flagged["l2"].tolist() == sorted(run.table["l2"], reverse=True)[:33]
+    assert list(flagged) == COLUMNS
+    assert len(run.flag("random", 7)) == 7
+    with pytest.raises(InputError, match="no score 'l3'; it has: l1, l2, iforest, random, loss, low_confidence"):
+        run.flag("l3", 7)
+
+
+def test_the_suggested_label_is_another_one_and_mostly_the_right_one(run: Run) -> None:
+    table = run.table
+    assert (table["suggested_label"] != table["label"]).all()
+    assert set(table["suggested_label"]) <= set(NAMES)
+    disagree = table["predicted"] != table["label"]
+    assert (table["suggested_label"] == table["predicted"])[disagree].all()
+    assert set(table["suggested_label_source"][disagree]) == {"model prediction"}
+    assert set(table["suggested_label_source"][~disagree]) == {"model's second choice"}
+    flips = table[:FLIPS]
+    assert (flips["suggested_label"] == [NAMES[t] for t in TRUE[:FLIPS]]).mean() > 0.8
+
+
+def test_the_summary_counts_and_names(run: Run, module: nn.Module) -> None:
+    summary = run.summary
+    assert (summary["samples"], summary["scored"], summary["not_scored"]) == (N, N, 0)
+    assert summary["agreement"] == pytest.approx((module(torch.from_numpy(X)).argmax(1).numpy() == GIVEN).mean())
+    assert (summary["class_names"], summary["head"], summary["scope"], summary["kind"]) == (NAMES, "2", "head", "features")
+    assert summary["mapping"] == [["ant", 0, "ant"], ["bee", 1, "bee"], ["cat", 2, "cat"]]
+    assert summary["detectors"] == ["l1", "l2", "iforest", "random", "loss", "low_confidence"]
+    assert json.loads(json.dumps(summary)) == summary
+    assert (run.title, run.status().state) == ("Sequential on 330 samples", "done")
+
+
+def test_the_controls_come_with_any_detector(module: nn.Module, tmp_path: Path) -> None:
+    run = score(module, data(), detectors=["iforest"], workspace=tmp_path)
+    assert list(run.table) == [c for c in COLUMNS if c not in ("l1", "l2")]
+    assert [d.name for d in run.detectors] == ["iforest", "random", "loss", "low_confidence"]
+
+
+def test_a_seed_gives_the_same_table_and_another_only_another_chance(run: Run, module: nn.Module, tmp_path: Path) -> None:
+    pd.testing.assert_frame_equal(score(module, data(), workspace=tmp_path, seed=0).table, run.table)
+    other = score(module, data(), workspace=tmp_path, seed=1).table
+    assert [c for c in COLUMNS if not other[c].equals(run.table[c])] == ["iforest", "random"]
+
+
+def test_the_order_of_the_data_does_not_change_a_score(run: Run, module: nn.Module, tmp_path: Path) -> None:
+    turned = score(module, data(np.random.default_rng(1).permutation(N)), workspace=tmp_path)
+    ours, theirs = by_id(run), by_id(turned)
+    assert turned.table["sample_id"].tolist() != run.table["sample_id"].tolist()
+    pd.testing.assert_frame_equal(ours.drop(columns=["index", "source"]), theirs.drop(columns=["index", "source"]), rtol=1e-4)
+
+
+def test_a_sample_scores_the_same_in_any_batch(
+    run: Run, module: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "BATCH", 7)
+    pd.testing.assert_frame_equal(score(module, data(), workspace=tmp_path).table, run.table, rtol=1e-4)
+
+
+def folder_of_images(path: Path) -> Path:
+    """Six readable images of two classes, and four files that are none."""
+    rng = np.random.default_rng(0)
+    for name in ("light", "dark"):
+        (path / name).mkdir(parents=True)
+        for i in range(3):
+            pixels = rng.integers(150 if name == "light" else 0, 256 if name == "light" else 100, (16, 16, 3), np.uint8)
+            Image.fromarray(pixels).save(path / name / f"{i}.png")
+    whole = (path / "dark" / "0.png").read_bytes()
+    (path / "dark" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (path / "dark" / "empty.png").write_bytes(b"")
+    (path / "light" / "page.png").write_text("<html>not found</html>")
+    (path / "light" / "zero.jpg").write_bytes(bytes(500))
+    return path
+
+
+def test_broken_images_are_listed_and_the_totals_add_up(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    dataset = oga.open_dataset(folder_of_images(tmp_path / "images"))
+    run = score(nn.Sequential(nn.Flatten(), nn.Linear(768, 2)), dataset, workspace=tmp_path / "w")
+    assert (run.summary["samples"], run.summary["scored"], run.summary["not_scored"]) == (10, 6, 4)
+    assert sorted([*run.table["index"], *run.not_scored["index"]]) == list(range(10))
+    assert list(run.not_scored) == ["index", "source", "reason"]
+    reasons = dict(zip(run.not_scored["source"], run.not_scored["reason"]))
+    assert sorted(reasons) == ["dark/cut.png", "dark/empty.png", "light/page.png", "light/zero.jpg"]
+    assert reasons["dark/empty.png"] == "the file is empty"
+    assert "not an image" in reasons["light/page.png"]
+    assert all(reasons.values())
+
+
+class Overflowing(nn.Module):
+    """Gives NaN where the first feature is above 100, infinity where it is below -100."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        at = x[:, :1]
+        x = torch.where(at > 100, torch.nan, torch.where(at < -100, torch.full_like(x, torch.inf), x))
+        out: Tensor = self.module(x)
+        return out
+
+
+def test_samples_whose_output_is_not_finite_are_listed_and_change_no_other(run: Run, module: nn.Module, tmp_path: Path) -> None:
+    values = X.copy()
+    values[[0, 100], 0], values[329, 0] = 1000, -1000
+    bad = score(Overflowing(module), oga.from_arrays(values, GIVEN, NAMES), workspace=tmp_path)
+    assert bad.not_scored["index"].tolist() == [0, 100, 329]
+    assert set(bad.not_scored["reason"]) == {"the model's output is not finite"}
+    same = ["sample_id", "label", "predicted", "l1", "l2", "suggested_label"]
+    wanted = run.table.drop(index=[0, 100, 329]).reset_index(drop=True)
+    pd.testing.assert_frame_equal(bad.table[same], wanted[same], rtol=1e-4)
+    assert len(bad.factors) == N - 3
+
+
+def test_samples_without_label_or_with_broken_features_are_listed(module: nn.Module, tmp_path: Path) -> None:
+    values, labels = X.copy(), GIVEN.copy()
+    values[5, 2], labels[9] = np.nan, -1
+    run = score(module, oga.from_arrays(values, labels, NAMES), workspace=tmp_path)
+    told = dict(zip(run.not_scored["index"], run.not_scored["reason"]))
+    assert told == {5: "a feature is not a finite number", 9: "has no label"}
+    assert run.summary["scored"] == len(run.table) == N - 2
+
+
+class Named(nn.Module):
+    """The fitted module with its outputs in another order and one class more."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        assert isinstance(module, nn.Sequential)
+        self.body, self.head = module[:2], nn.Linear(16, 4)
+        order = [2, 0, 1]  # cat, ant, bee
+        with torch.no_grad():
+            self.head.weight[1:], self.head.bias[1:] = module[2].weight[order], module[2].bias[order]
+            self.head.weight[0], self.head.bias[0] = 0, -1e4
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.body(x))
+        return out
+
+
+def classifier(module: nn.Module, names: list[str]) -> Classifier:
+    return Classifier("named", module.eval(), names, FeatureEncoder(5), collate_default)
+
+
+def test_classes_are_matched_by_name_and_the_scores_are_the_same(run: Run, module: nn.Module, tmp_path: Path) -> None:
+    turned = score(classifier(Named(module), ["dog", "cat", "ant", "bee"]), data(), workspace=tmp_path)
+    assert turned.summary["mapping"] == [["ant", 2, "ant"], ["bee", 3, "bee"], ["cat", 1, "cat"]]
+    same = ["sample_id", "label", "predicted", "loss", "confidence", "l1", "l2", "suggested_label"]
+    pd.testing.assert_frame_equal(turned.table[same], run.table[same], rtol=1e-4)
+    renamed = score(module, oga.from_arrays(X, [NAMES[g] for g in GIVEN], ["cat", "bee", "ant"]), workspace=tmp_path)
+    assert not renamed.table["l1"].equals(run.table["l1"])  # without names the outputs are the classes in their order
+
+
+def test_a_class_that_only_the_model_has_is_never_suggested(module: nn.Module, tmp_path: Path) -> None:
+    named = Named(module)
+    with torch.no_grad():
+        named.head.bias[0] = 1e4
+    run = score(classifier(named, ["dog", "cat", "ant", "bee"]), data(), workspace=tmp_path)
+    assert set(run.table["predicted"]) == {"dog"}
+    assert set(run.table["suggested_label"]) <= set(NAMES)
+    assert (run.table["suggested_label"] != run.table["label"]).all()
+    assert set(run.table["suggested_label_source"]) == {"model's second choice"}
+
+
+def test_a_model_is_scored_in_eval_mode(run: Run, module: nn.Module, tmp_path: Path) -> None:
+    assert isinstance(module, nn.Sequential)
+    dropping = nn.Sequential(*module[:2], nn.Dropout(0.5), module[2])
+    for model in (dropping.train(), Classifier("mine", dropping.train(), None, FeatureEncoder(5), collate_default)):
+        dropping.train()
+        again = score(model, data(), workspace=tmp_path)
+        assert not dropping.training
+        assert any("eval mode" in note for note in again.summary["notes"])
+        pd.testing.assert_frame_equal(again.table, run.table, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def files(module: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The data as ``.npz``, and a starter's weights."""
+    folder = tmp_path_factory.mktemp("files")
+    np.savez(folder / "data.npz", x=X, y=GIVEN, class_names=NAMES)
+    save_weights(train(data(), epochs=3).classifier, folder / "w.safetensors")
+    return folder / "data.npz", folder / "w.safetensors"
+
+
+def test_a_prepared_run_gives_what_score_gives(files: tuple[Path, Path], tmp_path: Path) -> None:
+    source, weights = files
+    queued = prepare(Workspace(tmp_path), source, weights=weights, seed=3)
+    assert queued.status().state == "absent"
+    do_run(queued)
+    direct = score(load_model(None, weights, data()), oga.open_dataset(source), seed=3, workspace=tmp_path)
+    pd.testing.assert_frame_equal(queued.table, direct.table)
+    assert queued.summary["model_source"] == "weights w.safetensors"
+    again = Workspace(tmp_path).run(queued.id)
+    assert again.open_dataset().sample_id(7) == queued.table["sample_id"][7]
+    assert again.status().state == "done"
+
+
+def test_without_a_model_a_starter_is_trained_and_kept(files: tuple[Path, Path], tmp_path: Path) -> None:
+    run = prepare(Workspace(tmp_path), files[0], epochs=2, title="first try", notes=["a note of the page"])
+    do_run(run)
+    assert (run.title, run.summary["notes"][0]) == ("first try", "a note of the page")
+    assert "starter model trained here" in run.summary["model_source"]
+    assert 0.3 < run.summary["held_out_accuracy"] <= 1
+    loaded = load_model(None, run.file("model.safetensors"), data())
+    again = score(loaded, data(), workspace=tmp_path)
+    pd.testing.assert_frame_equal(again.table, run.table)
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [data(slice(60)), oga.from_texts([f"good text {i}" for i in range(60)], ["x", "y", "z"] * 20)],
+    ids=["arrays", "texts"],
+)
+def test_data_in_memory_are_kept_with_the_run(dataset: Dataset, tmp_path: Path) -> None:
+    run = score(train(dataset, epochs=1).classifier, dataset, workspace=tmp_path)
+    kept = Workspace(tmp_path).run(run.id).open_dataset()
+    assert [kept.sample_id(i) for i in run.table["index"]] == run.table["sample_id"].tolist()
+
+
+def test_an_estimate_is_positive_and_grows_with_the_data(module: nn.Module) -> None:
+    for model in (None, wrap(module, data())):
+        few, many = estimate(data(slice(100)), model), estimate(data(), model)
+        assert 0 < few.seconds < 60
+        assert 0 < few.bytes < many.bytes
+    broken = oga.from_arrays(np.full((10, 5), np.nan), np.arange(10) % 3)
+    assert estimate(broken).bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [({"scope": "everything"}, "unknown scope 'everything'; there is: head"), ({"detectors": "l1,l7"}, "unknown detector 'l7'")],
+)
+def test_wrong_settings_are_refused_before_a_run_is_entered(
+    settings: dict[str, str], reason: str, module: nn.Module, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    workspace = Workspace(tmp_path)
+    for start in (
+        lambda: score(module, data(), workspace=workspace, **settings),
+        lambda: prepare(workspace, files[0], **settings),
+    ):
+        with pytest.raises(InputError, match=reason):
+            start()
+    with pytest.raises(InputError, match=r"weights file .* is not there"):
+        prepare(workspace, files[0], weights=tmp_path / "absent.pt")
+    with pytest.raises(InputError, match="has 4 outputs, and the data have 3 classes"):
+        score(nn.Linear(5, 4), data(), workspace=workspace)
+    assert workspace.runs() == []
+
+
+def clamped() -> nn.Module:
+    return nn.Sequential(nn.Linear(5, 3), nn.Hardtanh())
+
+
+@pytest.mark.parametrize(
+    ("start", "reason"),
+    [
+        (lambda w, s: score(clamped(), data(), workspace=w), "scope 'head' needs a model whose logits"),
+        (lambda w, s: score(nn.Linear(5, 3), data(), head="fc", workspace=w), "no Linear layer named 'fc'"),
+        (lambda w, s: score(nn.Linear(5, 2), oga.from_arrays(X[:3] * [[1], [np.nan], [np.nan]], [0, 1, 1]), workspace=w),
+         "only 1 of 3 samples could be scored; the first reason: row 1: a feature is not a finite number"),
+        (lambda w, s: do_run(prepare(w, s.with_name("absent.npz"))), "absent.npz is not there"),
+        (lambda w, s: do_run(prepare(w, s, model="resnet51")), "did you mean resnet"),
+        (lambda w, s: do_run(prepare(w, s, model="resnet18")), "needs a weights file"),
+    ],
+)  # fmt: skip
+def test_a_failed_run_says_so(
+    start: Callable[[Workspace, Path], object], reason: str, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    workspace = Workspace(tmp_path)
+    with pytest.raises(InputError, match=reason):
+        start(workspace, files[0])
+    (run,) = workspace.runs()
+    assert run.status().state == "failed"
+    assert reason in run.status().message
+    with pytest.raises(InputError, match="no table"):
+        _ = run.table
+
+
+def test_an_unexpected_error_is_entered_too(module: nn.Module, tmp_path: Path) -> None:
+    def transform(values: np.ndarray) -> Tensor:
+        if values[0] == X[300, 0]:
+            raise ZeroDivisionError("of the owner's transform")
+        return torch.from_numpy(values)
+
+    with pytest.raises(ZeroDivisionError):
+        score(module, data(), transform=transform, workspace=tmp_path)
+    (run,) = Workspace(tmp_path).runs()
+    assert (run.status().state, run.status().message) == ("failed", "unexpected ZeroDivisionError: of the owner's transform")
+
+
+@pytest.mark.parametrize("stage", ["scoring", "isolation forest", "writing"])
+def test_a_run_can_be_cancelled(stage: str, module: nn.Module, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+
+    def cancel(at: str, done: int, total: int) -> None:
+        if at == stage:
+            workspace.runs()[0].job("score").cancel()
+
+    with pytest.raises(Cancelled):
+        score(module, data(), workspace=workspace, progress=cancel)
+    (run,) = workspace.runs()
+    assert (run.status().state, run.has_file("table.parquet")) == ("cancelled", False)
+
+
+def test_progress_tells_every_stage_to_its_end(module: nn.Module, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    score(module, data(), workspace=tmp_path, progress=lambda *step: told.append(step))
+    last = {stage: (done, total) for stage, done, total in told}
+    assert last == {"scoring": (N, N), "isolation forest": (100, 100), "writing": (1, 1)}
+    assert [t[1] for t in told if t[0] == "scoring"] == [64, 128, 192, 256, 320, N]

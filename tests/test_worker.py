@@ -1,0 +1,97 @@
+"""The process that works for the dashboard: how it ends is in the workspace, and a cancel reaches it in any step."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from oga_core import Run, Workspace, worker
+from oga_core.scoring import prepare
+
+SECONDS = 60.0
+"""How long is waited for what should happen at once."""
+fork = multiprocessing.get_context("fork")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    y = np.arange(40) % 2
+    np.savez(tmp_path / "data.npz", x=np.random.default_rng(0).normal(size=(40, 3)) + y[:, None], y=y)
+    return tmp_path / "data.npz"
+
+
+def started(run: Run, folder: Path) -> subprocess.Popen[bytes]:
+    """The worker, started as the dashboard starts it, where the owner's own models lie."""
+    command = [sys.executable, "-P", "-m", "oga_core.worker", "score", run.id, str(run.workspace.path)]
+    process = subprocess.Popen(command, cwd=folder)
+    run.job("score").entered(process.pid)
+    return process
+
+
+def test_a_worker_does_the_job_in_a_process_of_its_own(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "linear.py").write_text("from torch import nn\ndef make():\n    return nn.Linear(3, 2)\n")
+    run = prepare(Workspace(tmp_path / "workspace"), data, model="linear:make", detectors="l1")
+    process = started(run, tmp_path)
+    assert run.status().state == "running"
+    assert process.wait(SECONDS) == 0
+    assert run.status().state == "done"
+    assert len(run.table) == 40
+
+
+def test_a_step_that_reports_no_progress_is_stopped_too(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "stuck.py").write_text(
+        "import pathlib, time\ndef make():\n    pathlib.Path('reached').touch()\n    while True:\n        time.sleep(0.01)\n"
+    )
+    run = prepare(Workspace(tmp_path / "workspace"), data, model="stuck:make", detectors="l1")
+    process = started(run, tmp_path)
+    end = time.monotonic() + SECONDS
+    while not (tmp_path / "reached").exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    run.job("score").cancel()
+    assert process.wait(SECONDS) == 1
+    assert (run.status().state, run.status().message) == ("cancelled", "stopped by the user")
+
+
+def forked(run: Run, *, cancelled: bool = False) -> int | None:
+    """Exit code of a worker; for jobs that end before anything is computed."""
+    ready = fork.Event()
+
+    def work() -> None:
+        ready.wait()
+        os._exit(worker.main("score", run.id, str(run.workspace.path)))
+
+    child = fork.Process(target=work)
+    child.start()
+    run.job("score").entered(child.pid)
+    if cancelled:
+        run.job("score").cancel()
+    ready.set()
+    child.join()
+    return child.exitcode
+
+
+def test_a_job_that_cannot_be_done_fails_with_its_reason(tmp_path: Path) -> None:
+    run = prepare(Workspace(tmp_path / "workspace"), tmp_path / "missing.csv")
+    assert forked(run) == 2
+    assert (run.status().state, run.status().message) == ("failed", f"{tmp_path / 'missing.csv'} is not there")
+
+
+def test_a_cancel_left_before_the_worker_came_up_stops_it(data: Path, tmp_path: Path) -> None:
+    run = prepare(Workspace(tmp_path / "workspace"), data)
+    assert forked(run, cancelled=True) == 1
+    assert run.status().state == "cancelled"
+    assert not run.has_file("table.parquet")
+
+
+def test_after_a_cancel_the_job_can_be_started_again(tmp_path: Path) -> None:
+    run = prepare(Workspace(tmp_path / "workspace"), tmp_path / "missing.csv")
+    assert forked(run, cancelled=True) == 1
+    assert forked(run) == 2
+    assert run.status().state == "failed"
