@@ -24,7 +24,7 @@ from oga_core.review import (
     version,
 )
 
-RUN, VIEW = "run", "view"
+RUN, VIEW, SAMPLE = "run", "view", "sample"
 """Names in the URL."""
 BROWSER_COOKIE = "oga_browser"
 _SELECTION, _SELECTION_RUN, _REVIEWER, _ROWS = "selection", "selection_run", "reviewer", "rows"
@@ -120,7 +120,7 @@ def keep_url(run: Run) -> None:
     """Enter run and selection in the URL, which a change of page has emptied."""
     chosen = selection(run)
     if st.query_params.get(RUN) != run.id or st.query_params.get(VIEW) is None:
-        st.query_params.from_dict({RUN: run.id, VIEW: save_view(run, chosen)})
+        st.query_params.update({RUN: run.id, VIEW: save_view(run, chosen)})
 
 
 def rows(run: Run) -> np.ndarray:

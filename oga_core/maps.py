@@ -41,10 +41,23 @@ def embedding(run: Run, *, seed: int = 0, progress: Progress = silent) -> np.nda
         If there are fewer than 5 samples, or all gradients are alike.
     """
     if not has_map(run):
-        with run.job("map").doing(progress) as report:
-            positions = _compute(run, seed, report)
-            run.add_file(MAP, partial(save_array, positions))
+        do_map(run, seed=seed, progress=progress)
     return np.asarray(np.load(run.file(MAP)), dtype=np.float32)
+
+
+def do_map(run: Run, *, seed: int = 0, progress: Progress = silent) -> None:
+    """Compute a run's map as a job, and keep it with the run; one that is there already stays.
+
+    Raises
+    ------
+    InputError
+        As `embedding` does.
+    Cancelled
+        If the user asked for it meanwhile.
+    """
+    with run.job("map").doing(progress) as report:
+        if not has_map(run):
+            run.add_file(MAP, partial(save_array, _compute(run, seed, report)))
 
 
 def _compute(run: Run, seed: int, progress: Progress) -> np.ndarray:

@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable
 
 from oga_core.errors import InputError
-from oga_core.maps import embedding
+from oga_core.maps import do_map
 from oga_core.progress import Cancelled
 from oga_core.runs import Job, Run, Workspace
 from oga_core.scoring import do_run
 
-JOBS: dict[str, Callable[[Run], object]] = {"score": do_run, "map": embedding}
+JOBS: dict[str, Callable[[Run], object]] = {"score": do_run, "map": do_map}
 CANCEL_SECONDS = 0.5
 
 

@@ -17,6 +17,8 @@ WAYS = ["flag", "given label", "decision"]
 BINS = 60
 MOST_CLASSES = 12
 OTHERS = "other classes"
+LINE = "#8a93a8"
+"""Of the threshold: seen on white and on dark."""
 
 
 def draw(run: Run, chosen: Selection, by: str) -> None:
@@ -36,7 +38,7 @@ def draw(run: Run, chosen: Selection, by: str) -> None:
     if len(flags):
         threshold = float(flags[chosen.detector].min())
         figure.add_vline(
-            threshold, line_dash="dash", line_width=2,
+            threshold, line_dash="dash", line_width=2, line_color=LINE,
             annotation_text=f"flagged: {len(flags):,} of {len(score):,}, from {threshold:.4g}",
             annotation_position="top right" if threshold < edges[0] + 0.6 * (edges[-1] - edges[0]) else "top left",
         )  # fmt: skip

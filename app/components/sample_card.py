@@ -16,10 +16,10 @@ from oga_core.review import Decision, history, neighbours, scores
 def draw(run: Run, rows: np.ndarray) -> None:
     """Draw the sample in focus, with the samples before and after it in ``rows``."""
     ids = run.table["sample_id"].to_numpy()
-    at = _position(ids[rows])
-    row = int(rows[at])
-    st.session_state[state.FOCUS] = ids[row]
     found = state.standing(run)
+    at = _position(ids[rows], found)
+    row = int(rows[at])
+    st.session_state[state.FOCUS] = st.query_params[state.SAMPLE] = ids[row]
     before = str(ids[rows[at - 1]]) if at else None
     after = str(ids[rows[at + 1]]) if at + 1 < len(rows) else None
     entry = run.table.iloc[row]
@@ -28,27 +28,27 @@ def draw(run: Run, rows: np.ndarray) -> None:
         st.caption(f"{at + 1:,} of {len(rows):,}")
         thumbnail.sample(run, row, large=True)
         st.text(str(entry["source"]))
+        decision_buttons.draw_message()
     with right:
         _draw_labels(entry, found.get(str(entry["sample_id"])))
-        decision_buttons.draw(run, row, before, after, _next_undecided(ids[rows], at, found) or after)
-        decision_buttons.draw_message()
+        decision_buttons.draw(run, row, before, after, _next_undecided(ids[rows[at + 1 :]], found) or after)
         _draw_scores(run, row)
     st.subheader("Most similar gradients")
     _draw_neighbours(run, row)
     _draw_history(run, str(entry["sample_id"]))
 
 
-def _position(ordered: np.ndarray) -> int:
-    """Where the sample in focus is; where it has left the selection, the place it had."""
-    places = np.flatnonzero(ordered == st.session_state.get(state.FOCUS))
+def _position(ordered: np.ndarray, found: dict[str, Decision]) -> int:
+    """Where the sample in focus is, after a refresh too; where it has left the selection, the place it had."""
+    wanted = st.session_state.get(state.FOCUS) or st.query_params.get(state.SAMPLE) or _next_undecided(ordered, found)
+    places = np.flatnonzero(ordered == wanted)
     at = int(places[0]) if len(places) else min(int(st.session_state.get(state.PLACE, 0)), len(ordered) - 1)
     st.session_state[state.PLACE] = at
     return at
 
 
-def _next_undecided(ordered: np.ndarray, at: int, found: dict[str, Decision]) -> str | None:
-    here = ordered[at]
-    return next((str(s) for s in ordered[at + 1 :] if s not in found and s != here), None)
+def _next_undecided(ordered: np.ndarray, found: dict[str, Decision]) -> str | None:
+    return next((str(s) for s in ordered if s not in found), None)
 
 
 def _draw_labels(entry: pd.Series, decision: Decision | None) -> None:

@@ -60,9 +60,8 @@ def _key(field: str) -> str:
 
 
 def _bound(run: Run, field: str, value: object) -> None:
-    # The selection is the truth, widgets only show it: a page change or the map may have changed it meanwhile.
-    if st.session_state.get(_key(field)) != value:
-        st.session_state[_key(field)] = value
+    # The selection is the truth, widgets only show it: set at every run, for on another page they are other widgets.
+    st.session_state[_key(field)] = value
 
 
 def _changed(run: Run, field: str) -> None:

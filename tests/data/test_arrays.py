@@ -62,6 +62,13 @@ def test_texts_are_names_and_missing_ones_have_no_label() -> None:
     assert (named.class_names, named.labels.tolist()) == (["z", "y", "x"], [2, 0])
 
 
+def test_every_negative_number_is_a_missing_label() -> None:
+    for names in (None, ["5", "6", "7", "8", "9", "10"]):
+        dataset = from_arrays(np.zeros((4, 2)), [0, -7, 5, -1], names)
+        assert [dataset.labels[i] for i in (1, 3)] == [-1, -1]
+        assert dataset.label_name(1) == ""
+
+
 def test_numbers_as_texts_have_the_order_of_their_value() -> None:
     assert from_arrays(np.zeros((3, 2)), ["10", "9", None]).class_names == ["9", "10"]
 
@@ -150,8 +157,8 @@ def loaded(samples: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     "samples",
     [PIXELS, np.moveaxis(PIXELS, -1, 1), PIXELS.astype(np.int64), PIXELS / 255, (PIXELS / 255).astype(np.float32),
-     PIXELS.astype(np.float32), np.asfortranarray(PIXELS)],
-    ids=["uint8", "channels first", "int64", "0…1", "float32 0…1", "0…255 as floats", "other memory order"],
+     (PIXELS - 0.4).clip(0) / 255, (PIXELS - 0.4).clip(0), np.asfortranarray(PIXELS)],
+    ids=["uint8", "channels first", "int64", "0…1", "float32 0…1", "rounded 0…1", "rounded 0…255", "other memory order"],
 )  # fmt: skip
 def test_colour_images_are_read_in_every_usual_form(samples: np.ndarray) -> None:
     np.testing.assert_array_equal(loaded(samples), PIXELS)

@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import threading
+import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -516,13 +517,18 @@ def test_a_size_that_lies_gives_an_error_or_the_stored_bytes(two: Path) -> None:
     assert open_dataset(changed(two, "a/1.png", 24, "<I", 2**31)).content(0) == RED
 
 
-def test_a_small_entry_that_unpacks_to_more_than_the_limit_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_an_entry_over_the_limit_no_more_than_the_limit_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "MAX_FILE_BYTES", 1_000_000)
-    path = zipped(tmp_path / "a.zip", {"a/1.png": b"\0" * 10_000_000, "b/2.png": BLUE}, zipfile.ZIP_DEFLATED)
-    assert path.stat().st_size < 20_000
+    path = zipped(tmp_path / "a.zip", {"a/1.png": b"\0" * 30_000_000, "b/2.png": BLUE}, zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 50_000
     dataset = open_dataset(path)
-    with pytest.raises(SampleError, match="larger than 1 MB, the limit"):
-        dataset.load(0)
+    tracemalloc.start()
+    try:
+        with pytest.raises(SampleError, match="larger than 1 MB, the limit"):
+            dataset.load(0)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
     assert dataset.load(1).size == (6, 5)
 
 
