@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from app import state
-from app.components import selection_panel
+from app.components import map_panel, selection_panel
 from app.components.literal import literal
 from oga_core import InputError
 
@@ -35,6 +35,7 @@ run = state.current_run()
 try:
     if run is not None and run.status().state == "done":
         state.keep_url(run)
+        map_panel.apply_acts(run)
         selection_panel.draw(run)
     page.run()
 except InputError as error:

@@ -20,7 +20,7 @@ from oga_core.data.torchvision_sets import PREFIX
 from oga_core.errors import InputError
 from oga_core.files import save_array
 from oga_core.gradients import Factors, captured_features, find_head, head_gradients, unit_rows
-from oga_core.models import Classifier, class_mapping, label_indices, load_model, save_weights, train, wrap
+from oga_core.models import Classifier, class_mapping, label_indices, load_model, save_weights, schedule, train, untrained, wrap
 from oga_core.models.loader import checked
 from oga_core.progress import Progress, silent
 from oga_core.runs import Run, Workspace
@@ -36,7 +36,7 @@ PROBED = 64
 
 @dataclass(frozen=True)
 class Estimate:
-    """What scoring will take: wall-clock seconds on this machine, and bytes of memory beside the model and the data."""
+    """What a run will take: wall-clock seconds on this machine, and bytes of memory beside the program and the data."""
 
     seconds: float
     bytes: int
@@ -179,26 +179,33 @@ def do_run(run: Run, progress: Progress = silent) -> None:
 
 
 def estimate(dataset: Dataset, classifier: Classifier | None = None) -> Estimate:
-    """Time and memory that scoring will take, from a few timed samples.
+    """Time and memory that a run will take, from a few timed samples.
 
-    Without a classifier only decoding is timed: a starter model is first trained, which takes longer than scoring.
+    Without a classifier the starter model's training is counted too: a training step takes about three forward passes.
     """
     rows = np.linspace(0, len(dataset) - 1, min(PROBED, len(dataset))).astype(int)
+    passes = 1.0
+    if classifier is None:
+        with torch.random.fork_rng(devices=[]):
+            classifier = untrained(dataset)
+        classifier.module.eval()
+        passes += 3 * schedule(classifier.name, len(dataset))[1]
     started = time.perf_counter()
-    samples = []
+    encoded = []
     for i in rows:
         try:
-            samples.append(dataset.load(int(i)))
+            encoded.append(classifier.encode(dataset.load(int(i))))
         except SampleError:
             continue
-    width = 512
-    if classifier is not None and samples:
-        classifier.logits(classifier.collate([classifier.encode(s) for s in samples]))
-        width = max((m.in_features for m in classifier.module.modules() if isinstance(m, nn.Linear)), default=width)
-    seconds = (time.perf_counter() - started) / max(len(rows), 1) * len(dataset)
-    # float16 factors of every sample, a float32 copy while neighbours are searched, and one batch of float64.
-    per_sample = (width + len(dataset.class_names)) * (2 + 4) + 200
-    return Estimate(seconds, per_sample * len(dataset) + BATCH * width * 8)
+    reading = time.perf_counter() - started
+    if encoded:
+        classifier.logits(classifier.collate(encoded))
+    forward = time.perf_counter() - started - reading
+    width = max((m.in_features for m in classifier.module.modules() if isinstance(m, nn.Linear)), default=0)
+    # float16 factors of every sample twice, float32 while neighbours are searched, and one batch of float64.
+    per_sample = (width + len(dataset.class_names)) * (2 + 2 + 4) + 200
+    seconds = (reading * min(passes, 2) + forward * passes) / max(len(rows), 1) * len(dataset)
+    return Estimate(seconds, per_sample * len(dataset) + BATCH * width * 8 + 4 * classifier.parameters)
 
 
 def _names(chosen: str | list[str]) -> list[str]:

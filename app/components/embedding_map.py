@@ -2,7 +2,7 @@
 
 The points go down once and the browser keeps them: they are mounted as an element of their own, whose unchanged message
 Streamlit does not send again. A rerun then costs the colour codes and one bit a point. NumPy arrays travel as Arrow
-buffers, which the script reads without copying. What comes up is a polygon; which samples lie in it is computed here.
+buffers, which the script reads without copying. What comes up is a polygon; which samples lie in it is computed in Python.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ PALETTE = (
 _ANCHORS = ("#454ead", "#754abe", "#a442be", "#cc44a6", "#ec4d86", "#fd6663", "#ff8644", "#ffa525", "#f3c530")
 SEQUENTIAL_STEPS = 256
 MOST_CORNERS = 60
-_BLOCK = 1 << 16  # points that `inside` looks at together: its working arrays stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -53,14 +52,6 @@ class Lasso:
     polygon: list[tuple[float, float]] | None = None
     row: int | None = None
 
-    def applied(self, positions: np.ndarray, selected: np.ndarray) -> np.ndarray:
-        """The selection after this act, bool ``(n,)``, given the one before it, bool or uint8 ``(n,)``."""
-        before = selected.astype(bool)
-        hit = np.zeros(len(positions), bool) if self.polygon is None else inside(positions, self.polygon)
-        if self.row is not None:
-            hit[self.row] = True
-        return {"add": before | hit, "subtract": before & ~hit}.get(self.mode, hit)
-
 
 def embedding_map(
     positions: np.ndarray,
@@ -74,8 +65,8 @@ def embedding_map(
     key: str,
     height: int = 560,
     continuous: tuple[float, float, str] | None = None,
-) -> Lasso | None:
-    """Draw the map and return what the user did on it since the last run, each act exactly once.
+) -> None:
+    """Draw the map. What the user does on it waits in the session, and is taken by `next_act` before the next drawing.
 
     Parameters
     ----------
@@ -129,50 +120,15 @@ def embedding_map(
                 "selected_count": int(mask.sum()),
             },
         )
-    return next_act(key, len(positions))
 
 
 def next_act(key: str, n: int) -> Lasso | None:
-    """The act that `embedding_map` of this key with `n` points would return, taken before the map is drawn.
+    """The oldest act on the map of this key, which has `n` points, that has not been taken yet; each is taken once.
 
-    So a page applies it first and draws the map once, with the new selection; then `embedding_map` returns None.
+    Taken and applied before anything is drawn, it is seen everywhere on the page at once.
     """
     waiting = st.session_state.get(f"{key}-acts")
     return _act(waiting.pop(0), n) if waiting else None
-
-
-def inside(positions: np.ndarray, polygon: Sequence[Sequence[float]]) -> np.ndarray:
-    """Which points lie in a polygon by the even-odd rule, bool ``(n,)``; it may cross itself and is closed by itself.
-
-    Parameters
-    ----------
-    positions
-        float ``(n, 2)``; a point that is not finite lies outside.
-    polygon
-        Corners ``(x, y)``; fewer than 3 enclose nothing.
-    """
-    mask = np.zeros(len(positions), bool)
-    if len(polygon) < 3:
-        return mask
-    corners = np.asarray(polygon, np.float64)
-    low, high = corners.min(0), corners.max(0)
-    for start in range(0, len(positions), _BLOCK):
-        block = positions[start : start + _BLOCK]
-        near = np.flatnonzero(((block >= low) & (block <= high)).all(1))
-        mask[start + near] = _odd_crossings(block[near].astype(np.float64), corners)
-    return mask
-
-
-def _odd_crossings(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Whether the ray from each point to the right crosses the polygon an odd number of times."""
-    x, y = points.T
-    odd = np.zeros(len(points), bool)
-    for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0)):
-        spans = (y < y0) != (y < y1)
-        # Multiplied out instead of divided, so that corners on whole numbers are decided exactly.
-        side = (y - y0) * (x1 - x0) - (x - x0) * (y1 - y0)
-        odd ^= spans & (side > 0 if y1 > y0 else side < 0)
-    return odd
 
 
 def _check(positions: np.ndarray, codes: np.ndarray, labels: Labels | None) -> None:

@@ -1,4 +1,4 @@
-"""The map with its colourings; what is drawn on it changes the one selection."""
+"""The map with its colourings; what is done on it changes the one selection."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from app import state
-from app.components.embedding_map import PALETTE, SEQUENTIAL, SEQUENTIAL_STEPS, embedding_map
+from app.components.embedding_map import PALETTE, SEQUENTIAL, SEQUENTIAL_STEPS, embedding_map, next_act
 from oga_core import Run
 from oga_core.review import STATES, UNDECIDED, Selection
 
@@ -16,27 +16,35 @@ WAYS = ["given label", "predicted", "score", "flag", "decision"]
 
 
 def draw(run: Run, positions: np.ndarray) -> None:
-    """Draw the map; a lasso, a box or a click changes the selection and runs the page again."""
+    """Draw the map of a finished run."""
     chosen = state.selection(run)
     by = st.segmented_control("Colour by", WAYS, default=WAYS[0], required=True, key="map_by")
     codes, names, palette, continuous = _colours(run, chosen, by)
     table = run.table
-    act = embedding_map(
+    embedding_map(
         positions, codes, palette=palette, names=names, continuous=continuous, selected=state.rows(run),
         labels=(run.class_names, _codes(table["label"], run.class_names), _codes(table["predicted"], run.class_names),
                 table[chosen.detector].to_numpy(np.float32)),
-        polygon=chosen.lassos[-1][1] if chosen.lassos else None, key=f"map_{run.id}",
+        polygon=chosen.lassos[-1][1] if chosen.lassos else None, key=_key(run),
     )  # fmt: skip
-    if act is None:
-        return
-    if act.mode == "clear":
-        state.put(run, chosen.without_lasso())
-    elif act.polygon is not None:
-        state.put(run, chosen.lassoed(tuple(act.polygon), act.mode))
-    elif act.row is not None:
-        st.session_state[state.FOCUS] = str(table["sample_id"].iloc[act.row])
-        state.put(run, chosen.lassoed(_around(positions, act.row), act.mode))
-    st.rerun()
+
+
+def apply_acts(run: Run) -> None:
+    """Change the selection by what was done on the map, before any part of the page is drawn."""
+    positions = state.positions(run)
+    while positions is not None and (act := next_act(_key(run), len(positions))) is not None:
+        chosen = state.selection(run)
+        if act.mode == "clear":
+            state.put(run, chosen.without_lasso())
+        elif act.polygon is not None:
+            state.put(run, chosen.lassoed(tuple(act.polygon), act.mode))
+        elif act.row is not None:
+            st.session_state[state.FOCUS] = str(run.table["sample_id"].iloc[act.row])
+            state.put(run, chosen.lassoed(_around(positions, act.row), act.mode))
+
+
+def _key(run: Run) -> str:
+    return f"map_{run.id}"
 
 
 def _around(positions: np.ndarray, row: int) -> tuple[tuple[float, float], ...]:

@@ -126,7 +126,7 @@ def _draw_facts(found: Found) -> None:
     name = classifier.name if classifier else f"{starter_for(dataset)}, trained first"
     facts = (("Samples", f"{len(dataset):,}"), ("Classes", f"{len(dataset.class_names):,}"), ("Kind", dataset.kind),
              ("Model", name), ("Time", f"about {_seconds(cost.seconds)}"),
-             ("Memory", f"about {cost.bytes / 1e6:,.0f} MB"))  # fmt: skip
+             ("Memory", f"about {max(1, cost.bytes // 1_000_000):,} MB"))  # fmt: skip
     with st.container(border=True, horizontal=True):
         for label, value in facts:
             with st.container(width="content"):

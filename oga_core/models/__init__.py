@@ -3,7 +3,7 @@
 from oga_core.models.architectures import ARCHITECTURES
 from oga_core.models.classifier import Classifier
 from oga_core.models.loader import class_mapping, label_indices, load_model, wrap
-from oga_core.models.training import TrainedModel, starter_for, train
+from oga_core.models.training import TrainedModel, schedule, starter_for, train, untrained
 from oga_core.models.weights import save_weights
 
 __all__ = [
@@ -14,7 +14,9 @@ __all__ = [
     "label_indices",
     "load_model",
     "save_weights",
+    "schedule",
     "starter_for",
     "train",
+    "untrained",
     "wrap",
 ]

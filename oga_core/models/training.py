@@ -115,22 +115,12 @@ def train(
     InputError
         If the architecture does not take such data, or fewer than two classes can be read.
     """
-    name = known(arch or starter_for(dataset))
-    if kind_of(name) != dataset.kind:
-        raise InputError(f"{name} takes {kind_of(name)} data, and these are {dataset.kind}")
     if epochs is not None and epochs < 1:
         raise InputError(f"{epochs} epochs: at least one is needed")
-    recipe = RECIPES.get(name, OTHER)
-    spec = inputs.spec_for(name, dataset)
-    if recipe.dropout:
-        spec = spec | {"dropout": recipe.dropout}
-    encode, collate = inputs.encoder_for(name, spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = build(name, len(dataset.class_names), spec)
-        classifier = Classifier(name, module, list(dataset.class_names), encode, collate, spec=spec)
-        if name in STARTERS:
-            classifier.head = "head"
+        classifier = untrained(dataset, arch)
+        recipe = RECIPES.get(classifier.name, OTHER)
         samples = _Samples(dataset, classifier, _every(progress))
         labels = dataset.labels[samples.rows]
         if len(np.unique(labels)) < 2:
@@ -138,12 +128,38 @@ def train(
         rng = np.random.default_rng(seed)
         held = _held_out(labels, rng)
         fit = np.setdiff1d(np.arange(len(labels)), held)
-        steps = max(1, len(fit) // min(max(recipe.batch, len(fit) // 200), MAX_BATCH))
-        usual = min(recipe.epochs, max(3, recipe.most_seen // max(1, len(fit))))
-        total = epochs or max(usual, min(MOST_EPOCHS, -(-FEWEST_STEPS // steps)))
+        steps, usual = schedule(classifier.name, len(fit))
+        total = epochs or usual
         _fit(classifier, samples, torch.from_numpy(labels), fit, recipe, steps, total, rng, _every(progress))
         accuracy = _accuracy(classifier, samples, labels, held) if len(held) else None
     return TrainedModel(classifier, accuracy, samples.rows[held], total, samples.skipped)
+
+
+def untrained(dataset: Dataset, arch: str | None = None) -> Classifier:
+    """The model that `train` begins with, its weights drawn from torch's random state.
+
+    Raises
+    ------
+    InputError
+        If the architecture is unknown or does not take such data, or no sample can be read.
+    """
+    name = known(arch or starter_for(dataset))
+    if kind_of(name) != dataset.kind:
+        raise InputError(f"{name} takes {kind_of(name)} data, and these are {dataset.kind}")
+    recipe = RECIPES.get(name, OTHER)
+    spec = inputs.spec_for(name, dataset) | ({"dropout": recipe.dropout} if recipe.dropout else {})
+    encode, collate = inputs.encoder_for(name, spec)
+    module = build(name, len(dataset.class_names), spec)
+    head = "head" if name in STARTERS else None
+    return Classifier(name, module, list(dataset.class_names), encode, collate, head=head, spec=spec)
+
+
+def schedule(name: str, n: int) -> tuple[int, int]:
+    """Steps an epoch, and epochs, by which an architecture is fitted to n samples."""
+    recipe = RECIPES.get(name, OTHER)
+    steps = max(1, n // min(max(recipe.batch, n // 200), MAX_BATCH))
+    usual = min(recipe.epochs, max(3, recipe.most_seen // max(1, n)))
+    return steps, max(usual, min(MOST_EPOCHS, -(-FEWEST_STEPS // steps)))
 
 
 def _held_out(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from oga_core.runs import Run
 UNDECIDED = "undecided"
 STATES = (UNDECIDED, *ACTIONS)
 MODES = ("replace", "add", "subtract")
-POINTS_AT_ONCE = 1 << 16
+POINTS_AT_ONCE = 1 << 16  # working arrays stay in the processor's cache
 
 Polygon = tuple[tuple[float, float], ...]
 
@@ -97,30 +97,38 @@ def within(positions: np.ndarray, lassos: tuple[tuple[str, Polygon], ...]) -> np
     return chosen
 
 
-def inside(positions: np.ndarray, polygon: Polygon) -> np.ndarray:
-    """Which points lie inside a polygon by the even-odd rule, bool, shape ``(n,)``.
+def inside(positions: np.ndarray, polygon: Sequence[Sequence[float]]) -> np.ndarray:
+    """Which points lie in a polygon by the even-odd rule, bool ``(n,)``; it may cross itself and is closed by itself.
 
     Parameters
     ----------
     positions
-        Points, float, shape ``(n, 2)``.
+        float ``(n, 2)``; a point that is not finite lies outside.
     polygon
-        Corners in order; the last joins the first. Fewer than three hold nothing.
+        Corners ``(x, y)``; fewer than 3 enclose nothing.
     """
-    out = np.zeros(len(positions), bool)
-    corners = np.asarray(polygon, np.float64).reshape(-1, 2)
-    if len(corners) < 3:
-        return out
-    ends = np.roll(corners, -1, axis=0)
+    mask = np.zeros(len(positions), bool)
+    if len(polygon) < 3:
+        return mask
+    corners = np.asarray(polygon, np.float64)
+    low, high = corners.min(0), corners.max(0)
     for start in range(0, len(positions), POINTS_AT_ONCE):
-        block = slice(start, start + POINTS_AT_ONCE)
-        x, y = positions[block].astype(np.float64).T
-        crossed = np.zeros(len(x), bool)
-        for (x1, y1), (x2, y2) in zip(corners, ends, strict=True):
-            if y1 != y2:
-                crossed ^= ((y1 > y) != (y2 > y)) & (x < (x2 - x1) * (y - y1) / (y2 - y1) + x1)
-        out[block] = crossed
-    return out
+        block = positions[start : start + POINTS_AT_ONCE]
+        near = np.flatnonzero(((block >= low) & (block <= high)).all(1))
+        mask[start + near] = _odd_crossings(block[near].astype(np.float64), corners)
+    return mask
+
+
+def _odd_crossings(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Whether the ray from each point to the right crosses the polygon an odd number of times."""
+    x, y = points.T
+    odd = np.zeros(len(points), bool)
+    for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0)):
+        spans = (y < y0) != (y < y1)
+        # Multiplied out instead of divided, so that corners on whole numbers are decided exactly.
+        side = (y - y0) * (x1 - x0) - (x - x0) * (y1 - y0)
+        odd ^= spans & (side > 0 if y1 > y0 else side < 0)
+    return odd
 
 
 def to_json(selection: Selection) -> str:

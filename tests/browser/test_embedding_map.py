@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,19 +17,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from playwright.sync_api import Browser, expect
 
-sync_api = pytest.importorskip("playwright.sync_api")
+from oga_core.serving import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
 MARGIN = 44  # that the map leaves around the points
 SCRIPT = """
 import json
 from pathlib import Path
 import numpy as np
 import streamlit as st
-from app.components.embedding_map import PALETTE, SEQUENTIAL, embedding_map, inside, next_act
+from app.components.embedding_map import PALETTE, SEQUENTIAL, embedding_map, next_act
+from oga_core.review import inside
 
 st.set_page_config(layout="wide")
 HERE = Path(__file__).parent
@@ -42,32 +40,28 @@ state = st.session_state
 state.setdefault("selected", np.zeros(len(positions), bool))
 state.setdefault("polygon", None)
 colour = st.segmented_control("Colour by", ["given", "predicted", "score"], default="given", key="colour")
-if st.query_params.get("first"):  # the page applies the act before it draws
-    act = next_act("map", len(positions))
-else:
-    act = None
+act = next_act("map", len(positions))
 if act:
-    state.selected, state.polygon = act.applied(positions, state.selected), act.polygon
+    hit = np.zeros(len(positions), bool) if act.polygon is None else inside(positions, act.polygon)
+    if act.row is not None:
+        hit[act.row] = True
+    state.selected = {"add": state.selected | hit, "subtract": state.selected & ~hit}.get(act.mode, hit)
+    state.polygon = act.polygon
+    hits = [] if act.polygon is None else np.flatnonzero(hit).tolist()
+    chosen = np.flatnonzero(state.selected).tolist()
+    line = dict(mode=act.mode, row=act.row, polygon=act.polygon, inside=hits, selected=chosen)
+    with (HERE / "acts.jsonl").open("a") as log:
+        log.write(json.dumps(line) + "\\n")
 given = clusters.astype(np.uint16)
 predicted = np.where(data["scores"] > 0.97, (given + 1) % 5, given).astype(np.uint16)
 continuous = (0.0, 1.0, "Outlier score") if colour == "score" else None
 codes = {"given": given, "predicted": predicted, "score": (data["scores"] * 255).astype(np.uint8)}[colour]
 if not st.toggle("Show the map", True):
     st.stop()
-returned = embedding_map(
+embedding_map(
     positions, codes, palette=SEQUENTIAL if continuous else PALETTE, names=NAMES, continuous=continuous,
     labels=(NAMES, given, predicted, data["scores"]), selected=state.selected, polygon=state.polygon, key="map",
 )
-act = act or returned
-if act:
-    if returned:
-        state.selected, state.polygon = act.applied(positions, state.selected), act.polygon
-    found = [] if act.polygon is None else np.flatnonzero(inside(positions, act.polygon)).tolist()
-    line = dict(mode=act.mode, row=act.row, polygon=act.polygon, inside=found, selected=np.flatnonzero(state.selected).tolist())
-    with (HERE / "acts.jsonl").open("a") as log:
-        log.write(json.dumps(line) + "\\n")
-    if returned:
-        st.rerun()
 st.write("drawn with", colour, int(state.selected.sum()))
 """
 
@@ -138,7 +132,7 @@ class Map:
         return sum(int(channel) for channel in colour.removeprefix("rgb(").removesuffix(")").split(",")) / 3
 
     def shows(self, selected: int) -> None:
-        sync_api.expect(self.page.locator(".count")).to_have_text(f"{selected:,} selected of 2,000 samples")
+        expect(self.page.locator(".count")).to_have_text(f"{selected:,} selected of 2,000 samples")
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
@@ -155,14 +149,10 @@ def members(*clouds: int) -> list[int]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """A Streamlit server with nothing but the map; its address and folder."""
-    if not Path(CHROMIUM).exists():
-        pytest.skip("no chromium on this machine")
     folder = tmp_path_factory.mktemp("map")
     (folder / "page.py").write_text(SCRIPT)
     np.savez(folder / "points.npz", positions=POSITIONS, clusters=np.arange(2000) % 5, scores=SCORES)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     options = {"server.port": port, "server.address": "127.0.0.1", "server.headless": "true", "browser.gatherUsageStats": "false"}
     command = [sys.executable, "-m", "streamlit", "run", "page.py", *(f"--{name}={value}" for name, value in options.items())]
     process = subprocess.Popen(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL)
@@ -183,32 +173,22 @@ def answers(url: str) -> bool:
         return False
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if not Path(CHROMIUM).exists():
-        pytest.skip("no chromium on this machine")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def opened(server: tuple[str, Path], browser: Any) -> Iterator[Callable[..., Map]]:
+def opened(server: tuple[str, Path], chromium: Browser) -> Iterator[Callable[..., Map]]:
     """Opens the page in a new tab; at the end, nothing may have been complained of in its console."""
     url, folder = server
     maps: list[Map] = []
 
-    def open_map(query: str = "", **context: Any) -> Map:
+    def open_map(**context: Any) -> Map:
         (folder / "acts.jsonl").unlink(missing_ok=True)
         context = {"viewport": {"width": 1280, "height": 800}, **context}
-        page = browser.new_context(**context).new_page()
+        page = chromium.new_context(**context).new_page()
         shown = Map(page, folder / "acts.jsonl")
         page.on("console", lambda message: shown.errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: shown.errors.append(str(error)))
-        page.goto(url + query)
+        page.goto(url)
         shown.shows(0)
-        sync_api.expect(page.locator(".count")).to_be_visible()
+        expect(page.locator(".count")).to_be_visible()
         maps.append(shown)
         return shown
 
@@ -218,9 +198,8 @@ def opened(server: tuple[str, Path], browser: Any) -> Iterator[Callable[..., Map
         assert shown.errors == []
 
 
-@pytest.mark.parametrize("query", ["", "?first=1"])
-def test_lasso_selects_a_cloud_and_shift_adds_and_alt_subtracts(opened: Callable[..., Map], query: str) -> None:
-    shown = opened(query)
+def test_lasso_selects_a_cloud_and_shift_adds_and_alt_subtracts(opened: Callable[..., Map]) -> None:
+    shown = opened()
     shown.lasso(0)
     [act] = shown.acts(1)
     assert act["mode"] == "replace"
@@ -247,7 +226,7 @@ def test_no_act_is_lost_when_they_follow_fast(opened: Callable[..., Map]) -> Non
 def test_box_by_its_button(opened: Callable[..., Map]) -> None:
     shown = opened()
     shown.page.get_by_role("button", name="Box", exact=True).click()
-    sync_api.expect(shown.page.get_by_role("button", name="Box", exact=True)).to_have_attribute("aria-pressed", "true")
+    expect(shown.page.get_by_role("button", name="Box", exact=True)).to_have_attribute("aria-pressed", "true")
     x, y = CENTRES[4]
     shown.page.mouse.move(*shown.at(x - 1.6, y - 1.6))
     shown.page.mouse.down()
@@ -292,10 +271,10 @@ def test_the_view_survives_new_colours_and_an_absence(opened: Callable[..., Map]
         shown.page.wait_for_timeout(50)
     for colour in ("predicted", "score", "given"):
         shown.page.get_by_role("radio", name=colour).click()
-        sync_api.expect(shown.page.get_by_text(f"drawn with {colour}")).to_be_visible()
+        expect(shown.page.get_by_text(f"drawn with {colour}")).to_be_visible()
     for maps in (0, 1):  # away meanwhile, as when the user visits another page
         shown.page.get_by_text("Show the map").click()
-        sync_api.expect(shown.canvas).to_have_count(maps)
+        expect(shown.canvas).to_have_count(maps)
     shown.shows(0)
     neighbour = shown.at(*POSITIONS[4])
     grown = math.exp(0.6 * 4)
@@ -306,7 +285,7 @@ def test_the_view_survives_new_colours_and_an_absence(opened: Callable[..., Map]
 def test_pan_mode_drags_the_view(opened: Callable[..., Map]) -> None:
     shown = opened()
     shown.canvas.press("p")
-    sync_api.expect(shown.page.get_by_role("button", name="Pan", exact=True)).to_have_attribute("aria-pressed", "true")
+    expect(shown.page.get_by_role("button", name="Pan", exact=True)).to_have_attribute("aria-pressed", "true")
     x, y = shown.at(*CENTRES[0])
     shown.page.mouse.move(x, y)
     shown.page.mouse.down()
@@ -322,16 +301,16 @@ def test_the_card_names_what_is_under_the_pointer_and_the_legend_isolates(opened
     card, legend = shown.page.locator(".card"), shown.page.locator(".legend button")
     shown.page.mouse.move(*shown.at(*POSITIONS[1]))
     score = f"{SCORES[1]:.3g}"
-    sync_api.expect(card.locator("b")).to_have_text(["automobile **bold** <b>x</b>", "automobile **bold** <b>x</b>", score])
-    sync_api.expect(legend).to_have_count(5)
-    sync_api.expect(legend.nth(1)).to_contain_text("automobile **bold** <b>x</b>")
+    expect(card.locator("b")).to_have_text(["automobile **bold** <b>x</b>", "automobile **bold** <b>x</b>", score])
+    expect(legend).to_have_count(5)
+    expect(legend.nth(1)).to_contain_text("automobile **bold** <b>x</b>")
     legend.nth(0).click()
-    sync_api.expect(legend.nth(0)).to_have_attribute("aria-pressed", "true")
+    expect(legend.nth(0)).to_have_attribute("aria-pressed", "true")
     shown.page.mouse.move(*shown.at(*POSITIONS[1]))
-    sync_api.expect(card).to_be_hidden()
+    expect(card).to_be_hidden()
     legend.nth(0).click()
     shown.page.mouse.move(*shown.at(POSITIONS[1, 0] + 0.01, POSITIONS[1, 1]))
-    sync_api.expect(card).to_be_visible()
+    expect(card).to_be_visible()
 
 
 def test_the_page_scrolls_beside_the_map_and_not_over_it(opened: Callable[..., Map]) -> None:
