@@ -15,8 +15,7 @@ import torch
 from torch import nn
 
 from oga_core import detectors
-from oga_core.data import Dataset, SampleError, Unreadable
-from oga_core.data.torchvision_sets import PREFIX
+from oga_core.data import Dataset, SampleError, Unreadable, located
 from oga_core.errors import InputError
 from oga_core.files import save_array
 from oga_core.gradients import Factors, captured_features, find_head, head_gradients, unit_rows
@@ -133,14 +132,12 @@ def prepare(
     Raises
     ------
     InputError
-        For an unknown scope or detector. Data and model are opened when the run is done.
+        For an unknown scope or detector, or where data or weights are not there; both are opened when the run is done.
     """
     _check(scope, detectors)
     if weights is not None and not Path(weights).is_file():
         raise InputError(f"weights file {weights} is not there")
-    spec = str(data)
-    if not spec.startswith(PREFIX):
-        spec = str(Path(data).expanduser().resolve())
+    spec = located(data)
     settings = {
         "data": spec, "data_options": {k: v for k, v in (("inputs", inputs), ("label", label)) if v}, "model": model or None,
         "weights": str(Path(weights).resolve()) if weights else None, "scope": scope, "head": head or None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -327,8 +328,15 @@ def test_an_estimate_is_positive_and_grows_with_the_data(module: nn.Module) -> N
         few, many = estimate(data(slice(100)), model), estimate(data(), model)
         assert 0 < few.seconds < 60
         assert 0 < few.bytes < many.bytes
-    broken = oga.from_arrays(np.full((10, 5), np.nan), np.arange(10) % 3)
-    assert estimate(broken).bytes > 0
+    with pytest.raises(InputError, match="can be read"):
+        estimate(oga.from_arrays(np.full((10, 5), np.nan), np.arange(10) % 3))
+
+
+def test_data_that_are_not_there_enter_no_run(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    with pytest.raises(InputError, match="absent"):
+        prepare(workspace, tmp_path / "absent.npz")
+    assert not workspace.runs()
 
 
 @pytest.mark.parametrize(
@@ -356,6 +364,12 @@ def clamped() -> nn.Module:
     return nn.Sequential(nn.Linear(5, 3), nn.Hardtanh())
 
 
+def removed(run: oga.Run) -> oga.Run:
+    """The run after its data have been taken away."""
+    Path(run.settings["data"]).unlink()
+    return run
+
+
 @pytest.mark.parametrize(
     ("start", "reason"),
     [
@@ -363,7 +377,7 @@ def clamped() -> nn.Module:
         (lambda w, s: score(nn.Linear(5, 3), data(), head="fc", workspace=w), "no Linear layer named 'fc'"),
         (lambda w, s: score(nn.Linear(5, 2), oga.from_arrays(X[:3] * [[1], [np.nan], [np.nan]], [0, 1, 1]), workspace=w),
          "only 1 of 3 samples could be scored; the first reason: row 1: a feature is not a finite number"),
-        (lambda w, s: do_run(prepare(w, s.with_name("absent.npz"))), "absent.npz is not there"),
+        (lambda w, s: do_run(removed(prepare(w, shutil.copy(s, s.with_name("gone.npz"))))), "gone.npz is not there"),
         (lambda w, s: do_run(prepare(w, s, model="resnet51")), "did you mean resnet"),
         (lambda w, s: do_run(prepare(w, s, model="resnet18")), "needs a weights file"),
     ],

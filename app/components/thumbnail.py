@@ -41,11 +41,24 @@ def _png(run: str, index: int, size: int) -> bytes:
     return buffer.getvalue()
 
 
+@st.cache_data(max_entries=65_536, show_spinner=False)
+def _unchanged(run: str, index: int, sample_id: str) -> bool:
+    """Whether the data still hold what was scored, so that no other sample is shown in its place."""
+    data = state.dataset(run)
+    try:
+        return index < len(data) and data.sample_id(index) == sample_id
+    except SampleError:
+        return False
+
+
 def sample(run: Run, row: int, *, large: bool = False) -> None:
     """Draw a row of ``run.table``."""
     entry = run.table.iloc[row]
     index = int(entry["index"])
     data = state.dataset(run.id)
+    if not _unchanged(run.id, index, str(entry["sample_id"])):
+        st.warning("This sample has changed since it was scored.", icon=":material/sync_problem:")
+        return
     if data.kind == "image":
         size = SIZES[large]
         source = f"/oga/image/{quote(run.id)}/{index}/{size}"

@@ -2,7 +2,7 @@
 
 from oga_core.data.arrays import Arrays
 from oga_core.data.dataset import Dataset, Kind, SampleError, Unreadable
-from oga_core.data.opening import SOURCES, from_arrays, from_texts, open_dataset
+from oga_core.data.opening import SOURCES, from_arrays, from_texts, located, open_dataset
 
 __all__ = [
     "SOURCES",
@@ -13,5 +13,6 @@ __all__ = [
     "Unreadable",
     "from_arrays",
     "from_texts",
+    "located",
     "open_dataset",
 ]

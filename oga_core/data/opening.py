@@ -36,23 +36,33 @@ def open_dataset(source: str | Path, *, inputs: str | None = None, label: str | 
     InputError
         If the source is not there, of another type, damaged, or has no two classes.
     """
-    spec = str(source)
+    spec = located(source)
     options = {key: value for key, value in (("inputs", inputs), ("label", label)) if value}
+    dataset = _open(spec, options)
+    dataset.origin = (spec, options)
+    return dataset
+
+
+def located(source: str | Path) -> str:
+    """The source with its whole path, so that another process opens the same one.
+
+    Raises
+    ------
+    InputError
+        If it is not there.
+    """
+    spec = str(source)
     try:
         if spec.startswith(torchvision_sets.PREFIX):
-            spec = torchvision_sets.absolute(spec)
-        else:
-            path = Path(source).expanduser().resolve()
-            if not path.exists():
-                raise InputError(f"{one_line(source)} is not there")
-            spec = torchvision_sets.recognised(path) or str(path)
+            return torchvision_sets.absolute(spec)
+        path = Path(source).expanduser().resolve()
+        if not path.exists():
+            raise InputError(f"{one_line(source)} is not there")
+        return torchvision_sets.recognised(path) or str(path)
     except InputError:
         raise
     except (OSError, RuntimeError, ValueError) as error:  # no such home, a name too long, a NUL in it, …
         raise InputError(f"{one_line(source)[:200]} is not there: {getattr(error, 'strerror', None) or error}") from error
-    dataset = _open(spec, options)
-    dataset.origin = (spec, options)
-    return dataset
 
 
 def _open(spec: str, options: dict[str, str]) -> Dataset:

@@ -29,7 +29,21 @@ MAX_BYTES = 4 << 30
 MAX_CELL = 16 << 20
 
 
-class TextTable(Dataset):
+class Table(Dataset):
+    """A data set whose samples are the rows of a table; its columns stay as they were written, for exports."""
+
+    columns: dict[str, list[str]]
+    _label: str
+
+    def original(self, index: int) -> dict[str, str]:
+        return {name: values[index] for name, values in self.columns.items()}
+
+    @property
+    def label_column(self) -> str:
+        return self._label
+
+
+class TextTable(Table):
     """A text, or a pair of texts, with a label in each row.
 
     Parameters
@@ -84,13 +98,6 @@ class TextTable(Dataset):
     def _text(self, index: int) -> str:
         return "\n".join(self.columns[c][index] for c in self.inputs)
 
-    def original(self, index: int) -> dict[str, str]:
-        return {name: values[index] for name, values in self.columns.items()}
-
-    @property
-    def label_column(self) -> str:
-        return self._label
-
     def save(self, folder: Path) -> tuple[str, dict[str, Any]]:
         path = folder / "samples.parquet"
         try:
@@ -127,7 +134,7 @@ def open_table(path: Path, inputs: str | None = None, label: str | None = None) 
     label = _label_column(columns, label, path.name)
     chosen = _input_columns(columns, inputs, label, path.name, notes)
     dataset: Dataset
-    dataset = TextTable(columns, chosen, label, path.name) if chosen else _features(columns, label, path.name, notes)
+    dataset = TextTable(columns, chosen, label, path.name) if chosen else FeatureTable(columns, label, path.name)
     dataset.notes[:0] = notes
     return dataset
 
@@ -329,15 +336,32 @@ def _numeric(values: list[str]) -> bool:
     return True
 
 
-def _features(columns: dict[str, list[str]], label: str, name: str, notes: list[str]) -> Arrays:
-    names = [c for c in columns if c != label and c.lower() not in NEVER_INPUTS]
-    values = np.array([[float(v or "nan") for v in columns[c]] for c in names], np.float64).T
-    given = columns[label]
-    found = in_order({g for g in given if g})
-    if len(found) < 2:
-        raise InputError(f"{name}: column {label!r} has {len(found)} class(es); at least two are needed")
-    notes.append(f"the rows are features: {len(names)} numeric columns")
-    return Arrays(values, np.array(given, dtype=object), found)
+class FeatureTable(Table, Arrays):
+    """Numbers with a label in each row.
+
+    Parameters
+    ----------
+    columns
+        All columns of the source by name, as text; all of the same length. Those but the label and ids are the features.
+    label
+        The column of the given label; an empty cell is a missing label.
+
+    Raises
+    ------
+    InputError
+        With fewer than two classes.
+    """
+
+    def __init__(self, columns: dict[str, list[str]], label: str, name: str = "the table") -> None:
+        names = [c for c in columns if c != label and c.lower() not in NEVER_INPUTS]
+        given = columns[label]
+        found = in_order({g for g in given if g})
+        if len(found) < 2:
+            raise InputError(f"{name}: column {label!r} has {len(found)} class(es); at least two are needed")
+        values = np.array([[float(v or "nan") for v in columns[c]] for c in names], np.float64).T
+        super().__init__(values, np.array(given, dtype=object), found)
+        self.columns, self._label = columns, label
+        self.notes.append(f"the rows are features: {len(names)} numeric columns")
 
 
 def _listed(columns: dict[str, list[str]]) -> str:

@@ -68,6 +68,8 @@ def test_a_refresh_shows_decisions_and_their_reviewer(open_page: OpenPage, run: 
     first = run.flag("l1", 0.05).head(1)
     decide(run, first, "keep", reviewer="Bob")
     at = open_page("review", run=run.id)
+    assert shown(at) == run.flag("l1", 0.05)["sample_id"].iloc[1]
+    click(at, "previous")
     assert any("keep, by Bob" in str(b.value).replace("\\", "") for b in at.get("badge") or at.markdown)
 
 

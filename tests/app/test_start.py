@@ -12,7 +12,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.components import start_form
-from oga_core import Run, Workspace
+from oga_core import InputError, Run, Workspace
+from oga_core.scoring import prepare
 
 OpenPage = Callable[..., AppTest]
 
@@ -26,6 +27,12 @@ def table() -> bytes:
     rows = [(f"the {word} number {i} was seen", word) for i in range(30) for word in ("cat", "dog")]
     csv.writer(out).writerows([("text", "label"), *rows])
     return out.getvalue().encode()
+
+
+def some_file(folder: Path) -> Path:
+    path = folder / "some.csv"
+    path.write_bytes(table())
+    return path
 
 
 def test_a_newcomer_is_offered_both_examples_and_told_that_labels_were_flipped(open_page: OpenPage) -> None:
@@ -106,12 +113,9 @@ def test_earlier_runs_are_listed_and_opened_from_the_list(open_page: OpenPage, r
 
 
 def test_a_failed_run_tells_its_reason_and_can_be_started_again(
-    open_page: OpenPage, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    open_page: OpenPage, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from oga_core.errors import InputError
-    from oga_core.scoring import prepare
-
-    run = prepare(workspace, "nowhere.csv")
+    run = prepare(workspace, some_file(tmp_path))
     with pytest.raises(InputError), run.job("score").doing(lambda *_: None):
         raise InputError("nowhere.csv is not there")
     started: list[str] = []
@@ -122,10 +126,10 @@ def test_a_failed_run_tells_its_reason_and_can_be_started_again(
     assert started == [run.id]
 
 
-def test_a_running_job_shows_its_progress_and_a_cancel_reaches_it(open_page: OpenPage, workspace: Workspace) -> None:
-    from oga_core.scoring import prepare
-
-    run = prepare(workspace, "some.csv")
+def test_a_running_job_shows_its_progress_and_a_cancel_reaches_it(
+    open_page: OpenPage, workspace: Workspace, tmp_path: Path
+) -> None:
+    run = prepare(workspace, some_file(tmp_path))
     run.job("score").entered()
     at = open_page("start", run=run.id)
     at.button(key="cancel_score").click().run()
