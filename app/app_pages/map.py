@@ -32,4 +32,4 @@ for start in range(0, min(len(rows), SHOWN), 6):
     for column, row in zip(st.columns(6), rows[start : start + 6], strict=False):
         with column, st.container(border=True, height="stretch", gap="xxsmall"):
             thumbnail.sample(run, int(row))
-            st.text(f"{run.table['label'].iloc[row]} → {run.table['suggested_label'].iloc[row]}")
+            thumbnail.labels(run, int(row))

@@ -51,7 +51,7 @@ def _draw_tile(run: Run, row: int, found: dict[str, Decision]) -> None:
     decision = found.get(sample_id)
     with st.container(border=True, height="stretch", gap="xxsmall"):
         thumbnail.sample(run, row)
-        st.text(f"{entry['label']} → {entry['suggested_label']}")
+        thumbnail.labels(run, row)
         if decision is not None:
             label = f" to {decision.new_label}" if decision.new_label else ""
             st.badge(literal(decision.action + label), color="blue", icon=":material/task_alt:")

@@ -95,10 +95,9 @@ def _draw_scores(run: Run, row: int) -> None:
 def _draw_neighbours(run: Run, row: int) -> None:
     near = neighbours(run, row)
     for column, neighbour in zip(st.columns(len(near)), near, strict=True):
-        entry = run.table.iloc[neighbour.row]
         with column, st.container(border=True, height="stretch", gap="xxsmall"):
             thumbnail.sample(run, neighbour.row)
-            st.text(str(entry["label"]))
+            thumbnail.labels(run, neighbour.row)
             st.caption(f"cosine {neighbour.cosine:.2f}")
 
 

@@ -12,11 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app import state
+from app.components.literal import literal
 from oga_core import InputError, Run
 from oga_core.data import SampleError
 
 ROUTE = "/oga/image/{run}/{index:int}/{size:int}"
-SIZES = (160, 480)
+SIZES = (160, 360)
 """Longest sides in pixels: in the gallery, alone."""
 CACHED = {"Cache-Control": "private, max-age=31536000, immutable"}
 SHORT, LONG = 280, 20_000
@@ -49,6 +50,12 @@ def _unchanged(run: str, index: int, sample_id: str) -> bool:
         return index < len(data) and data.sample_id(index) == sample_id
     except SampleError:
         return False
+
+
+def labels(run: Run, row: int) -> None:
+    """Given and suggested label of a row, on one line."""
+    entry = run.table.iloc[row]
+    st.markdown(f"**{literal(entry['label'])}** → {literal(entry['suggested_label'])}")
 
 
 def sample(run: Run, row: int, *, large: bool = False) -> None:

@@ -116,7 +116,7 @@ class Dataset(ABC):
         return digest.hexdigest()[:32]
 
     def thumbnail(self, index: int, size: int = 160) -> Image.Image:
-        """The image no larger than ``size`` pixels; small ones are enlarged without smoothing.
+        """The image no larger than ``size`` pixels; small ones are enlarged smoothly: people recognise them better so.
 
         Raises
         ------
@@ -131,7 +131,7 @@ class Dataset(ABC):
         scale = size / max(image.size)
         if scale >= 2:
             factor = int(scale)
-            return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+            return image.resize((image.width * factor, image.height * factor), Image.Resampling.BICUBIC)
         image.thumbnail((size, size))
         return image
 

@@ -412,10 +412,13 @@ def test_a_thumbnail_fits_its_box(tmp_path: Path, size: tuple[int, int], expecte
     assert thumbnail.getpixel((0, 0)) == (255, 0, 0)
 
 
-def test_a_small_image_is_enlarged_without_smoothing(tmp_path: Path) -> None:
-    dataset = open_dataset(folder(tmp_path, {"cat/1.png": encoded(noise(12, 9)), "dog/2.png": BLUE}))
-    expected = np.asarray(noise(12, 9)).repeat(4, 0).repeat(4, 1)
-    np.testing.assert_array_equal(np.asarray(dataset.thumbnail(0, 50)), expected)
+def test_a_small_image_is_enlarged_smoothly_and_stays_the_same_picture(tmp_path: Path) -> None:
+    ramp = np.add.outer(np.arange(9) * 12, np.arange(12) * 10).astype(np.uint8)
+    dataset = open_dataset(folder(tmp_path, {"cat/1.png": encoded(Image.fromarray(ramp)), "dog/2.png": BLUE}))
+    shown = np.asarray(dataset.thumbnail(0, 50))[..., 0].astype(float)
+    assert shown.shape == (36, 48)
+    assert np.abs(np.diff(shown, axis=1)).max() < 10
+    np.testing.assert_allclose(shown.reshape(9, 4, 12, 4).mean((1, 3)), ramp, atol=4)
     assert dataset.load(0).size == (12, 9)
 
 
