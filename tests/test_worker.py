@@ -77,10 +77,11 @@ def forked(run: Run, *, cancelled: bool = False) -> int | None:
     return child.exitcode
 
 
-def test_a_job_that_cannot_be_done_fails_with_its_reason(tmp_path: Path) -> None:
-    run = prepare(Workspace(tmp_path / "workspace"), tmp_path / "missing.csv")
+def test_a_job_that_cannot_be_done_fails_with_its_reason(data: Path, tmp_path: Path) -> None:
+    run = prepare(Workspace(tmp_path / "workspace"), data)
+    data.unlink()
     assert forked(run) == 2
-    assert (run.status().state, run.status().message) == ("failed", f"{tmp_path / 'missing.csv'} is not there")
+    assert (run.status().state, run.status().message) == ("failed", f"{data} is not there")
 
 
 def test_a_cancel_left_before_the_worker_came_up_stops_it(data: Path, tmp_path: Path) -> None:
@@ -90,8 +91,9 @@ def test_a_cancel_left_before_the_worker_came_up_stops_it(data: Path, tmp_path: 
     assert not run.has_file("table.parquet")
 
 
-def test_after_a_cancel_the_job_can_be_started_again(tmp_path: Path) -> None:
-    run = prepare(Workspace(tmp_path / "workspace"), tmp_path / "missing.csv")
+def test_after_a_cancel_the_job_can_be_started_again(data: Path, tmp_path: Path) -> None:
+    run = prepare(Workspace(tmp_path / "workspace"), data)
+    data.unlink()
     assert forked(run, cancelled=True) == 1
     assert forked(run) == 2
     assert run.status().state == "failed"

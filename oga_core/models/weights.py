@@ -177,7 +177,10 @@ def _check_legacy(path: Path) -> None:
         by_key = {s.key: s for s in storages}
         for key in keys if isinstance(keys, list) else []:
             storage = by_key.pop(key, None) if isinstance(key, str) else None
-            stored = int.from_bytes(handle.read(8), "little")
+            count = handle.read(8)
+            if len(count) < 8:
+                raise InputError(f"{name} is truncated: it has {size:,} bytes, more are needed")
+            stored = int.from_bytes(count, "little")
             if storage is None or stored != storage.numel:
                 raise InputError(f"{name}: storage {key!r} does not have the size it declares; the file is damaged")
             if handle.seek(storage.nbytes, 1) > size:
