@@ -15,7 +15,7 @@ from oga_core.serving import Dashboard, free_port, serve
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
              "--disable-component-update", "--disable-sync"]  # fmt: skip
-expect.set_options(timeout=40_000)
+expect.set_options(timeout=90_000)
 SCREENSHOTS = Path(__file__).with_name("screenshots")
 
 
@@ -80,6 +80,7 @@ QUIET = """() => new Promise(done => {
 
 def settled(page: Page) -> None:
     """Wait until the script has run to its end and the page has not changed for a while."""
+    page.get_by_test_id("stApp").wait_for()
     page.wait_for_timeout(100)
     page.wait_for_function("document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'")
     page.evaluate(QUIET)

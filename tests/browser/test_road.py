@@ -28,6 +28,7 @@ COLOURS = {"red": (200, 40, 40), "green": (40, 180, 60), "blue": (50, 70, 210)}
 
 
 def go(page: Page, title: str) -> None:
+    settled(page)
     page.get_by_role("link", name=title).first.click()
     expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
     settled(page)
