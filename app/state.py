@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -38,14 +37,9 @@ def workspace() -> Workspace:
     return Workspace()
 
 
-def run_id() -> str | None:
-    """Id of the run in the URL."""
-    return st.query_params.get(RUN) or st.session_state.get(_SELECTION_RUN)
-
-
 def current_run() -> Run | None:
     """The run in the URL, if it is there."""
-    chosen = run_id()
+    chosen = st.query_params.get(RUN) or st.session_state.get(_SELECTION_RUN)
     if not chosen:
         return None
     try:
@@ -74,7 +68,7 @@ def dataset(chosen: str) -> Dataset:
     return opened(chosen).open_dataset()
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
+@st.cache_resource(max_entries=8, show_spinner=False)  # not cache_data: that copies at every call
 def _positions(chosen: str) -> np.ndarray:
     return embedding(opened(chosen))
 
@@ -84,7 +78,7 @@ def positions(run: Run) -> np.ndarray | None:
     return _positions(run.id) if has_map(run) else None
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
+@st.cache_resource(max_entries=8, show_spinner=False)
 def _standing(chosen: str, at: int) -> dict[str, Decision]:
     return decisions(opened(chosen))
 
@@ -133,12 +127,8 @@ def rows(run: Run) -> np.ndarray:
 
 
 def selected_table(run: Run) -> pd.DataFrame:
-    """The selected rows with the decision that stands for each."""
-    return with_decisions(run.table.iloc[rows(run)], standing(run))
-
-
-def with_decisions(table: pd.DataFrame, found: Mapping[str, Decision]) -> pd.DataFrame:
-    """The table with columns ``decision``, ``new_label`` and ``reviewer``."""
+    """The selected rows of the table, with columns ``decision``, ``new_label`` and ``reviewer``."""
+    table, found = run.table.iloc[rows(run)], standing(run)
     said = [found.get(s) for s in table["sample_id"]]
     return table.assign(
         decision=[d.action if d else "" for d in said],

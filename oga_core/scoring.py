@@ -16,6 +16,7 @@ from torch import nn
 
 from oga_core import detectors
 from oga_core.data import Dataset, SampleError, Unreadable, located
+from oga_core.detectors import listed
 from oga_core.errors import InputError
 from oga_core.files import save_array
 from oga_core.gradients import Factors, captured_features, find_head, head_gradients, unit_rows
@@ -84,7 +85,7 @@ def score(
     InputError
         If model, data and settings do not fit together; nothing has been scored then.
     """
-    settings: dict[str, Any] = {"scope": scope, "head": head, "detectors": _names(detectors), "seed": seed}
+    settings: dict[str, Any] = {"scope": scope, "head": head, "detectors": listed(detectors), "seed": seed}
     _check(scope, detectors)
     classifier = checked(model, dataset) if isinstance(model, Classifier) else wrap(model, dataset, transform)
     where = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
@@ -141,7 +142,7 @@ def prepare(
     settings = {
         "data": spec, "data_options": {k: v for k, v in (("inputs", inputs), ("label", label)) if v}, "model": model or None,
         "weights": str(Path(weights).resolve()) if weights else None, "scope": scope, "head": head or None,
-        "detectors": _names(detectors), "seed": seed, "epochs": epochs, "notes": list(notes),
+        "detectors": listed(detectors), "seed": seed, "epochs": epochs, "notes": list(notes),
     }  # fmt: skip
     return workspace.new_run(title or Path(spec).name, settings)
 
@@ -203,10 +204,6 @@ def estimate(dataset: Dataset, classifier: Classifier | None = None) -> Estimate
     per_sample = (width + len(dataset.class_names)) * (2 + 2 + 4) + 200
     seconds = (reading * min(passes, 2) + forward * passes) / max(len(rows), 1) * len(dataset)
     return Estimate(seconds, per_sample * len(dataset) + BATCH * width * 8 + 4 * classifier.parameters)
-
-
-def _names(chosen: str | list[str]) -> list[str]:
-    return [n.strip() for n in chosen.split(",")] if isinstance(chosen, str) else list(chosen)
 
 
 def _check(scope: str, names: str | list[str]) -> None:

@@ -30,7 +30,7 @@ def act(
 ) -> None:
     """Decide on rows of ``run.table``, say whether it is saved, and go on to the sample ``then``."""
     try:
-        decide(run, samples, action, reviewer=state.reviewer(), new_label=new_label, seen=dict(seen), op_id=op_id)
+        decide(run, samples, action, reviewer=state.reviewer(), new_label=new_label, seen=seen, op_id=op_id)
     except (InputError, sqlite3.Error, OSError) as error:
         _tell(f"Not saved: {error}", saved=False)
         return
@@ -86,24 +86,9 @@ def draw(run: Run, row: int, before: str | None, after: str | None, then: str | 
         button(f"Relabel: {_short(suggested)}", "A", "relabel", suggested, ":material/auto_fix_high:", primary=True)
         button("Unsure", "S", "unsure", icon=":material/help:")
         st.button("Undo", key="undo", shortcut="U", icon=":material/undo:", on_click=take_back, args=(run, uuid.uuid4().hex))
-        st.button(
-            "Back",
-            key="previous",
-            shortcut="Left",
-            icon=":material/arrow_back:",
-            disabled=before is None,
-            on_click=focus,
-            args=(before,),
-        )
-        st.button(
-            "Next",
-            key="next",
-            shortcut="Right",
-            icon=":material/arrow_forward:",
-            disabled=after is None,
-            on_click=focus,
-            args=(after,),
-        )
+        for label, key, arrow, other in (("Back", "previous", "Left", before), ("Next", "next", "Right", after)):
+            icon = f":material/arrow_{'back' if arrow == 'Left' else 'forward'}:"
+            st.button(label, key=key, shortcut=arrow, icon=icon, disabled=other is None, on_click=focus, args=(other,))
     keyed = keys_of_classes(run.class_names)
     given = str(samples["label"].iloc[0])
     st.caption("Relabel to")

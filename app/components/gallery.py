@@ -53,8 +53,7 @@ def _draw_tile(run: Run, row: int, found: dict[str, Decision]) -> None:
         thumbnail.sample(run, row)
         thumbnail.labels(run, row)
         if decision is not None:
-            label = f" to {decision.new_label}" if decision.new_label else ""
-            st.badge(literal(decision.action + label), color="blue", icon=":material/task_alt:")
+            st.badge(literal(decision), color="blue", icon=":material/task_alt:")
         with st.container(horizontal=True, vertical_alignment="center"):
             ticked = sample_id in _checked()
             st.checkbox(f"Tick row {row}", value=ticked, key=f"tick_{row}_{ticked}", label_visibility="collapsed",
@@ -76,12 +75,12 @@ def _draw_bulk(run: Run, rows: np.ndarray, shown: np.ndarray) -> None:
         everything = target.startswith("all")
         meant = rows if everything else ticked
         samples = run.table.iloc[meant]
+        seen = state.standing(run)
+        new_label = list(samples["suggested_label"].astype(str)) if label == SUGGESTED else label
         for action, title, key, icon in (
             ("keep", "Keep", "K", ":material/check:"), ("remove", "Remove", "X", ":material/delete:"),
             ("relabel", "Relabel", "A", ":material/auto_fix_high:"), ("unsure", "Unsure", "S", ":material/help:"),
         ):  # fmt: skip
-            new_label = list(samples["suggested_label"].astype(str)) if label == SUGGESTED else label
-            seen = dict(state.standing(run))
             now = None if everything else decision_buttons.act
             args = (run, samples, action, new_label, seen, uuid.uuid4().hex, None)
             if (

@@ -11,7 +11,8 @@ import streamlit as st
 from app import state
 from app.components.embedding_map import PALETTE
 from oga_core import Run
-from oga_core.review import Selection
+from oga_core.detectors import ALL
+from oga_core.review import Selection, states
 
 WAYS = ["flag", "given label", "decision"]
 BINS = 60
@@ -23,7 +24,7 @@ LINE = "#8a93a8"
 
 def draw(run: Run, chosen: Selection, by: str) -> None:
     """Draw the chosen score of every scored sample, stacked by flag, given label or decision."""
-    detector = next(d for d in run.detectors if d.name == chosen.detector)
+    detector = ALL[chosen.detector]
     score = run.table[chosen.detector].to_numpy()
     flags = run.flag(chosen.detector, chosen.budget)
     edges = np.histogram_bin_edges(score, BINS)
@@ -60,7 +61,7 @@ def _groups(run: Run, by: str, flags: set[int]) -> list[tuple[str, np.ndarray]]:
         flagged = table.index.isin(flags)
         return [("not flagged", ~flagged), ("flagged", flagged)]
     if by == "decision":
-        said = state.with_decisions(table, state.standing(run))["decision"].replace("", "undecided").to_numpy()
+        said = states(table, state.standing(run))
     else:
         said = table["label"].to_numpy(dtype=object)
         common = table["label"].value_counts().index[:MOST_CLASSES]

@@ -10,7 +10,8 @@ import streamlit as st
 from app import state
 from app.components.embedding_map import PALETTE, SEQUENTIAL, SEQUENTIAL_STEPS, embedding_map, next_act
 from oga_core import Run
-from oga_core.review import STATES, UNDECIDED, Selection
+from oga_core.detectors import ALL
+from oga_core.review import STATES, Selection, states
 
 WAYS = ["given label", "predicted", "score", "flag", "decision"]
 
@@ -65,14 +66,12 @@ def _colours(
         score = table[chosen.detector].to_numpy()
         ranks = np.argsort(np.argsort(score, kind="stable"), kind="stable")
         codes = (ranks * SEQUENTIAL_STEPS // max(len(ranks), 1)).astype(np.uint8)
-        title = next(d.title for d in run.detectors if d.name == chosen.detector)
-        return codes, [], SEQUENTIAL, (float(score.min()), float(score.max()), f"{title} (by rank)")
+        return codes, [], SEQUENTIAL, (float(score.min()), float(score.max()), f"{ALL[chosen.detector].title} (by rank)")
     if by == "flag":
         flags = run.flag(chosen.detector, chosen.budget).index
         return table.index.isin(flags).astype(np.uint8), ["not flagged", "flagged"], PALETTE, None
     if by == "decision":
-        said = state.with_decisions(table, state.standing(run))["decision"].replace("", UNDECIDED)
-        return _codes(said, STATES), list(STATES), PALETTE, None
+        return _codes(states(table, state.standing(run)), STATES), list(STATES), PALETTE, None
     return _codes(table["label" if by == "given label" else by], run.class_names), run.class_names, PALETTE, None
 
 

@@ -66,8 +66,7 @@ def _draw_labels(entry: pd.Series, decision: Decision | None) -> None:
     if decision is None:
         st.badge("undecided", icon=":material/radio_button_unchecked:", color="gray")
         return
-    label = f" to {decision.new_label}" if decision.new_label else ""
-    said = f"{decision.action}{label}, by {decision.reviewer}, {decision.time[:16].replace('T', ' ')} UTC"
+    said = f"{decision}, by {decision.reviewer}, {decision.time[:16].replace('T', ' ')} UTC"
     st.badge(literal(said), icon=":material/task_alt:", color="blue")
     if decision.conflict:
         st.warning(

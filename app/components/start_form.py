@@ -62,7 +62,7 @@ def draw(way: str) -> None:
         return
     if st.button("Score the samples", key="score", type="primary", icon=":material/play_arrow:"):
         run = prepare(
-            state.workspace(), found.source, inputs=inputs or None, label=label or None,
+            state.workspace(), data, inputs=inputs or None, label=label or None,
             model=model.architecture, weights=model.weights, scope=scope, detectors=names, seed=int(seed), title=Path(data).name,
         )  # fmt: skip
         state.open_run(run)
@@ -106,10 +106,6 @@ class Found:
     dataset: Dataset
     classifier: Classifier | None
     cost: Estimate
-
-    @property
-    def source(self) -> str:
-        return self.dataset.origin[0] if self.dataset.origin else ""
 
 
 @st.cache_resource(max_entries=4, show_spinner="Looking at data and model …")

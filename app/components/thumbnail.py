@@ -45,11 +45,7 @@ def _png(run: str, index: int, size: int) -> bytes:
 @st.cache_data(max_entries=65_536, show_spinner=False)
 def _unchanged(run: str, index: int, sample_id: str) -> bool:
     """Whether the data still hold what was scored, so that no other sample is shown in its place."""
-    data = state.dataset(run)
-    try:
-        return index < len(data) and data.sample_id(index) == sample_id
-    except SampleError:
-        return False
+    return state.dataset(run).holds(index, sample_id)
 
 
 def labels(run: Run, row: int) -> None:

@@ -115,6 +115,13 @@ class Dataset(ABC):
         digest.update(b"\0label\0" + self.label_name(index).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()[:32]
 
+    def holds(self, index: int, sample_id: str) -> bool:
+        """Whether a position still has the sample of this identity; not so where it is gone or cannot be read."""
+        try:
+            return index < len(self) and self.sample_id(index) == sample_id
+        except SampleError:
+            return False
+
     def thumbnail(self, index: int, size: int = 160) -> Image.Image:
         """The image no larger than ``size`` pixels; small ones are enlarged smoothly: people recognise them better so.
 

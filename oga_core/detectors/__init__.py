@@ -71,6 +71,11 @@ CONTROLS = {
 ALL = DETECTORS | CONTROLS
 
 
+def listed(names: str | list[str]) -> list[str]:
+    """Names as a list, from one or from ``"l1,iforest"``."""
+    return [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
+
+
 def chosen(names: str | list[str]) -> list[Detector]:
     """The detectors asked for, as ``"l1,iforest"`` or a list, followed by every control.
 
@@ -79,7 +84,7 @@ def chosen(names: str | list[str]) -> list[Detector]:
     InputError
         For a name that is not a detector, or none at all.
     """
-    wanted = [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
+    wanted = listed(names)
     unknown = [n for n in wanted if n not in ALL]
     if unknown or not wanted:
         what = f"unknown detector {', '.join(map(repr, unknown))}" if unknown else "no detector is named"

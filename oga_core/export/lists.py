@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-from oga_core.data import Dataset, SampleError
 from oga_core.errors import InputError
 from oga_core.review.decisions import decisions
 from oga_core.runs import Run
@@ -85,7 +84,7 @@ def _cleaned(run: Run, marked: pd.DataFrame, removed: set[int]) -> pd.DataFrame:
                          f"now there are {len(dataset):,}; score them again")  # fmt: skip
     known = marked.set_index("index")
     for i in known.index[(known["decision"] != "") | known["flagged"]]:
-        if not _unchanged(dataset, int(i), str(known.at[i, "sample_id"])):
+        if not dataset.holds(int(i), str(known.at[i, "sample_id"])):
             raise InputError(f"{dataset.sources[i]} has changed since run {run.id} scored it; score the data again")
     decided = dict(zip(known.index.tolist(), zip(known["decision"], known["new_label"])))
     kept = []
@@ -99,10 +98,3 @@ def _cleaned(run: Run, marked: pd.DataFrame, removed: set[int]) -> pd.DataFrame:
         kept.append({**row, STATUS: decision or "not reviewed"})
     columns = dict.fromkeys([*dataset.original(0), STATUS])  # the data may be an earlier export
     return pd.DataFrame(kept, columns=list(columns), dtype=object)
-
-
-def _unchanged(dataset: Dataset, index: int, sample_id: str) -> bool:
-    try:
-        return dataset.sample_id(index) == sample_id
-    except SampleError:
-        return False

@@ -2,7 +2,7 @@
 
 from oga_core.review.card import Neighbour, Score, neighbours, scores
 from oga_core.review.decisions import ACTIONS, Decision, decide, decisions, history, undo, version
-from oga_core.review.selection import STATES, UNDECIDED, Selection, default_selection, inside, selected
+from oga_core.review.selection import STATES, UNDECIDED, Selection, default_selection, inside, selected, states
 from oga_core.review.views import load_view, remember_reviewer, reviewer_of, save_view
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "save_view",
     "scores",
     "selected",
+    "states",
     "undo",
     "version",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -31,6 +31,9 @@ class Decision:
     time: str
     conflict: bool
 
+    def __str__(self) -> str:
+        return f"{self.action} to {self.new_label}" if self.new_label else self.action
+
 
 def decide(
     run: Run,
@@ -39,7 +42,7 @@ def decide(
     *,
     reviewer: str,
     new_label: str | Sequence[str] = "",
-    seen: dict[str, Decision] | None = None,
+    seen: Mapping[str, Decision] | None = None,
     op_id: str | None = None,
 ) -> int:
     """Append one event for each sample, in one transaction; when this returns, they are on disk.

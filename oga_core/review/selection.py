@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from oga_core.detectors import flagged
 from oga_core.review.decisions import ACTIONS, Decision
@@ -81,11 +82,15 @@ def selected(run: Run, selection: Selection, standing: Mapping[str, Decision], p
     if selection.predicted:
         keep &= table["predicted"].isin(selection.predicted).to_numpy()
     if selection.decisions:
-        states = [standing[s].action if s in standing else UNDECIDED for s in table["sample_id"]]
-        keep &= np.isin(states, selection.decisions)
+        keep &= np.isin(states(table, standing), selection.decisions)
     if selection.lassos and positions is not None:
         keep &= within(positions, selection.lassos)
     return rows[keep[rows]]
+
+
+def states(table: pd.DataFrame, standing: Mapping[str, Decision]) -> np.ndarray:
+    """A value of `STATES` for each row of a run's table, str, shape ``(n,)``."""
+    return np.array([standing[s].action if s in standing else UNDECIDED for s in table["sample_id"]], dtype=str)
 
 
 def within(positions: np.ndarray, lassos: tuple[tuple[str, Polygon], ...]) -> np.ndarray:

@@ -235,13 +235,18 @@ def test_an_uploaded_table_of_texts(page: Page, start_server: StartServer, works
     assert list(frame["label"]) == [first["label"]]
 
 
-def test_a_server_killed_in_the_middle_of_a_review_loses_nothing_it_called_saved(
-    chromium: Browser, start_server: StartServer, workspace: Workspace, tmp_path: Path
-) -> None:
-    page = chromium.new_page(viewport={"width": 1400, "height": 1000})
+@pytest.fixture
+def run(workspace: Workspace, tmp_path: Path) -> Run:
+    """A finished run on the colours: 149 samples scored, 7 flagged at first."""
     colour_zip(tmp_path / "colours.zip")
     dataset = open_dataset(tmp_path / "colours.zip")
-    run = score(train(dataset, epochs=2).classifier, dataset, workspace=workspace)
+    return score(train(dataset, epochs=2).classifier, dataset, workspace=workspace)
+
+
+def test_a_server_killed_in_the_middle_of_a_review_loses_nothing_it_called_saved(
+    chromium: Browser, start_server: StartServer, workspace: Workspace, run: Run
+) -> None:
+    page = chromium.new_page(viewport={"width": 1400, "height": 1000})
     save_view(run, Selection("l1", flagged_only=False))
     saved = 0
     for keys in ("x", "xk", "ksx"):
@@ -259,12 +264,7 @@ def test_a_server_killed_in_the_middle_of_a_review_loses_nothing_it_called_saved
         saved = len(decisions(run))
 
 
-def test_a_refresh_shows_the_same_sample_again(
-    page: Page, start_server: StartServer, workspace: Workspace, tmp_path: Path
-) -> None:
-    colour_zip(tmp_path / "colours.zip")
-    dataset = open_dataset(tmp_path / "colours.zip")
-    run = score(train(dataset, epochs=2).classifier, dataset, workspace=workspace)
+def test_a_refresh_shows_the_same_sample_again(page: Page, start_server: StartServer, workspace: Workspace, run: Run) -> None:
     page.goto(start_server(f"review?run={run.id}").url)
     expect(page.get_by_text("1 of 7")).to_be_visible()
     settled(page)
@@ -277,11 +277,8 @@ def test_a_refresh_shows_the_same_sample_again(
 
 
 def test_a_second_tab_sees_what_the_first_has_decided(
-    page: Page, start_server: StartServer, workspace: Workspace, tmp_path: Path
+    page: Page, start_server: StartServer, workspace: Workspace, run: Run
 ) -> None:
-    colour_zip(tmp_path / "colours.zip")
-    dataset = open_dataset(tmp_path / "colours.zip")
-    run = score(train(dataset, epochs=2).classifier, dataset, workspace=workspace)
     page.goto(start_server(f"?run={run.id}").url)
     go(page, "Review")
     press(page, "x", "Saved: remove")
