@@ -1,6 +1,14 @@
-"""Per-sample gradients: scopes, factors, sketches."""
+"""Per-sample gradients: scopes, one rule an operation, norms, sketches, factors."""
 
+from oga_core.gradients.batches import in_batches
 from oga_core.gradients.factors import Factors, nearest, unit_rows
 from oga_core.gradients.head import HeadGradients, captured_features, find_head, head_gradients
+from oga_core.gradients.losses import LOSSES, BinaryCrossEntropy, CrossEntropy, NextToken, SquaredError
+from oga_core.gradients.per_sample import GradientBatch, PerSampleGradients
+from oga_core.gradients.scope import parameters_in
 
-__all__ = ["Factors", "HeadGradients", "captured_features", "find_head", "head_gradients", "nearest", "unit_rows"]
+__all__ = [
+    "LOSSES", "BinaryCrossEntropy", "CrossEntropy", "Factors", "GradientBatch", "HeadGradients", "NextToken",
+    "PerSampleGradients", "SquaredError", "captured_features", "find_head", "head_gradients", "in_batches", "nearest",
+    "parameters_in", "unit_rows",
+]  # fmt: skip

@@ -1,0 +1,88 @@
+"""Going through a data set in batches as large as memory allows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from oga_core.errors import InputError
+from oga_core.gradients.per_sample import PROBED, GradientBatch, PerSampleGradients
+
+MOST = 64
+"""Largest batch on the CPU, where more samples at once are not faster."""
+MOST_CUDA = 512
+SHARE = 0.25
+"""Of the free memory that a batch may take."""
+
+
+def in_batches(
+    gradients: PerSampleGradients, rows: Sequence[int], batch_of: Callable[[Sequence[int]], tuple[Any, Tensor]],
+    size: int | None = None,
+) -> Iterator[tuple[Sequence[int], GradientBatch]]:  # fmt: skip
+    """Norms and sketches of all samples.
+
+    Parameters
+    ----------
+    gradients
+        What is to be computed.
+    rows
+        Positions of the samples.
+    batch_of
+        Inputs and targets of some of them, in their order.
+    size
+        Samples in a batch; by default as many as fit a quarter of the free memory, at most 64 (512 on a GPU). It is halved
+        whenever memory runs out.
+
+    Yields
+    ------
+    The positions of a batch, and what was found.
+
+    Raises
+    ------
+    InputError
+        If memory does not suffice for a single sample, or as `PerSampleGradients` does.
+    """
+    done, ready = 0, gradients.ready
+    while done < len(rows):
+        # The first batch shows what a sample takes.
+        step = (size or _fitting(gradients)) if ready else PROBED
+        if len(rows) - done - step == 1 and not ready:
+            step += 1
+        some = rows[done : done + max(1, step)]
+        try:
+            inputs, targets = batch_of(some)
+            found = gradients(inputs, targets)
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            if len(some) == 1 or not ready:
+                raise InputError(f"memory does not suffice for the gradients of {len(some)} samples") from error
+            size = len(some) // 2
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            continue
+        ready = True
+        yield some, found
+        done += len(some)
+
+
+def _fitting(gradients: PerSampleGradients) -> int:
+    device = next(gradients.module.parameters()).device
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free_memory()
+    most = MOST if device.type == "cpu" else MOST_CUDA
+    return max(1, min(most, int(SHARE * free) // max(1, gradients.bytes_per_sample)))
+
+
+def _free_memory() -> int:
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):  # not on every system
+        return 4 << 30
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

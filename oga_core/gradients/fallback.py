@@ -1,0 +1,125 @@
+"""The slow ways: a parameter that no rule reaches goes through ``vmap``, or one sample at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from oga_core.gradients.gemm import piece
+from oga_core.gradients.losses import Loss
+
+LARGEST = 8
+"""Gradients together may have so many pieces' numbers."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as the slow ways need it.
+
+    Attributes
+    ----------
+    output
+        The tensor that the loss is taken of, from the module's arguments.
+    loss
+        Of an output and targets, shape ``(n,)``.
+    take
+        Some samples of a batch's inputs.
+    """
+
+    module: nn.Module
+    output: Callable[[Any], Tensor]
+    loss: Loss
+    take: Callable[[Any, list[int]], Any]
+
+
+Gradients = Iterator[tuple[slice, dict[str, Tensor]]]
+
+
+def one_by_one(model: Model, parameters: dict[str, nn.Parameter], inputs: Any, targets: Tensor) -> Gradients:
+    """Gradients by name, shape ``(1, *parameter)``, by autograd of each sample alone; None has no influence on the loss."""
+    for i in range(len(targets)):
+        with torch.enable_grad(), _trainable(list(parameters.values())):
+            loss = model.loss(precise(model.output(model.take(inputs, [i]))), targets[i : i + 1]).sum()
+            found: Sequence[Tensor | None] = [None] * len(parameters)
+            if loss.requires_grad:
+                found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        yield slice(i, i + 1), {name: g[None] for name, g in zip(parameters, found) if g is not None}
+
+
+def by_vmap(model: Model, parameters: dict[str, nn.Parameter], inputs: Any, targets: Tensor) -> Gradients:
+    """Gradients by name, shape ``(samples, *parameter)``, by ``torch.func``. Whatever it cannot do raises."""
+    n = len(targets)
+    plain = {name: p.detach() for name, p in parameters.items()}
+
+    class Whole(nn.Module):
+        """The module's output, so that parameters can be put in its place."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = model.module
+
+        def forward(self, arguments: Any) -> Tensor:
+            return model.output(arguments)
+
+    whole = Whole()
+
+    def loss_of(values: dict[str, Tensor], arguments: Any, target: Tensor) -> Tensor:
+        # vmap takes the dimension of samples away, and the model wants one.
+        alone = mapped(arguments, lambda t: t[None] if torch._C._functorch.is_batchedtensor(t) else t)
+        output: Tensor = functional_call(whole, {f"module.{k}": v for k, v in values.items()}, (alone,))
+        return model.loss(precise(output), target[None])[0]
+
+    numbers = sum(p.numel() for p in plain.values())
+    step = max(1, LARGEST * piece(targets) // max(1, numbers))
+    for start in range(0, n, step):
+        samples = slice(start, min(start + step, n))
+        part = model.take(inputs, list(range(n)[samples]))
+        count = samples.stop - samples.start
+        dims = mapped(part, partial(_dimension_of_samples, count))
+        if dims == mapped(part, lambda _: None):
+            raise ValueError("no argument has a dimension of samples")
+        yield samples, vmap(grad(loss_of), in_dims=(None, dims, 0), randomness="error")(plain, part, targets[samples])
+
+
+def _dimension_of_samples(count: int, tensor: Tensor) -> int | None:
+    return 0 if tensor.dim() and len(tensor) == count else None
+
+
+def mapped(inputs: Any, change: Callable[[Tensor], Any]) -> Any:
+    """The same tuples, lists and dicts with every tensor changed."""
+    if isinstance(inputs, Tensor):
+        return change(inputs)
+    if isinstance(inputs, (tuple, list)):
+        return tuple(mapped(item, change) for item in inputs)
+    if isinstance(inputs, Mapping):
+        return {key: mapped(item, change) for key, item in inputs.items()}
+    return inputs
+
+
+@contextmanager
+def _trainable(parameters: list[nn.Parameter]) -> Iterator[None]:
+    """Parameters with a gradient for a while, whatever they had."""
+    before = [p.requires_grad for p in parameters]
+    for p in parameters:
+        p.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for p, had in zip(parameters, before):
+            p.requires_grad_(had)
+
+
+def precise(output: Tensor) -> Tensor:
+    """The output in double precision, in which the loss of a well fitted sample keeps its digits, unless it is huge."""
+    return output.double() if output.is_floating_point() and output.numel() <= PRECISE else output
+
+
+PRECISE = 1 << 24
+"""Numbers in an output up to which the loss is taken in double precision."""

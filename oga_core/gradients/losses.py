@@ -1,0 +1,117 @@
+"""Losses, one number a sample: ``loss(output, targets)`` gives shape ``(n,)``. A user's own function has the same form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Cross-entropy in nats, summed over a sample's positions.
+
+    Attributes
+    ----------
+    weight
+        Weight of each class, shape ``(classes,)``.
+    label_smoothing
+        As in ``torch.nn.CrossEntropyLoss``.
+    ignore_index
+        Positions with this target count for nothing.
+    mean
+        Divide by the (weighted) number of a sample's positions, as a batch of that sample alone would. The weighted loss of
+        a plain classifier is not divided: one alone would lose its weight.
+    """
+
+    weight: Tensor | None = None
+    label_smoothing: float = 0.0
+    ignore_index: int = IGNORED
+    mean: bool = False
+
+    def __call__(self, output: Tensor, targets: Tensor) -> Tensor:
+        """For logits ``(n, classes, ...)`` and targets ``(n, ...)`` int64, or ``(n, classes, ...)`` probabilities."""
+        weight = None if self.weight is None else self.weight.to(output.device, output.dtype)
+        if targets.is_floating_point():
+            targets = targets.to(output.dtype)
+        losses = F.cross_entropy(
+            output, targets, weight, reduction="none", label_smoothing=self.label_smoothing, ignore_index=self.ignore_index
+        )
+        if losses.dim() == 1:
+            return losses
+        losses = losses.flatten(1)
+        total = losses.sum(1)
+        if not self.mean:
+            return total
+        counted = torch.ones_like(losses)
+        if not targets.is_floating_point():
+            kept = (targets != self.ignore_index).flatten(1)
+            counted = kept.to(output.dtype)
+            if weight is not None:
+                counted = counted * weight[targets.flatten(1).clamp_min(0)]
+        return total / counted.sum(1).clamp_min(torch.finfo(output.dtype).tiny)
+
+
+@dataclass(frozen=True)
+class BinaryCrossEntropy:
+    """Cross-entropy of independent yes-or-no outputs in nats, summed over a sample's labels (one or many).
+
+    Attributes
+    ----------
+    pos_weight
+        Weight of the positive case of each label, as in ``torch.nn.BCEWithLogitsLoss``.
+    """
+
+    pos_weight: Tensor | None = None
+
+    def __call__(self, output: Tensor, targets: Tensor) -> Tensor:
+        """For logits ``(n, ...)`` and targets in [0, 1] of the same shape; ``(n,)`` goes with ``(n, 1)``."""
+        weight = None if self.pos_weight is None else self.pos_weight.to(output.device, output.dtype)
+        losses = F.binary_cross_entropy_with_logits(
+            output, targets.to(output.dtype).view(output.shape), reduction="none", pos_weight=weight
+        )
+        return losses.view(len(output), -1).sum(1)
+
+
+@dataclass(frozen=True)
+class SquaredError:
+    """Squared error, summed over a sample's outputs: no half, and no mean."""
+
+    def __call__(self, output: Tensor, targets: Tensor) -> Tensor:
+        """For outputs ``(n, ...)`` and targets of the same shape; ``(n,)`` goes with ``(n, 1)``."""
+        error = output - targets.to(output.dtype).view(output.shape)
+        return (error * error).view(len(output), -1).sum(1)
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """Cross-entropy of each token given those before it, in nats: the mean over a sequence's targets, as models are trained.
+
+    Attributes
+    ----------
+    ignore_index
+        Targets that count for nothing: padding, and a prompt that is not to be learned.
+    mean
+        Whether to divide by the number of a sequence's targets.
+    """
+
+    ignore_index: int = IGNORED
+    mean: bool = True
+
+    def __call__(self, output: Tensor, targets: Tensor) -> Tensor:
+        """For logits ``(n, length, tokens)`` and the tokens themselves, int64 ``(n, length)``."""
+        loss = CrossEntropy(ignore_index=self.ignore_index, mean=self.mean)
+        return loss(output[:, :-1].transpose(1, 2), targets[:, 1:])
+
+
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": CrossEntropy(), "binary_cross_entropy": BinaryCrossEntropy(), "squared_error": SquaredError(),
+    "next_token": NextToken(),
+}  # fmt: skip
+"""Losses by name, with their usual settings."""
