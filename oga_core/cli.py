@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from oga_core import scoring, serving
+from oga_core import benchmarks, scoring, serving
 from oga_core.data import SOURCES, open_dataset
 from oga_core.data.examples import EXAMPLES
 from oga_core.detectors import DETECTORS
@@ -78,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     score = commands.add_parser("score", parents=[data, common], help="score every sample")
     score.add_argument("--model", metavar="NAME", help="architecture, or package.module:function (default: a starter is trained)")
     score.add_argument("--weights", metavar="FILE", help=".safetensors, or a state dict in .pt")
-    score.add_argument("--scope", default="head", help="parameters whose gradient is taken: head")
+    score.add_argument("--scope", default="head", metavar="SCOPE",
+                       help="parameters whose gradient is taken: head, all, lora, or patterns over their names joined by commas, "
+                            "such as 'layer4.*' (default: %(default)s)")  # fmt: skip
     score.add_argument("--head", metavar="NAME", help="the layer that gives the logits, where it is not found")
     score.add_argument("--detectors", default=",".join(DETECTORS), help="joined by commas (default: %(default)s)")
     score.add_argument("--seed", type=_seed, default=0)
@@ -97,6 +99,20 @@ def _parser() -> argparse.ArgumentParser:
     runs = commands.add_parser("runs", parents=[common], help="list the runs, newest first")
     runs.add_argument("--json", action="store_true", help="print a JSON list")
     runs.set_defaults(do=_runs)
+
+    bench = commands.add_parser("bench", help="measure what things cost on this machine")
+    measured = bench.add_subparsers(required=True, metavar="WHAT").add_parser(
+        "gradients", help="per-sample gradients, as a ratio to a plain forward and backward pass")  # fmt: skip
+    measured.add_argument("--model", metavar="NAME", action="append",
+                          help=f"{' or '.join(benchmarks.SHOWN)}; may be repeated (default: both)")  # fmt: skip
+    measured.add_argument("--scope", default="all", metavar="SCOPE", help="all, head, or patterns (default: %(default)s)")
+    measured.add_argument("--against", default="all", metavar="NAMES",
+                          help="other libraries, joined by commas, all or none (default: %(default)s)")  # fmt: skip
+    measured.add_argument("--batch", type=int, default=64, help="samples (default: %(default)s)")
+    measured.add_argument("--repeats", type=int, default=9, help="measurements of each method (default: %(default)s)")
+    measured.add_argument("--threads", type=int, help="of torch (default: as many as torch takes)")
+    measured.add_argument("--json", action="store_true", help="print a JSON list")
+    measured.set_defaults(do=_bench)
     return parser
 
 
@@ -188,6 +204,15 @@ def _runs(options: argparse.Namespace) -> None:
         return
     for run in runs:
         _say(f"{run.id}  {run.status().state:<9}  {run.created}  {run.title}")
+
+
+def _bench(options: argparse.Namespace) -> None:
+    with Bar() as bar:
+        rows = benchmarks.compare(
+            options.model or benchmarks.SHOWN, options.scope, options.against, batch=options.batch, repeats=options.repeats,
+            threads=options.threads, progress=bar,
+        )  # fmt: skip
+    print(json.dumps(rows) if options.json else benchmarks.markdown(rows))
 
 
 def _say(line: str, file: TextIO | None = None) -> None:

@@ -98,6 +98,57 @@ def test_the_numbers_are_those_of_autograd(run: Run, module: nn.Module) -> None:
         np.testing.assert_allclose(residuals.T @ features, gradient, atol=2e-3 * gradient.norm().item())
 
 
+@pytest.mark.parametrize("scope", ["all", "0.*", "*.bias,0.weight"])
+def test_norms_over_any_scope_are_those_of_autograd(scope: str, run: Run, module: nn.Module, tmp_path: Path) -> None:
+    wider = score(module, data(), scope=scope, workspace=tmp_path)
+    parameters = [
+        p for name, p in module.named_parameters() if scope == "all" or name[0] == "0" or (name.endswith("bias") and "," in scope)
+    ]
+    for i in (*range(25), N - 1):
+        loss = F.cross_entropy(module(torch.from_numpy(X[i : i + 1])).double(), torch.from_numpy(GIVEN[i : i + 1]))
+        flat = torch.cat([g.flatten().double() for g in torch.autograd.grad(loss, parameters)])
+        row = wider.table.loc[i]
+        assert row["l1"] == pytest.approx(flat.abs().sum().item(), rel=1e-4)
+        assert row["l2"] == pytest.approx(flat.norm().item(), rel=1e-4)
+        residual, sketch = wider.factors.block(slice(i, i + 1))
+        assert np.linalg.norm(residual) * np.linalg.norm(sketch) == pytest.approx(flat.norm().item(), rel=2e-3)
+    assert list(wider.table) == COLUMNS
+    pd.testing.assert_frame_equal(
+        wider.table[["sample_id", "label", "predicted"]], run.table[["sample_id", "label", "predicted"]]
+    )
+    np.testing.assert_allclose(wider.table["loss"], run.table["loss"], rtol=1e-5)
+    assert wider.factors.width == 512
+    assert (wider.summary["scope"], wider.summary["head"]) == (scope, None)
+    assert any(note.startswith(f"scope {scope}: {len(parameters)} parameters") for note in wider.summary["notes"])
+
+
+def test_cosines_of_sketches_are_near_those_of_the_gradients(module: nn.Module, tmp_path: Path) -> None:
+    sketched = score(module, data(), scope="all", workspace=tmp_path).factors
+    gradients = []
+    for i in range(N):
+        loss = F.cross_entropy(module(torch.from_numpy(X[i : i + 1])), torch.from_numpy(GIVEN[i : i + 1]))
+        gradients.append(
+            F.normalize(torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(module.parameters()))]), dim=0)
+        )
+    true = torch.stack(gradients) @ gradients[7]
+    error = sketched.cosines(7) - true.numpy()
+    assert np.sqrt((error**2).mean()) < 2 / np.sqrt(512)
+
+
+def test_a_model_without_a_head_can_be_scored_over_all_parameters(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    run = score(clamped(), data(), scope="all", workspace=tmp_path)
+    assert run.status().state == "done"
+    assert run.summary["head"] is None
+
+
+def test_a_scope_without_parameters_enters_no_run(module: nn.Module, tmp_path: Path) -> None:
+    for scope in ("everything", "lora"):
+        with pytest.raises(InputError, match=r"adapter|nor does it match a parameter"):
+            score(module, data(), scope=scope, workspace=tmp_path)
+    assert not Workspace(tmp_path).runs()
+
+
 @pytest.mark.parametrize("name", ["l1", "l2", "iforest", "loss", "low_confidence"])
 def test_flipped_labels_score_higher(run: Run, name: str) -> None:
     assert roc_auc_score(GIVEN != TRUE, run.table[name]) > 0.9
@@ -326,8 +377,15 @@ def test_data_in_memory_are_kept_with_the_run(dataset: Dataset, tmp_path: Path) 
 def test_an_estimate_is_positive_and_grows_with_the_data(module: nn.Module) -> None:
     for model in (None, wrap(module, data())):
         few, many = estimate(data(slice(100)), model), estimate(data(), model)
-        assert 0 < few.seconds < 60
-        assert 0 < few.bytes < many.bytes
+        assert list(few) == ["head", "all"]  # there is no adapter
+        for scope in few:
+            assert 0 < few[scope].seconds < 60
+            assert 0 < few[scope].bytes < many[scope].bytes
+        assert few["head"].parameters < few["all"].parameters
+    assert (few["head"].parameters, few["all"].parameters) == (16 * 3, 6 * 16 + 17 * 3)
+    assert estimate(data(), wrap(module, data()), ["0.*"])["0.*"].parameters == 6 * 16
+    with pytest.raises(InputError, match="nor does it match a parameter"):
+        estimate(data(), wrap(module, data()), ["1.*"])
     with pytest.raises(InputError, match="can be read"):
         estimate(oga.from_arrays(np.full((10, 5), np.nan), np.arange(10) % 3))
 
@@ -341,7 +399,7 @@ def test_data_that_are_not_there_enter_no_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "reason"),
-    [({"scope": "everything"}, "unknown scope 'everything'; there is: head"), ({"detectors": "l1,l7"}, "unknown detector 'l7'")],
+    [({"scope": " "}, "no scope is named"), ({"detectors": "l1,l7"}, "unknown detector 'l7'")],
 )
 def test_wrong_settings_are_refused_before_a_run_is_entered(
     settings: dict[str, str], reason: str, module: nn.Module, files: tuple[Path, Path], tmp_path: Path

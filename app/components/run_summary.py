@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
@@ -39,7 +41,7 @@ def draw(run: Run) -> None:
         )
     for column, (label, value, meaning) in zip(st.columns(len(figures)), figures, strict=True):
         column.metric(label, value, help=meaning, border=True)
-    st.text(f"Model: {summary['model']} ({summary['model_source']}), layer {summary['head']}, seed {summary['seed']}, "
+    st.text(f"Model: {summary['model']} ({summary['model_source']}), {_scope(summary)}, seed {summary['seed']}, "
             f"scored in {summary['seconds']:.1f} s.")  # fmt: skip
     own = list(run.settings.get("notes", ()))
     for note in (n for n in summary["notes"] if n not in own):
@@ -50,6 +52,11 @@ def draw(run: Run) -> None:
     if summary["not_scored"]:
         with st.expander(f"Not scored ({summary['not_scored']:,})", icon=":material/report:"):
             st.dataframe(run.not_scored, hide_index=True)
+
+
+def _scope(summary: dict[str, Any]) -> str:
+    """What the gradient was taken of."""
+    return f"head {summary['head']}" if summary["head"] else f"scope {summary['scope']}"
 
 
 def draw_next() -> None:

@@ -15,12 +15,14 @@ from oga_core.data import SOURCES
 from oga_core.detectors import CONTROLS, DETECTORS
 from oga_core.models import ARCHITECTURES, Classifier, class_mapping, starter_for
 from oga_core.models.weights import SUFFIXES
-from oga_core.scoring import SCOPES, Estimate, estimate, prepare
+from oga_core.scoring import NAMED, Estimate, estimate, prepare
 from oga_core.serving import allowed_path
 
 WAYS = ["An example", "Files dropped here", "A path on the server"]
 STARTER = "A starter model, trained here"
 OWN = "My own weights"
+PATTERN = "pattern"
+MEANING = {"head": "The last linear layer", "all": "Every parameter", "lora": "The LoRA adapters"}
 BY_FILE = "as the file says"
 
 
@@ -42,19 +44,19 @@ def draw(way: str) -> None:
     if dropped:
         st.caption("A zip with one folder of images a class; a table with a text and a label column; an .npz.")
     model = _model(dropped)
-    with st.expander("Columns, scope, detectors, seed", icon=":material/tune:"):
+    with st.expander("Columns, detectors, seed", icon=":material/tune:"):
         left, right = st.columns(2)
         inputs = left.text_input("Text column, or array of the samples", key="inputs", placeholder="found by its usual names")
         label = right.text_input("Label column or array", key="label", placeholder="found by its usual names")
-        scope = left.selectbox("Scope", SCOPES, help="The parameters whose gradient is taken: the head is the last linear layer.")
-        seed = right.number_input("Seed", 0, 2**31 - 1, 0, help="Of the starter model, the forest and the random control.")
+        seed = left.number_input("Seed", 0, 2**31 - 1, 0, help="Of the starter model, the forest and the random control.")
         names = st.multiselect("Detectors", list(DETECTORS), default=list(DETECTORS), format_func=lambda n: DETECTORS[n].title)
         st.caption("Beside them, always: " + ", ".join(c.title for c in CONTROLS.values()))
     if data is None or model is None:
         return
     try:
         found = _found(str(data), inputs or None, label or None, model, Path(data).stat().st_mtime_ns)
-        _draw_facts(found)
+        scope = _scope(found)
+        _draw_facts(found, scope)
         if not names:
             raise InputError("choose at least one detector")
     except InputError as error:
@@ -101,11 +103,11 @@ def _model(dropped: bool) -> Model | None:
 
 @dataclass(frozen=True)
 class Found:
-    """What was found in the data and the model, before anything is scored."""
+    """What was found in the data and the model, before anything is scored; ``costs`` by scope."""
 
     dataset: Dataset
     classifier: Classifier | None
-    cost: Estimate
+    costs: dict[str, Estimate]
 
 
 @st.cache_resource(max_entries=4, show_spinner="Looking at data and model …")
@@ -116,12 +118,27 @@ def _found(data: str, inputs: str | None, label: str | None, model: Model, chang
     return Found(dataset, classifier, estimate(dataset, classifier))
 
 
-def _draw_facts(found: Found) -> None:
+def _scope(found: Found) -> str:
+    """The scope, chosen beside what each would cost."""
+    named = [scope for scope in NAMED if scope in found.costs]
+    captions = [f"{MEANING[s]}: {found.costs[s].parameters:,} values, about {_seconds(found.costs[s].seconds)}" for s in named]
+    scope = st.radio("Scope: the parameters whose gradient is taken", [*named, PATTERN], key="scope", horizontal=True,
+                     captions=[*captions, "Layers by the names of their parameters."])  # fmt: skip
+    if scope == PATTERN:
+        scope = st.text_input("Names, joined by commas", key="pattern", placeholder="layer4.*, *.weight").strip()
+        if not scope:
+            raise InputError("write the names of some parameters, with * for anything")
+        if scope not in found.costs:
+            found.costs.update(estimate(found.dataset, found.classifier, [scope]))
+    return str(scope)
+
+
+def _draw_facts(found: Found, scope: str) -> None:
     """Counts, cost, notes and the class mapping."""
-    dataset, classifier, cost = found.dataset, found.classifier, found.cost
+    dataset, classifier, cost = found.dataset, found.classifier, found.costs[scope]
     name = classifier.name if classifier else f"{starter_for(dataset)}, trained first"
     facts = (("Samples", f"{len(dataset):,}"), ("Classes", f"{len(dataset.class_names):,}"), ("Kind", dataset.kind),
-             ("Model", name), ("Time", f"about {_seconds(cost.seconds)}"),
+             ("Model", name), ("Scope", f"{cost.parameters:,} values"), ("Time", f"about {_seconds(cost.seconds)}"),
              ("Memory", f"about {max(1, cost.bytes // 1_000_000):,} MB"))  # fmt: skip
     with st.container(border=True, horizontal=True):
         for label, value in facts:

@@ -20,7 +20,7 @@ class Gradients:
     Attributes
     ----------
     factors
-        The gradients themselves.
+        The gradients of the head; beyond it their sketches, as the second factor beside a first that is 1.
     l1, l2
         Their exact norms, float64, shape ``(n,)``.
     losses
@@ -46,7 +46,8 @@ class Detector:
 DETECTORS = {
     d.name: d
     for d in (
-        Detector("l1", "L1 norm", "L1 norm of the sample's loss gradient: 2 (1 − p of the given label) × feature norm.",
+        Detector("l1", "L1 norm",
+                 "L1 norm of the sample's loss gradient; of the head alone: 2 (1 − p of the given label) × feature norm.",
                  lambda g, seed, progress: g.l1),
         Detector("l2", "L2 norm", "L2 norm of the sample's loss gradient.", lambda g, seed, progress: g.l2),
         Detector("iforest", "Isolation forest", "How easily random cuts isolate the sample's loss gradient (100 trees).",

@@ -1,7 +1,8 @@
 """Isolation forest on per-sample gradients (Liu, Ting, Zhou: Isolation Forest, ICDM 2008), exact at any width.
 
 A tree only ever asks for single coordinates, and a coordinate of a head gradient is r_c · h_j: the forest runs on the
-two factors, so the gradient is neither materialised nor sketched, however wide it is.
+two factors, so the gradient is neither materialised nor sketched, however wide it is. Over other scopes it asks for
+coordinates of the sketch.
 """
 
 from __future__ import annotations

@@ -4,11 +4,12 @@ from oga_core.gradients.batches import in_batches
 from oga_core.gradients.factors import Factors, nearest, unit_rows
 from oga_core.gradients.head import HeadGradients, captured_features, find_head, head_gradients
 from oga_core.gradients.losses import LOSSES, BinaryCrossEntropy, CrossEntropy, NextToken, SquaredError
-from oga_core.gradients.per_sample import GradientBatch, PerSampleGradients
-from oga_core.gradients.scope import parameters_in
+from oga_core.gradients.per_sample import GradientBatch, PerSampleGradients, joined
+from oga_core.gradients.scope import ALL, HEAD, LORA, NAMED, parameters_in
+from oga_core.gradients.sketch import WIDTH
 
 __all__ = [
-    "LOSSES", "BinaryCrossEntropy", "CrossEntropy", "Factors", "GradientBatch", "HeadGradients", "NextToken",
-    "PerSampleGradients", "SquaredError", "captured_features", "find_head", "head_gradients", "in_batches", "nearest",
-    "parameters_in", "unit_rows",
+    "ALL", "HEAD", "LORA", "LOSSES", "NAMED", "WIDTH", "BinaryCrossEntropy", "CrossEntropy", "Factors", "GradientBatch",
+    "HeadGradients", "NextToken", "PerSampleGradients", "SquaredError", "captured_features", "find_head", "head_gradients",
+    "in_batches", "joined", "nearest", "parameters_in", "unit_rows",
 ]  # fmt: skip

@@ -15,6 +15,8 @@ BLOCK = 4096
 class Factors:
     """Gradients g_i = ‖r_i‖ ‖h_i‖ · (unit r_i ⊗ unit h_i) of n samples.
 
+    A gradient that is known by its sketch only is the same with r = 1 and the sketch as h.
+
     Attributes
     ----------
     residuals, features

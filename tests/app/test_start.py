@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,6 +67,28 @@ def test_scoring_an_upload_starts_a_process_of_its_own_and_opens_the_run(
     assert run.settings["detectors"] == ["l1", "l2", "iforest"]
     assert Path(run.settings["data"]).read_bytes() == table()
     assert at.query_params["run"] in (run.id, [run.id])
+
+
+def test_each_scope_shows_its_size_and_cost_and_the_one_chosen_is_scored(
+    open_page: OpenPage, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.jobs.start", lambda run, kind: None)
+    at = open_page("start")
+    at.segmented_control(key="way").set_value(start_form.WAYS[1]).run()
+    at.file_uploader(key="data_file").upload("animals.csv", table()).run()
+    assert at.radio(key="scope").options == ["head", "all", "pattern"]
+    captions = at.radio(key="scope").proto.captions
+    assert [re.sub(r"[\d,.]*\d", "#", c) for c in captions[:2]] == [
+        "The last linear layer: # values, about # s", "Every parameter: # values, about # s"]  # fmt: skip
+    at.radio(key="scope").set_value("pattern").run()
+    assert "names of some parameters" in at.error[0].value
+    at.text_input(key="pattern").set_value("layer4.*").run()
+    assert "does it match a parameter" in at.error[0].value
+    at.text_input(key="pattern").set_value("head.*").run()
+    assert not at.error
+    assert any(t.endswith(" values") for t in texts(at))
+    at.button(key="score").click().run()
+    assert [run.settings["scope"] for run in workspace.runs()] == ["head.*"]
 
 
 def test_a_bad_upload_is_an_error_box_with_its_line_and_no_run(open_page: OpenPage, workspace: Workspace) -> None:

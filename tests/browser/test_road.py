@@ -209,9 +209,13 @@ def test_an_uploaded_table_of_texts(page: Page, start_server: StartServer, works
     page.goto(start_server().url)
     page.get_by_text("Files dropped here").click()
     page.locator("input[type=file]").first.set_input_files(tmp_path / "animals.csv")
+    page.get_by_text("all", exact=True).click()
+    settled(page)
+    picture(page, "start_scope")
     page.get_by_role("button", name=re.compile("Score the samples")).click()
     page.get_by_role("button", name=re.compile("Look at the scores")).click()
     run = only_run(workspace)
+    assert run.summary["scope"] == "all"
     expect(page.locator(".js-plotly-plot")).to_be_visible()
     settled(page)
     go(page, "Map")

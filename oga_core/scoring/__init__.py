@@ -1,10 +1,9 @@
-"""Scoring: every sample's head gradient and loss in one forward pass, then the detectors; the result is a run."""
+"""Scoring: every sample's gradient and loss in one pass, then the detectors; the result is a run."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,27 +18,18 @@ from oga_core.data import Dataset, SampleError, Unreadable, located
 from oga_core.detectors import listed
 from oga_core.errors import InputError
 from oga_core.files import save_array
-from oga_core.gradients import Factors, captured_features, find_head, head_gradients, unit_rows
-from oga_core.models import Classifier, class_mapping, label_indices, load_model, save_weights, schedule, train, untrained, wrap
+from oga_core.gradients import HEAD, NAMED, Factors, parameters_in
+from oga_core.models import Classifier, class_mapping, label_indices, load_model, save_weights, train, untrained, wrap
 from oga_core.models.loader import checked
 from oga_core.progress import Progress, silent
 from oga_core.runs import Run, Workspace
 from oga_core.runs.run import FACTORS, NOT_SCORED, TABLE
+from oga_core.scoring.estimate import Estimate, estimate
+from oga_core.scoring.one_pass import OnePass
 
-SCOPES = ("head",)
+__all__ = ["NAMED", "Estimate", "do_run", "estimate", "prepare", "score"]
+
 BATCH = 64
-LOOKED_AT = 8
-"""Samples that the head is searched with."""
-PROBED = 64
-"""Samples that are timed for the estimate."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a run will take: wall-clock seconds on this machine, and bytes of memory beside the program and the data."""
-
-    seconds: float
-    bytes: int
 
 
 def score(
@@ -60,11 +50,13 @@ def score(
     Parameters
     ----------
     model
-        A classifier whose logits are the output of one Linear layer. It is put into eval mode.
+        A classifier; for the scope ``head``, one whose logits are the output of one Linear layer. It is put into eval mode.
     dataset
         Labelled samples, e.g. from `open_dataset` or `from_arrays`.
     scope
-        Parameters whose gradient is taken: ``head``.
+        Parameters whose gradient is taken: ``head``, the weight of the last linear layer, in closed form; ``all``; ``lora``;
+        or patterns over parameter names joined by commas (``layer4.*``). Beyond the head the forest and the map see a random
+        projection of the gradient to 512 numbers; the norms are exact.
     head
         Name of the head's Linear layer, where it is not to be found automatically.
     detectors
@@ -88,6 +80,8 @@ def score(
     settings: dict[str, Any] = {"scope": scope, "head": head, "detectors": listed(detectors), "seed": seed}
     _check(scope, detectors)
     classifier = checked(model, dataset) if isinstance(model, Classifier) else wrap(model, dataset, transform)
+    if scope != HEAD:
+        parameters_in(classifier.module, scope)
     where = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
     run = where.new_run(title or f"{classifier.name} on {len(dataset):,} samples", settings)
     with run.job("score").doing(progress) as report:
@@ -168,6 +162,9 @@ def do_run(run: Run, progress: Progress = silent) -> None:
             classifier = load_model(settings.get("model"), weights, dataset)
             facts["model_source"] = f"weights {weights.name}" if weights else "made by the owner's factory"
         else:
+            if settings["scope"] != HEAD:  # before it is trained
+                with torch.random.fork_rng(devices=[]):
+                    parameters_in(untrained(dataset).module, settings["scope"])
             trained = train(dataset, seed=settings["seed"], epochs=settings.get("epochs"), progress=report)
             classifier = trained.classifier
             run.add_file("model.safetensors", lambda path: save_weights(classifier, path))
@@ -176,39 +173,9 @@ def do_run(run: Run, progress: Progress = silent) -> None:
         _score(run, classifier, dataset, report, facts)
 
 
-def estimate(dataset: Dataset, classifier: Classifier | None = None) -> Estimate:
-    """Time and memory that a run will take, from a few timed samples.
-
-    Without a classifier the starter model's training is counted too: a training step takes about three forward passes.
-    """
-    rows = np.linspace(0, len(dataset) - 1, min(PROBED, len(dataset))).astype(int)
-    passes = 1.0
-    if classifier is None:
-        with torch.random.fork_rng(devices=[]):
-            classifier = untrained(dataset)
-        classifier.module.eval()
-        passes += 3 * schedule(classifier.name, len(dataset))[1]
-    started = time.perf_counter()
-    encoded = []
-    for i in rows:
-        try:
-            encoded.append(classifier.encode(dataset.load(int(i))))
-        except SampleError:
-            continue
-    reading = time.perf_counter() - started
-    if encoded:
-        classifier.logits(classifier.collate(encoded))
-    forward = time.perf_counter() - started - reading
-    width = max((m.in_features for m in classifier.module.modules() if isinstance(m, nn.Linear)), default=0)
-    # float16 factors of every sample twice, float32 while neighbours are searched, and one batch of float64.
-    per_sample = (width + len(dataset.class_names)) * (2 + 2 + 4) + 200
-    seconds = (reading * min(passes, 2) + forward * passes) / max(len(rows), 1) * len(dataset)
-    return Estimate(seconds, per_sample * len(dataset) + BATCH * width * 8 + 4 * classifier.parameters)
-
-
 def _check(scope: str, names: str | list[str]) -> None:
-    if scope not in SCOPES:
-        raise InputError(f"unknown scope {scope!r}; there is: {', '.join(SCOPES)}")
+    if not scope.strip():
+        raise InputError(f"no scope is named; there are {', '.join(NAMED)}, and patterns over parameter names")
     detectors.chosen(names)
 
 
@@ -216,31 +183,28 @@ def _score(run: Run, classifier: Classifier, dataset: Dataset, progress: Progres
     started = time.monotonic()
     settings = run.settings
     outputs = label_indices(classifier, dataset)
-    head_name, head = _head(classifier, dataset, settings.get("head"))
+    each = OnePass(classifier, dataset, outputs, settings)
     n = len(dataset)
     failed: list[Unreadable] = []
     parts: list[dict[str, np.ndarray]] = []
-    with captured_features(head) as seen:
-        for start in range(0, n, BATCH):
-            rows, batch, ids = [], [], []
-            for i in range(start, min(start + BATCH, n)):
-                try:
-                    if dataset.labels[i] < 0:
-                        raise SampleError("has no label")
-                    batch.append(classifier.encode(dataset.load(i)))
-                    ids.append(dataset.sample_id(i))
-                    rows.append(i)
-                except SampleError as error:
-                    failed.append(Unreadable(i, str(dataset.sources[i]), str(error)))
-            if rows:
-                seen.clear()
-                logits = classifier.logits(classifier.collate(batch))
-                part = _part(logits, seen[-1], np.array(rows), np.array(ids), outputs[dataset.labels[rows]], outputs)
-                bad = ~part.pop("finite")
-                failed += [Unreadable(r, str(dataset.sources[r]), "the model's output is not finite")
-                           for r in part["index"][bad].tolist()]  # fmt: skip
-                parts.append({name: values[~bad] for name, values in part.items()})
-            progress("scoring", min(start + BATCH, n), n)
+    for start in range(0, n, BATCH):
+        rows, batch, ids = [], [], []
+        for i in range(start, min(start + BATCH, n)):
+            try:
+                if dataset.labels[i] < 0:
+                    raise SampleError("has no label")
+                batch.append(classifier.encode(dataset.load(i)))
+                ids.append(dataset.sample_id(i))
+                rows.append(i)
+            except SampleError as error:
+                failed.append(Unreadable(i, str(dataset.sources[i]), str(error)))
+        if rows:
+            part = each(np.array(rows), np.array(ids), batch, dataset.labels[rows])
+            bad = ~part.pop("finite")
+            failed += [Unreadable(r, str(dataset.sources[r]), "the model's output is not finite")
+                       for r in part["index"][bad].tolist()]  # fmt: skip
+            parts.append({name: values[~bad] for name, values in part.items()})
+        progress("scoring", min(start + BATCH, n), n)
     whole = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]} if parts else {}
     if not parts or len(whole["index"]) < 2:
         raise InputError(f"only {len(whole.get('index', ()))} of {n:,} samples could be scored; the first reason: "
@@ -260,46 +224,14 @@ def _score(run: Run, classifier: Classifier, dataset: Dataset, progress: Progres
     run.add_file(NOT_SCORED, lambda path: reasons.to_parquet(path, index=False))
     run.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
     progress("writing", 1, 1)
-    notes = [*settings.get("notes", ()), *dataset.notes, *classifier.notes]
+    notes = [*settings.get("notes", ()), *dataset.notes, *classifier.notes, *each.notes]
     run.set_summary({
         "class_names": dataset.class_names, "kind": dataset.kind, "model": classifier.name, "held_out_accuracy": None,
-        "agreement": float((table["predicted"] == table["label"]).mean()), "scope": settings["scope"], "head": head_name,
+        "agreement": float((table["predicted"] == table["label"]).mean()), "scope": settings["scope"], "head": each.head,
         "mapping": class_mapping(classifier, dataset), "notes": notes, "samples": n, "scored": len(table),
         "not_scored": len(failed), "seconds": round(time.monotonic() - started, 3), "seed": settings["seed"],
         "detectors": list(scores), **facts,
     })  # fmt: skip
-
-
-def _head(classifier: Classifier, dataset: Dataset, name: str | None) -> tuple[str, nn.Linear]:
-    encoded = []
-    for i in range(len(dataset)):
-        try:
-            encoded.append(classifier.encode(dataset.load(i)))
-        except SampleError:
-            continue
-        if len(encoded) == LOOKED_AT:
-            break
-    if not encoded:
-        raise InputError("none of the samples can be read")
-    return find_head(classifier.module, classifier.logits, classifier.collate(encoded), name or classifier.head)
-
-
-def _part(
-    logits: torch.Tensor, features: torch.Tensor, rows: np.ndarray, ids: np.ndarray, given: np.ndarray, outputs: np.ndarray
-) -> dict[str, np.ndarray]:
-    labels = torch.from_numpy(given)
-    g = head_gradients(logits, features, labels)
-    finite = np.isfinite(g.residuals).all(1) & np.isfinite(g.features).all(1) & np.isfinite(g.losses)
-    residuals, residual_norms = unit_rows(np.where(finite[:, None], g.residuals, 0))
-    hidden, feature_norms = unit_rows(np.where(finite[:, None], g.features, 0))
-    others = torch.full_like(logits, -torch.inf)
-    others[:, outputs] = logits[:, outputs]
-    others[torch.arange(len(labels)), labels] = -torch.inf
-    return {
-        "index": rows, "sample_id": ids, "finite": finite, "predicted": logits.argmax(1).numpy(),
-        "best_other": others.argmax(1).numpy(), "loss": g.losses, "l1": g.l1, "l2": g.l2, "residuals": residuals,
-        "features": hidden, "residual_norms": residual_norms, "feature_norms": feature_norms,
-    }  # fmt: skip
 
 
 def _table(

@@ -1,0 +1,86 @@
+"""What a run will cost, before it is started."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from oga_core.data import Dataset
+from oga_core.errors import InputError
+from oga_core.gradients import HEAD, NAMED, WIDTH, parameters_in
+from oga_core.models import Classifier, schedule, untrained
+from oga_core.scoring.one_pass import encoded_samples, found_head
+
+BATCH = 64
+TIMED = 64
+"""Samples that are timed."""
+WHOLE_PASS = 4.3
+"""Forward passes that norms and sketch of all parameters take: 1.25 training steps, measured by ``oga bench gradients``."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take.
+
+    Attributes
+    ----------
+    parameters
+        Number of values in the scope.
+    seconds
+        Wall-clock time on this machine.
+    bytes
+        Memory beside the program and the data.
+    """
+
+    parameters: int
+    seconds: float
+    bytes: int
+
+
+def estimate(dataset: Dataset, classifier: Classifier | None = None, scopes: Sequence[str] = NAMED) -> dict[str, Estimate]:
+    """What a run will take with each of some scopes, from a few timed samples.
+
+    ``head``, ``all`` and ``lora`` are left out where the model has none.
+
+    Without a classifier the starter model's training is counted too: a training step takes about three forward passes.
+
+    Raises
+    ------
+    InputError
+        For a pattern that matches no parameter.
+    """
+    rows = np.linspace(0, len(dataset) - 1, min(TIMED, len(dataset))).astype(int)
+    steps = 0.0
+    if classifier is None:
+        with torch.random.fork_rng(devices=[]):
+            classifier = untrained(dataset)
+        classifier.module.eval()
+        steps = 3.0 * schedule(classifier.name, len(dataset))[1]
+    started = time.perf_counter()
+    encoded = encoded_samples(classifier, dataset, rows)[1]
+    reading = time.perf_counter() - started
+    found: dict[str, Estimate] = {}
+    if encoded:
+        classifier.logits(classifier.collate(encoded))
+    forward = time.perf_counter() - started - reading
+    width = max((m.in_features for m in classifier.module.modules() if isinstance(m, nn.Linear)), default=0)
+    for scope in scopes:
+        try:
+            head = found_head(classifier, encoded, None)[0] if scope == HEAD and encoded else None
+            parameters = sum(p.numel() for p in parameters_in(classifier.module, scope, head).values())
+        except InputError:
+            if scope in NAMED:
+                continue
+            raise
+        passes = steps + (1 if scope == HEAD else WHOLE_PASS)
+        kept = width + len(dataset.class_names) if scope == HEAD else WIDTH
+        # float16 factors of every sample twice, and float32 while neighbours are searched.
+        memory = (kept * (2 + 2 + 4) + 200) * len(dataset) + BATCH * width * 8 + 4 * classifier.parameters
+        seconds = (reading * (2 if steps else 1) + forward * passes) / max(len(rows), 1) * len(dataset)
+        found[scope] = Estimate(parameters, seconds, memory)
+    return found
