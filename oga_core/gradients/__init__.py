@@ -4,7 +4,8 @@ from oga_core.gradients.batches import in_batches
 from oga_core.gradients.factors import Factors, nearest, unit_rows
 from oga_core.gradients.head import HeadGradients, captured_features, find_head, head_gradients
 from oga_core.gradients.losses import LOSSES, BinaryCrossEntropy, CrossEntropy, NextToken, SquaredError
-from oga_core.gradients.per_sample import GradientBatch, PerSampleGradients, joined
+from oga_core.gradients.per_sample import PerSampleGradients
+from oga_core.gradients.results import GradientBatch, joined
 from oga_core.gradients.scope import ALL, HEAD, LORA, NAMED, parameters_in
 from oga_core.gradients.sketch import WIDTH
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from oga_core.errors import InputError
-from oga_core.gradients.per_sample import PROBED, GradientBatch, PerSampleGradients
+from oga_core.gradients.per_sample import PROBED, PerSampleGradients
+from oga_core.gradients.results import GradientBatch
 
 MOST = 64
 """Largest batch on the CPU, where more samples at once are not faster."""
@@ -61,6 +62,8 @@ def in_batches(
                 raise
             if len(some) == 1 or not ready:
                 raise InputError(f"memory does not suffice for the gradients of {len(some)} samples") from error
+            found = None
+        if found is None:  # outside of ``except``: the error holds what was computed
             size = len(some) // 2
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()

@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from oga_core.gradients.ownership import Layout
 from oga_core.gradients.rules import RULES, Rule, Unsupported, Use
-from oga_core.gradients.terms import Derived, Term, View, summed
+from oga_core.gradients.terms import Derived, Outer, Term, Turned, View, summed
 
 OF_SAMPLES, FROM_PARAMETERS = "_oga_of_samples", "_oga_from_parameters"
 
@@ -66,16 +66,29 @@ class Plan:
     Attributes
     ----------
     road
-        Names of the operations on parameters, in the order of their calls.
+        The operations on parameters, in the order of their calls: name, and parameters.
+    shapes
+        By call: the output's shape, for the probe's ``n`` samples.
     layouts
         By call: where the samples lie in the output; None for an output that is the same for all samples.
     left_over
         Parameters that no rule reaches, and why.
     """
 
-    road: list[str] = field(default_factory=list)
+    n: int = 0
+    road: list[tuple[str, ...]] = field(default_factory=list)
+    shapes: dict[int, torch.Size] = field(default_factory=dict)
     layouts: dict[int, Layout | None] = field(default_factory=dict)
     left_over: dict[str, str] = field(default_factory=dict)
+
+    def fits(self, index: int, shape: torch.Size, n: int) -> bool:
+        """Whether the samples may lie in an output as they lay in that of the probe."""
+        layout = self.layouts.get(index)
+        if layout is None:
+            return True
+        probed = self.shapes[index]
+        # Where a sample had one row in the probe, it is not known how several would lie.
+        return len(shape) == len(probed) and (shape[layout.dim] == n or probed[layout.dim] > self.n)
 
 
 class Capture(TorchFunctionMode):
@@ -95,6 +108,13 @@ class Capture(TorchFunctionMode):
         Weight of the layer that gives the logits: its input is kept as ``features``.
     probing
         Keep every output and its gradient, and apply no rule.
+
+    Attributes
+    ----------
+    left_over
+        Parameters that no rule reached, those of the plan among them, and why.
+    features
+        Input of the layer that gives the logits.
     """
 
     def __init__(
@@ -104,14 +124,15 @@ class Capture(TorchFunctionMode):
         super().__init__()
         self.n, self.plan, self.done, self.head, self.probing = n, plan, done, head, probing
         self.features: Tensor | None = None
+        self.left_over = dict(plan.left_over)
         self.sources: dict[int, Source] = {}
         for name, parameter in parameters.items():
-            if name not in plan.left_over:
+            if name not in self.left_over:
                 plain = parameter.detach()
                 simple = plain.is_contiguous() and not plain.storage_offset()
                 self.sources[id(parameter)] = Source(name, plain, (plain.detach() if simple else plain.clone(
                     memory_format=torch.contiguous_format)).requires_grad_())  # fmt: skip
-        self.road: list[str] = []
+        self.road: list[tuple[str, ...]] = []
         self.uses: dict[int, Use] = {}
         self.variables: dict[int, list[Variable]] = {}
         self.grads: dict[int, Tensor] = {}
@@ -142,7 +163,7 @@ class Capture(TorchFunctionMode):
         if func not in RULES:
             return self._unruled(func, args, kwargs, mine) if of_samples else self._derive(func, args, kwargs)
         index = len(self.road)
-        self.road.append(_name(func))
+        self.road.append((_name(func), *(source.name for t in mine for source in self._sources(t))))
         if not self.probing and self.plan.road[index : index + 1] != self.road[index:]:
             raise ChangedRoad(f"{_name(func)} is operation {index}, and was not in the probe")
         if not of_samples and self.plan.layouts.get(index, "unknown") is None:
@@ -162,8 +183,10 @@ class Capture(TorchFunctionMode):
         if not of_samples and self.probing and self.n not in out.shape:
             self.plan.layouts[index] = None
             return self._derive(func, *given)
+        if not self.probing and not self.plan.fits(index, out.shape, self.n):
+            raise ChangedRoad(f"{_name(func)} has another output than in the probe")
         if not out.requires_grad:
-            apart = out.clone() if out._is_view() and out is not args[0] else out
+            apart = out.clone() if out._is_view() and not any(out is given for given in args[:1]) else out
             out = _Start.apply(apart, torch.empty(0, requires_grad=True))
         if self.probing:
             self.outputs[index] = out.detach().clone()
@@ -192,7 +215,7 @@ class Capture(TorchFunctionMode):
                     variables[id(tensor)].terms.append(term)
             except Unsupported as reason:
                 for variable in variables.values():
-                    self._leave(variable.sources, f"{self.road[index]}: {reason}")
+                    self._leave(variable.sources, f"{self.road[index][0]}: {reason}")
                 return
             for variable in variables.values():
                 self._settle(variable)
@@ -203,6 +226,12 @@ class Capture(TorchFunctionMode):
             del self.uses[index]
             for variable in self.variables[index]:
                 self._settle(variable)
+
+    def forget(self) -> None:
+        """Let go of the batch: uses and hooks hold each other, and would wait for the garbage collector."""
+        self.uses.clear()
+        self.variables.clear()
+        self.sources.clear()
 
     def _await(self, variable: Variable) -> None:
         if not variable.pending:
@@ -216,7 +245,7 @@ class Capture(TorchFunctionMode):
             return
         for source in variable.sources:
             source.pending -= 1
-            if not source.pending and source.name not in self.plan.left_over:
+            if not source.pending and source.name not in self.left_over:
                 self._hand_over(source)
 
     def _hand_over(self, source: Source) -> None:
@@ -228,11 +257,6 @@ class Capture(TorchFunctionMode):
         source.variables = {}
 
     def _done(self, source: Source, variables: list[Variable]) -> None:
-        if len(variables) == 1 and variables[0].view is not None and variables[0].tensor.numel() == source.plain.numel():
-            # The parameter as it is, or turned or reshaped: that changes no norm.
-            variable = variables[0]
-            self.done(source.name, summed([(t, None) for t in variable.terms], variable.tensor))
-            return
         parts: list[tuple[Term, View]] = []
         for variable in variables:
             if variable.view is None:
@@ -241,9 +265,11 @@ class Capture(TorchFunctionMode):
                 of = summed([(t, None) for t in variable.terms], variable.tensor)
                 parts.append((Derived(of, variable.tensor.shape, back, source.plain), None))
                 continue
-            view = None if _view_of(source.proxy) == variable.view else partial(_as_strided, variable.view)
-            parts += [(term, view) for term in variable.terms]
-        if parts:
+            parts += [_of_whole(term, variable.view, source.proxy) for term in variable.terms]
+        if len(variables) == 1 and parts[0][1] is not None and variables[0].tensor.numel() == source.plain.numel():
+            of = summed([(term, None) for term, _ in parts], variables[0].tensor)
+            self.done(source.name, Turned(of, parts[0][1], source.plain))
+        elif parts:
             self.done(source.name, summed(parts, source.plain))
 
     def _variable(self, tensor: Tensor) -> Variable:
@@ -268,25 +294,30 @@ class Capture(TorchFunctionMode):
         """Do an operation on parameters and constants alone, differentiably."""
         found = list(_tensors((args, kwargs)))
         sources = {id(s): s for t in found for s in [self.sources.get(id(t)), *getattr(t, FROM_PARAMETERS, ())] if s is not None}
-        args, kwargs = _replaced((args, kwargs), {key: source.proxy for key, source in self.sources.items()})
+        proxies = {id(t): self.sources[id(t)].proxy for t in found if id(t) in self.sources}
+        args, kwargs = _replaced((args, kwargs), proxies)
         with torch.enable_grad():
             result = func(*args, **kwargs)
         for out in _tensors((result,)):
             if out.requires_grad and not any(out is s.proxy for s in sources.values()):
                 setattr(out, FROM_PARAMETERS, list(sources.values()))
-        return result
+        # ``weight.to(dtype)`` may be the weight itself.
+        return _replaced(result, {id(proxies[id(t)]): t for t in found if id(t) in proxies})
 
     def _unruled(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], mine: list[Tensor]) -> Any:
         for tensor in mine:
-            source = self.sources.get(id(tensor))
-            self._leave([source] if source is not None else getattr(tensor, FROM_PARAMETERS), f"{_name(func)} has no rule")
+            self._leave(self._sources(tensor), f"{_name(func)} has no rule")
         values = {id(t): self.sources[id(t)].plain if id(t) in self.sources else t.detach() for t in mine}
         args, kwargs = _replaced((args, kwargs), values)
         return _mark(func(*args, **kwargs))
 
+    def _sources(self, tensor: Tensor) -> list[Source]:
+        source = self.sources.get(id(tensor))
+        return [source] if source is not None else getattr(tensor, FROM_PARAMETERS)
+
     def _leave(self, sources: list[Source], reason: str) -> None:
         for source in sources:
-            self.plan.left_over.setdefault(source.name, reason)
+            self.left_over.setdefault(source.name, reason)
 
 
 class _Computed(Variable):
@@ -366,6 +397,15 @@ def marked(inputs: Any) -> Any:
 
 def _view_of(tensor: Tensor) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     return tuple(tensor.shape), tuple(tensor.stride()), int(tensor.storage_offset())
+
+
+def _of_whole(term: Term, view: tuple[tuple[int, ...], tuple[int, ...], int], whole: Tensor) -> tuple[Term, View]:
+    """A term of a view of a parameter as one of the whole parameter, else with its view."""
+    if view == _view_of(whole):
+        return term, None
+    if isinstance(term, Outer) and whole.dim() == 2 and view == _view_of(whole.t()):
+        return Outer(term.right, term.left), None
+    return term, partial(_as_strided, view)
 
 
 def _as_strided(view: tuple[tuple[int, ...], tuple[int, ...], int], whole: Tensor) -> Tensor:

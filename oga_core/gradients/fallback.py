@@ -31,22 +31,30 @@ class Model:
         Of an output and targets, shape ``(n,)``.
     take
         Some samples of a batch's inputs.
+    collate
+        From inputs to the module's arguments.
     """
 
     module: nn.Module
     output: Callable[[Any], Tensor]
     loss: Loss
     take: Callable[[Any, list[int]], Any]
+    collate: Callable[[Any], Any]
 
 
 Gradients = Iterator[tuple[slice, dict[str, Tensor]]]
 
 
-def one_by_one(model: Model, parameters: dict[str, nn.Parameter], inputs: Any, targets: Tensor) -> Gradients:
-    """Gradients by name, shape ``(1, *parameter)``, by autograd of each sample alone; None has no influence on the loss."""
-    for i in range(len(targets)):
+def one_by_one(
+    model: Model, parameters: dict[str, nn.Parameter], inputs: Any, targets: Tensor, start: int = 0
+) -> Gradients:  # fmt: skip
+    """Gradients by name, shape ``(1, *parameter)``, by autograd of each sample from ``start`` on alone.
+
+    A parameter without influence on the loss is left out.
+    """
+    for i in range(start, len(targets)):
         with torch.enable_grad(), _trainable(list(parameters.values())):
-            loss = model.loss(precise(model.output(model.take(inputs, [i]))), targets[i : i + 1]).sum()
+            loss = model.loss(precise(model.output(model.collate(model.take(inputs, [i])))), targets[i : i + 1]).sum()
             found: Sequence[Tensor | None] = [None] * len(parameters)
             if loss.requires_grad:
                 found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
@@ -71,25 +79,29 @@ def by_vmap(model: Model, parameters: dict[str, nn.Parameter], inputs: Any, targ
     whole = Whole()
 
     def loss_of(values: dict[str, Tensor], arguments: Any, target: Tensor) -> Tensor:
-        # vmap takes the dimension of samples away, and the model wants one.
-        alone = mapped(arguments, lambda t: t[None] if torch._C._functorch.is_batchedtensor(t) else t)
-        output: Tensor = functional_call(whole, {f"module.{k}": v for k, v in values.items()}, (alone,))
+        output: Tensor = functional_call(whole, {f"module.{k}": v for k, v in values.items()}, (arguments,))
         return model.loss(precise(output), target[None])[0]
 
     numbers = sum(p.numel() for p in plain.values())
     step = max(1, LARGEST * piece(targets) // max(1, numbers))
     for start in range(0, n, step):
         samples = slice(start, min(start + step, n))
-        part = model.take(inputs, list(range(n)[samples]))
+        part = model.collate(model.take(inputs, list(range(n)[samples])))
         count = samples.stop - samples.start
         dims = mapped(part, partial(_dimension_of_samples, count))
         if dims == mapped(part, lambda _: None):
             raise ValueError("no argument has a dimension of samples")
+        # vmap takes the dimension of samples away, and the model wants one.
+        part = mapped(part, partial(_with_another, count))
         yield samples, vmap(grad(loss_of), in_dims=(None, dims, 0), randomness="error")(plain, part, targets[samples])
 
 
 def _dimension_of_samples(count: int, tensor: Tensor) -> int | None:
     return 0 if tensor.dim() and len(tensor) == count else None
+
+
+def _with_another(count: int, tensor: Tensor) -> Tensor:
+    return tensor if _dimension_of_samples(count, tensor) is None else tensor.unsqueeze(1)
 
 
 def mapped(inputs: Any, change: Callable[[Tensor], Any]) -> Any:

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from oga_core.errors import InputError
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 IGNORED = -100
 
@@ -38,6 +40,10 @@ class CrossEntropy:
     def __call__(self, output: Tensor, targets: Tensor) -> Tensor:
         """For logits ``(n, classes, ...)`` and targets ``(n, ...)`` int64, or ``(n, classes, ...)`` probabilities."""
         weight = None if self.weight is None else self.weight.to(output.device, output.dtype)
+        if output.dim() < 2 or targets.shape != (
+            output.shape if targets.is_floating_point() else (len(output), *output.shape[2:])
+        ):
+            raise _unfit(output, targets)
         if targets.is_floating_point():
             targets = targets.to(output.dtype)
         losses = F.cross_entropy(
@@ -73,10 +79,8 @@ class BinaryCrossEntropy:
     def __call__(self, output: Tensor, targets: Tensor) -> Tensor:
         """For logits ``(n, ...)`` and targets in [0, 1] of the same shape; ``(n,)`` goes with ``(n, 1)``."""
         weight = None if self.pos_weight is None else self.pos_weight.to(output.device, output.dtype)
-        losses = F.binary_cross_entropy_with_logits(
-            output, targets.to(output.dtype).view(output.shape), reduction="none", pos_weight=weight
-        )
-        return losses.view(len(output), -1).sum(1)
+        losses = F.binary_cross_entropy_with_logits(output, _like(output, targets), reduction="none", pos_weight=weight)
+        return losses.reshape(len(output), -1).sum(1)
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,8 @@ class SquaredError:
 
     def __call__(self, output: Tensor, targets: Tensor) -> Tensor:
         """For outputs ``(n, ...)`` and targets of the same shape; ``(n,)`` goes with ``(n, 1)``."""
-        error = output - targets.to(output.dtype).view(output.shape)
-        return (error * error).view(len(output), -1).sum(1)
+        error = output - _like(output, targets)
+        return (error * error).reshape(len(output), -1).sum(1)
 
 
 @dataclass(frozen=True)
@@ -106,8 +110,21 @@ class NextToken:
 
     def __call__(self, output: Tensor, targets: Tensor) -> Tensor:
         """For logits ``(n, length, tokens)`` and the tokens themselves, int64 ``(n, length)``."""
+        if output.dim() != 3 or targets.shape != output.shape[:2]:
+            raise _unfit(output, targets)
         loss = CrossEntropy(ignore_index=self.ignore_index, mean=self.mean)
         return loss(output[:, :-1].transpose(1, 2), targets[:, 1:])
+
+
+def _like(output: Tensor, targets: Tensor) -> Tensor:
+    """Targets in the output's shape and type; one number a sample may have either of the two shapes for it."""
+    if targets.shape != output.shape and not len(targets) == len(output) == targets.numel() == output.numel():
+        raise _unfit(output, targets)
+    return targets.to(output.dtype).reshape(output.shape)
+
+
+def _unfit(output: Tensor, targets: Tensor) -> InputError:
+    return InputError(f"targets of shape {tuple(targets.shape)} do not go with an output of shape {tuple(output.shape)}")
 
 
 LOSSES: dict[str, Loss] = {

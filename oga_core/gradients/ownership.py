@@ -63,9 +63,11 @@ def owned(grads: list[Tensor], n: int, layouts: list[Layout]) -> list[Layout]:
 def follows(before: Tensor, after: Tensor, n: int, layouts: list[Layout]) -> list[Layout]:
     """The layouts in which swapping samples 0 and 1 of the input swaps their rows, and changes no others."""
     order = torch.tensor([1, 0, *range(2, n)], device=before.device)
+    digits = torch.finfo(before.dtype).eps if before.is_floating_point() else 0.0
+    largest = float(before.abs().max()) if before.numel() else 0.0
     found = []
     for layout in layouts:
         a, b = layout.split(before, n), layout.split(after, n)
-        if torch.allclose(a[order], b, rtol=1e-4, atol=1e-6 * float(a.abs().max()) + 1e-12, equal_nan=True):
+        if torch.allclose(a[order], b, rtol=max(1e-4, 4 * digits), atol=max(1e-6, digits) * largest + 1e-12, equal_nan=True):
             found.append(layout)
     return found

@@ -7,71 +7,38 @@ The backward pass stops at the activations. What each operation adds to the grad
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from oga_core.errors import InputError
 from oga_core.gradients import sketch as sketches
+from oga_core.gradients.arguments import as_it_is, items_of, rows_of, tensor_in
 from oga_core.gradients.capture import Capture, ChangedRoad, Plan, marked
 from oga_core.gradients.fallback import Gradients, Model, by_vmap, mapped, one_by_one, precise
 from oga_core.gradients.losses import LOSSES, Loss
 from oga_core.gradients.ownership import follows, owned, possible
+from oga_core.gradients.results import GradientBatch, joined
 from oga_core.gradients.scope import ALL, parameters_in
 from oga_core.gradients.terms import Dense, Term
+from oga_core.gradients.untouched import frozen, informative, kept
 from oga_core.models.classifier import run
 
 PROBED = 5
 """Samples of the probe: few, and a number that few dimensions of a model are a multiple of."""
+NAMED = 8
+"""Parameters without a rule that the user is told the names of."""
 LEAST = 4
 """Fewest samples that are worth a thread of their own."""
 AGREES = {torch.float64: 1e-7, torch.float32: 2e-3}
 """Relative difference to autograd that the probe allows; 5e-2 in half precision."""
-
-
-@dataclass(frozen=True)
-class GradientBatch:
-    """What is known of n samples after one pass.
-
-    Attributes
-    ----------
-    l1, l2
-        Norms of the gradient over the scope, float64, shape ``(n,)``; None if not asked for.
-    sketch
-        Random projection of the gradient, float32 (float64 for a model in it), shape ``(n, width)``; None likewise.
-    losses
-        float64, shape ``(n,)``.
-    output
-        The model's output, as a tensor.
-    features
-        Input of the layer that gives the logits, shape ``(n, d)``, where that layer was named.
-    """
-
-    l1: np.ndarray | None
-    l2: np.ndarray | None
-    sketch: np.ndarray | None
-    losses: np.ndarray
-    output: Tensor
-    features: Tensor | None
-
-
-def joined(batches: list[GradientBatch]) -> GradientBatch:
-    """Several batches as one, in their order."""
-
-    def whole(name: str) -> Any:
-        parts = [getattr(batch, name) for batch in batches]
-        if any(part is None for part in parts):
-            return None
-        return torch.cat(parts) if isinstance(parts[0], Tensor) else np.concatenate(parts)
-
-    return GradientBatch(*(whole(field.name) for field in fields(GradientBatch)))
+NOISE = 16
+"""Rounding errors of the whole gradient that the probe allows: that of an attention key's bias is nothing else."""
 
 
 class PerSampleGradients:
@@ -97,6 +64,8 @@ class PerSampleGradients:
         Name of the layer that gives the logits, for the scope ``head`` and for features.
     take
         Some samples of a batch's inputs, ``take(inputs, rows)``; by default rows of every tensor that has one for each sample.
+    collate
+        Where a batch is given as a list of samples: what makes the module's input of them. It takes the place of ``take``.
     output
         The tensor that the loss is taken of, in what the module returns; by default the tensor itself, or its ``logits``.
 
@@ -118,7 +87,8 @@ class PerSampleGradients:
     def __init__(
         self, module: nn.Module, scope: str = ALL, *, loss: str | Loss = "cross_entropy", l1: bool = True, l2: bool = True,
         width: int = sketches.WIDTH, seed: int = 0, kind: str = "kronecker", head: str | None = None,
-        take: Callable[[Any, list[int]], Any] | None = None, output: Callable[[Any], Tensor] | None = None,
+        take: Callable[[Any, list[int]], Any] | None = None, collate: Callable[[Any], Any] | None = None,
+        output: Callable[[Any], Tensor] | None = None,
     ) -> None:  # fmt: skip
         if isinstance(loss, str) and loss not in LOSSES:
             raise InputError(f"unknown loss {loss!r}; there are: {', '.join(LOSSES)}")
@@ -134,7 +104,7 @@ class PerSampleGradients:
         self._l1, self._l2, self._width, self._seed, self._kind = l1, l2, width, seed, kind
         self._head = module.get_parameter(f"{head}.weight") if head else None
         self._find = output or tensor_in
-        self._model = Model(module, self._output, self._loss, take or rows_of)
+        self._model = Model(module, self._output, self._loss, take or (items_of if collate else rows_of), collate or as_it_is)
         self._plan: Plan | None = None
         self._by_vmap = True
         self._channels_last = any(isinstance(m, nn.Conv2d) for m in module.modules())
@@ -151,25 +121,28 @@ class PerSampleGradients:
         targets
             What the loss takes, a row for each of the n samples. The first batch needs two samples or more.
         """
-        with _frozen(self.module):
-            if self._plan is None:
-                self._prepare(inputs, targets)
+        if self._plan is None:
+            self.prepare(inputs, targets)
+        with frozen(self.module):
             assert self._plan is not None
             plan, n = self._plan, len(targets)
             threads = torch.get_num_threads() if targets.device.type == "cpu" else 1
             parts = min(threads, n // LEAST)
             if parts < 2:
-                return self._pass(inputs, targets, plan)
+                return self._completed(inputs, targets, self._quickly(inputs, targets, plan))
             ends = [n * k // parts for k in range(parts + 1)]
             shares = [list(range(a, b)) for a, b in pairwise(ends)]
+            batches = [(self._model.take(inputs, rows), targets[rows]) for rows in shares]
             # Each thread does some samples alone: twice as fast as two threads that share every operation.
             torch.set_num_threads(1)
             try:
                 with ThreadPoolExecutor(parts, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                    work = [pool.submit(self._pass, self._model.take(inputs, rows), targets[rows], plan) for rows in shares]
-                    return joined([future.result() for future in work])
+                    work = [pool.submit(self._quickly, *batch, plan) for batch in batches]
+                    quick = [future.result() for future in work]
             finally:
                 torch.set_num_threads(threads)
+            # The slow ways change the module's parameters for a while: one after the other.
+            return joined([self._completed(*batch, found) for batch, found in zip(batches, quick)])
 
     @property
     def ready(self) -> bool:
@@ -189,46 +162,58 @@ class PerSampleGradients:
 
         return mapped(inputs, change)
 
-    def _pass(self, inputs: Any, targets: Tensor, plan: Plan) -> GradientBatch:
+    def _quickly(self, inputs: Any, targets: Tensor, plan: Plan) -> _Quick:
+        """What rules give."""
         n = len(targets)
         sums = _Totals(n, self, targets.device)
-        features = None
         try:
-            output, losses, features = self._captured(inputs, targets, plan, sums)
-            left = {name: self._in_scope[name] for name in plan.left_over}
+            output, losses, capture = self._captured(inputs, targets, plan, sums)
+            left = {name: self._in_scope[name] for name in capture.left_over}
         except ChangedRoad:
-            with torch.no_grad():
-                output = self._output(inputs)
-                losses = self._loss(precise(output), targets).double()
+            capture = Capture({}, n, plan, sums.add, head=self._head)
+            with torch.no_grad(), capture:
+                output = self._output(self._model.collate(inputs))
+                losses = self._losses(output, targets).double()
             sums, left = _Totals(n, self, targets.device), self._in_scope
-        if left:
-            sums.scale = torch.ones(n, dtype=torch.float64, device=targets.device)
-            self._slowly(left, inputs, targets, sums)
-        return sums.batch(losses, output.detach(), features)
+        return _Quick(sums, losses, output.detach(), capture.features, left)
 
-    def _captured(self, inputs: Any, targets: Tensor, plan: Plan, sums: _Totals) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _completed(self, inputs: Any, targets: Tensor, quick: _Quick) -> GradientBatch:
+        """With the parameters that no rule reached."""
+        if quick.left:
+            quick.sums.scale = torch.ones_like(quick.sums.scale)
+            self._slowly(quick.left, inputs, targets, quick.sums)
+        return quick.sums.batch(quick.losses, quick.output, quick.features)
+
+    def _captured(self, inputs: Any, targets: Tensor, plan: Plan, sums: _Totals) -> tuple[Tensor, Tensor, Capture]:
         capture = Capture(self._in_scope, len(targets), plan, sums.add, head=self._head)
-        with torch.enable_grad():
-            with capture:
-                output = self._output(marked(self._laid_out(inputs)))
-            losses, grad = self._start(output, targets)
-            scale = _scale(grad, len(targets))
-            sums.scale = scale
-            if output.requires_grad:
-                shape = (-1, *[1] * (grad.dim() - 1))
-                torch.autograd.backward(output, (grad * scale.view(shape).to(grad.dtype)).to(output.dtype))
-            capture.finish()
+        try:
+            with torch.enable_grad():
+                with capture:
+                    output = self._output(marked(self._laid_out(self._model.collate(inputs))))
+                losses, grad = self._start(output, targets)
+                scale = _scale(grad, len(targets))
+                sums.scale = scale
+                if output.requires_grad:
+                    shape = (-1, *[1] * (grad.dim() - 1))
+                    torch.autograd.backward(output, (grad * scale.view(shape).to(grad.dtype)).to(output.dtype))
+                capture.finish()
+        finally:
+            capture.forget()
         sums.close()
-        return output, losses, capture.features
+        return output, losses, capture
 
     def _start(self, output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Losses, and their gradient with respect to the output, in double precision where that is affordable."""
         z = precise(output.detach()).requires_grad_()
-        losses = self._loss(z, targets)
+        losses = self._losses(z, targets)
+        return losses.detach().double(), torch.autograd.grad(losses.sum(), z)[0]
+
+    def _losses(self, output: Tensor, targets: Tensor) -> Tensor:
+        losses = self._loss(precise(output), targets)
         if losses.shape != (len(targets),):
             shape = ", ".join(map(str, losses.shape))
             raise InputError(f"the loss gives shape ({shape}) for {len(targets)} samples; one number a sample is needed")
-        return losses.detach().double(), torch.autograd.grad(losses.sum(), z)[0]
+        return losses
 
     def _slowly(self, parameters: dict[str, nn.Parameter], inputs: Any, targets: Tensor, sums: _Totals) -> None:
         with torch.no_grad():
@@ -237,13 +222,16 @@ class PerSampleGradients:
                     sums.add(name, Dense(values.detach()), samples)
 
     def _left_over(self, parameters: dict[str, nn.Parameter], inputs: Any, targets: Tensor) -> Gradients:
+        done = 0
         if self._by_vmap:
             try:
-                yield from by_vmap(self._model, parameters, inputs, targets)
+                for samples, grads in by_vmap(self._model, parameters, inputs, targets):
+                    yield samples, grads
+                    done = samples.stop
                 return
             except Exception:  # torch.func raises whatever it likes where it cannot do a model
                 self._by_vmap = False
-        yield from one_by_one(self._model, parameters, inputs, targets)
+        yield from one_by_one(self._model, parameters, inputs, targets, done)
 
     def projection(self, name: str, like: Tensor) -> sketches.Projection:
         """The projection of a parameter whose gradient has the shape, dtype and device of ``like``."""
@@ -256,6 +244,17 @@ class PerSampleGradients:
 
     # The probe: which samples own which rows, which parameters no rule reaches, and whether it all adds up.
 
+    def prepare(self, inputs: Any, targets: Tensor) -> None:
+        """Probe the model with a few samples; done with the first batch, unless it is done before.
+
+        Raises
+        ------
+        InputError
+            If there are fewer than two samples, samples interact, or the model is random.
+        """
+        with frozen(self.module):
+            self._prepare(inputs, targets)
+
     def _prepare(self, inputs: Any, targets: Tensor) -> None:
         n = min(PROBED, len(targets))
         if n < 2:
@@ -263,23 +262,33 @@ class PerSampleGradients:
         rows = list(range(n))
         some = self._model.take(inputs, rows)
         self._alone(some, targets[:n])
-        try:
-            plan = self._probe(some, targets[:n])
-        except RuntimeError:
-            if not self._channels_last:
-                raise
-            self._channels_last = False  # a model that flattens with ``view`` wants its images as they come
-            plan = self._probe(some, targets[:n])
-        self._check(some, targets[:n], plan)
+        with informative(self.module):
+            started = time.perf_counter()
+            alone = self._norms_alone(some, targets[:n])
+            taken = time.perf_counter() - started
+            try:
+                plan = self._probe(some, targets[:n], alone)
+            except RuntimeError:
+                if not self._channels_last:
+                    raise
+                self._channels_last = False  # a model that flattens with ``view`` wants its images as they come
+                plan = self._probe(some, targets[:n], alone)
+        self.notes += [f"{name} has no influence on the loss" for name in self._in_scope if name not in alone]
+        if plan.left_over:
+            left = {name: self._in_scope[name] for name in plan.left_over}
+            started = time.perf_counter()
+            self._slowly(left, some, targets[:n], _Totals(n, self, targets.device, probing=True))
+            share = (time.perf_counter() - started) / max(taken, 1e-9)
+            self.notes.append(_told(plan.left_over, self.parameters, self._by_vmap, share))
         self._plan = plan
 
     def _alone(self, inputs: Any, targets: Tensor) -> None:
         """InputError if a sample's loss depends on the others or on chance."""
         n = len(targets)
         others = [0, *[1 if i % 2 else 0 for i in range(1, n)]]
-        with torch.no_grad():
+        with torch.no_grad(), kept(self.module):
             losses = [
-                self._loss(precise(self._output(self._model.take(inputs, rows))), targets[rows]).double()
+                self._losses(self._output(self._model.collate(self._model.take(inputs, rows))), targets[rows]).double()
                 for rows in (list(range(n)), list(range(n)), others)
             ]
         same = 1 if n == 2 else 2
@@ -295,14 +304,45 @@ class PerSampleGradients:
             why = f": {training[0]} is batch norm in training mode; call model.eval() first" if training else ""
             raise InputError(f"a sample's loss depends on the other samples of the batch, so it has no gradient of its own{why}")
 
-    def _probe(self, inputs: Any, targets: Tensor) -> Plan:
+    def _norms_alone(self, inputs: Any, targets: Tensor) -> dict[str, Tensor]:
+        """L2 norms by autograd of each sample alone, for the parameters that have influence on the loss."""
+        sums = _Totals(len(targets), self, targets.device, probing=True)
+        for samples, grads in one_by_one(self._model, self._in_scope, inputs, targets):
+            for name, values in grads.items():
+                sums.add(name, Dense(values), samples)
+        return sums.reached
+
+    def _probe(self, inputs: Any, targets: Tensor, alone: dict[str, Tensor]) -> Plan:
+        """The road through the model; parameters whose norms are not those of the samples alone are left over."""
+        # The coarsest: adapters in single precision get what a model in half precision computes.
+        dtype = max((p.dtype for p in self.module.parameters() if p.is_floating_point()), key=lambda d: torch.finfo(d).eps)
+        allowed, noise = AGREES.get(dtype, 5e-2), min(NOISE * torch.finfo(dtype).eps, 1e-2)
+        whole = torch.stack([*alone.values()]).norm(dim=0) if alone else torch.zeros(len(targets))
+        left_over: dict[str, str] = {}
+        while True:
+            plan = self._road(inputs, targets, left_over)
+            quick = _Totals(len(targets), self, targets.device, probing=True)
+            left_over = dict(self._captured(inputs, targets, plan, quick)[2].left_over)
+            for name, norms in alone.items():
+                found = quick.reached.get(name)
+                if name in left_over:
+                    continue
+                if found is None:
+                    left_over[name] = "no operation on it was seen"
+                elif ((norms - found).abs() > allowed * norms + noise * whole).any():
+                    left_over[name] = "its rule disagreed with autograd in the probe"
+            if len(left_over) == len(plan.left_over):
+                return plan
+
+    def _road(self, inputs: Any, targets: Tensor, left_over: dict[str, str]) -> Plan:
+        """The operations on the parameters that are not left over, and where samples lie in what they give."""
         n = len(targets)
-        plan = Plan()
+        plan = Plan(left_over=left_over)
         swapped = self._model.take(inputs, [1, 0, *range(2, n)])
         while True:
             outputs, grads, capture = self._probed(inputs, targets, plan)
             after, _, _ = self._probed(swapped, targets, plan, backward=False)
-            plan.road = capture.road
+            plan.n, plan.road, plan.shapes = n, capture.road, {index: out.shape for index, out in outputs.items()}
             shared = None
             for index in sorted(outputs):
                 layouts = owned(grads[index], n, possible(outputs[index].shape, n)) if index in grads else []
@@ -315,20 +355,14 @@ class PerSampleGradients:
                 elif index not in capture.of_samples:
                     shared = index
                     break
-            if shared is None:
+            if shared is not None:
+                # The same for all samples: computed from parameters. What follows may now be another road.
+                plan.layouts = {i: layout for i, layout in plan.layouts.items() if i < shared} | {shared: None}
+            elif len(capture.left_over) > len(plan.left_over):
+                plan = Plan(left_over=capture.left_over)  # without them it is another road
+            else:
                 break
-            # The same for all samples: computed from parameters. What follows may now be another road.
-            plan.layouts = {i: layout for i, layout in plan.layouts.items() if i < shared} | {shared: None}
         self.bytes_per_sample = 4 * sum(o.numel() * o.element_size() for o in outputs.values()) // n
-        while True:
-            before = len(plan.left_over)
-            sums = _Totals(n, self, targets.device, probing=True)
-            self._captured(inputs, targets, plan, sums)
-            if len(plan.left_over) == before:
-                break
-        for name in self._in_scope:
-            if name not in sums.reached:
-                plan.left_over.setdefault(name, "no operation on it was seen")
         return plan
 
     def _probed(
@@ -340,7 +374,7 @@ class PerSampleGradients:
         grads: dict[int, list[Tensor]] = {}
         with torch.enable_grad():
             with capture:
-                output = self._output(marked(self._laid_out(inputs)))
+                output = self._output(marked(self._laid_out(self._model.collate(inputs))))
             if backward and output.requires_grad:
                 _, grad = self._start(output, targets)
                 for i in range(n):
@@ -350,53 +384,30 @@ class PerSampleGradients:
                     torch.autograd.backward(output, alone.to(output.dtype), retain_graph=True)
                     for index, found in capture.grads.items():
                         grads.setdefault(index, []).append(found)
+        capture.forget()
         return capture.outputs, grads, capture
-
-    def _check(self, inputs: Any, targets: Tensor, plan: Plan) -> None:
-        """Compare with autograd of each sample alone, and tell the user what takes longer."""
-        device = targets.device
-        exact = _Totals(len(targets), self, device, probing=True)
-        started = time.perf_counter()
-        influential: set[str] = set()
-        for samples, grads in one_by_one(self._model, self._in_scope, inputs, targets):
-            influential.update(grads)
-            for name, values in grads.items():
-                exact.add(name, Dense(values), samples)
-        alone = time.perf_counter() - started
-        for name in [n for n in plan.left_over if n not in influential]:
-            del plan.left_over[name]
-            self.notes.append(f"{name} has no influence on the loss")
-        quick = _Totals(len(targets), self, device, probing=True)
-        self._captured(inputs, targets, plan, quick)
-        dtype = next(iter(self._in_scope.values())).dtype
-        allowed = AGREES.get(dtype, 5e-2)
-        wrong = [name for name, found in exact.reached.items() if name not in plan.left_over
-                 and not _alike(found, quick.reached.get(name), allowed)]  # fmt: skip
-        plan.left_over |= dict.fromkeys(wrong, "its rule disagreed with autograd in the probe")
-        if plan.left_over:
-            started = time.perf_counter()
-            self._slowly(
-                {n: self._in_scope[n] for n in plan.left_over}, inputs, targets, _Totals(len(targets), self, device, probing=True)
-            )
-            taken = (time.perf_counter() - started) / max(alone, 1e-9)
-            self.notes.append(_told(plan.left_over, self.parameters, self._by_vmap, taken))
 
 
 def _told(left_over: dict[str, str], parameters: dict[str, int], vmapped: bool, share: float) -> str:
     values = sum(parameters[name] for name in left_over)
-    first = next(iter(left_over))
+    names, more = list(left_over)[:NAMED], len(left_over) - NAMED
     way = "torch.func.vmap" if vmapped else "one sample at a time"
     return (
         f"{len(left_over)} of {len(parameters)} parameters ({values:,} of {sum(parameters.values()):,} values) are taken by "
-        f"{way}, which costs about {share:.1f} times a pass of every sample alone: {first}"
-        f"{' and others' if len(left_over) > 1 else ''} ({left_over[first]})"
+        f"{way}, which costs about {share:.1f} times a pass of every sample alone: {', '.join(names)}"
+        f"{f' and {more} more' if more > 0 else ''} ({left_over[names[0]]})"
     )
 
 
-def _alike(a: Tensor, b: Tensor | None, allowed: float) -> bool:
-    if b is None:
-        return not bool(a.any())
-    return bool(((a - b).abs() <= allowed * a.abs() + 1e-6 * a.abs().max()).all())
+@dataclass
+class _Quick:
+    """A batch so far, and the parameters that are left over."""
+
+    sums: _Totals
+    losses: Tensor
+    output: Tensor
+    features: Tensor | None
+    left: dict[str, nn.Parameter]
 
 
 class _Totals:
@@ -420,7 +431,7 @@ class _Totals:
             l1, squares, sketch = term.norms_and_sketch(self.engine._l1, projection)
         elif self.norms:
             l1, squares = term.norms(self.engine._l1)
-        else:
+        elif self.sketched:
             sketch = term.sketch(self.engine.projection(name, term.like))
         if squares is not None:
             self.squares[rows] += squares
@@ -429,7 +440,7 @@ class _Totals:
             self.l1[rows] += l1
         if sketch is not None:
             if self.sketch is None:
-                self.sketch = sketch.new_zeros(self.n, self.engine._width)
+                self.sketch = sketch.new_zeros(self.n, self.engine._width, dtype=torch.promote_types(sketch.dtype, torch.float32))
             self.sketch[rows] += sketch
 
     def close(self) -> None:
@@ -445,7 +456,8 @@ class _Totals:
         return GradientBatch(
             self.l1.cpu().numpy() if self.engine._l1 else None,
             self.squares.sqrt().cpu().numpy() if self.engine._l2 else None,
-            sketch.cpu().numpy() if width else None, losses.cpu().numpy(), output.cpu(),
+            sketch.cpu().numpy() if width else None,
+            losses.cpu().numpy(), output.cpu(),
             None if features is None else features.cpu(),
         )  # fmt: skip
 
@@ -455,35 +467,3 @@ def _scale(grad: Tensor, n: int) -> Tensor:
     largest = grad.reshape(n, -1).abs().amax(1).double()
     usable = (largest > 0) & torch.isfinite(largest)
     return torch.exp2(-torch.round(torch.log2(torch.where(usable, largest, 1.0))).clamp(-500, 500))
-
-
-@contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    """A module whose parameters want no gradient for a while."""
-    wanted = [p for p in module.parameters() if p.requires_grad]
-    for p in wanted:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for p in wanted:
-            p.requires_grad_(True)
-
-
-def rows_of(inputs: Any, rows: list[int]) -> Any:
-    """Rows of every tensor in a batch's inputs that has as many as the longest of them."""
-    sizes: list[int] = []
-    mapped(inputs, lambda t: sizes.append(len(t)) if t.dim() else None)
-    n = max(sizes, default=0)
-    return mapped(inputs, lambda t: t[rows] if t.dim() and len(t) == n else t)
-
-
-def tensor_in(output: Any) -> Tensor:
-    """The tensor that a loss is taken of: the output itself, its ``logits``, or the first of several."""
-    found = output
-    if not isinstance(found, Tensor):
-        found = getattr(found, "logits", None) if hasattr(found, "logits") else next(iter(
-            found.values() if hasattr(found, "values") else found), None)  # fmt: skip
-    if not isinstance(found, Tensor):
-        raise InputError(f"the model returns {type(output).__name__}, in which no tensor to take a loss of is found")
-    return found

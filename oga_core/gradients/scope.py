@@ -47,7 +47,7 @@ def parameters_in(module: nn.Module, scope: str, head: str | None = None) -> dic
         matched = [name for name in named if fnmatchcase(name, pattern)]
         trainable = [name for name in matched if named[name].requires_grad]
         if not trainable and scope not in (LORA, HEAD):
-            raise InputError(_nothing(pattern, matched, list(named)))
+            raise InputError(_nothing(scope if scope == ALL else pattern, len({id(named[n]) for n in matched}), list(named)))
         for name in trainable:
             found.setdefault(id(named[name]), (name, named[name]))
     if not found:
@@ -58,9 +58,9 @@ def parameters_in(module: nn.Module, scope: str, head: str | None = None) -> dic
     return dict(sorted(found.values(), key=lambda item: order[id(item[1])]))
 
 
-def _nothing(pattern: str, matched: list[str], names: list[str]) -> str:
+def _nothing(pattern: str, matched: int, names: list[str]) -> str:
     if matched:
-        return f"scope {pattern!r} names {len(matched)} parameters, and none of them is trainable"
+        return f"scope {pattern!r} names {matched} parameters, and none of them is trainable"
     near = difflib.get_close_matches(pattern, names, 3, 0.3) or names[-3:]
     return (
         f"scope {pattern!r} is neither {', '.join(NAMED[:-1])} or {LORA}, nor does it match a parameter; "

@@ -61,9 +61,12 @@ def transposed(
         raise Unsupported("its input has no batch dimension")
     use.batch_dim()
     if use.wants(weight):
-        kernel = tuple(weight.shape[2:])
-        yield (
-            weight,
-            Convolution(use.grad, input, use.n, kernel, _each(stride, dims), _each(padding, dims), _each(dilation, dims), groups),
-        )
+        kernel, stride, padding = tuple(weight.shape[2:]), _each(stride, dims), _each(padding, dims)
+        dilation = _each(dilation, dims)
+        sizes = zip(use.grad.shape[2:], kernel, stride, padding, dilation)
+        positions = [(size + 2 * p - d * (k - 1) - 1) // s + 1 for size, k, s, p, d in sizes]
+        beyond = [more - size for more, size in zip(positions, input.shape[2:])]
+        if any(beyond):  # output padding of a stride or more
+            input = F.pad(input, [side for more in reversed(beyond) for side in (0, more)])
+        yield weight, Convolution(use.grad, input, use.n, kernel, stride, padding, dilation, groups)
     yield from _bias(use, bias)

@@ -14,27 +14,27 @@ T = torch.Tensor
 
 
 @rule(torch.add, T.add, T.add_, T.__add__, T.__radd__, T.__iadd__, reads=False)
-def add(use: Use, left: Any, right: Any, *, alpha: Any = 1) -> Terms:
+def add(use: Use, input: Any, other: Any, *, alpha: Any = 1) -> Terms:
     """y = a + α b."""
-    if use.wants(left):
-        yield left, use.reduced(use.grad, left.shape)
-    if use.wants(right):
-        yield right, use.reduced(use.grad if alpha == 1 else use.grad * alpha, right.shape)
+    if use.wants(input):
+        yield input, use.reduced(use.grad, input.shape)
+    if use.wants(other):
+        yield other, use.reduced(use.grad if alpha == 1 else use.grad * alpha, other.shape)
 
 
 @rule(torch.sub, T.sub, T.sub_, T.__sub__, T.__isub__, reads=False)
-def sub(use: Use, left: Any, right: Any, *, alpha: Any = 1) -> Terms:
+def sub(use: Use, input: Any, other: Any, *, alpha: Any = 1) -> Terms:
     """y = a − α b."""
-    if use.wants(left):
-        yield left, use.reduced(use.grad, left.shape)
-    if use.wants(right):
-        yield right, use.reduced(use.grad * -alpha, right.shape)
+    if use.wants(input):
+        yield input, use.reduced(use.grad, input.shape)
+    if use.wants(other):
+        yield other, use.reduced(use.grad * -alpha, other.shape)
 
 
 @rule(T.__rsub__, torch.rsub, reads=False)
-def rsub(use: Use, right: Any, left: Any, *, alpha: Any = 1) -> Terms:
+def rsub(use: Use, input: Any, other: Any, *, alpha: Any = 1) -> Terms:
     """y = b − α a, the operands the other way round."""
-    return sub(use, left, right, alpha=alpha)
+    return sub(use, other, input, alpha=alpha)
 
 
 def _scaled(use: Use, parameter: Tensor, factor: Any) -> Dense:
@@ -53,31 +53,31 @@ def _scaled(use: Use, parameter: Tensor, factor: Any) -> Dense:
 
 
 @rule(torch.mul, T.mul, T.__mul__, T.__rmul__, torch.multiply, T.multiply)
-def mul(use: Use, left: Any, right: Any) -> Terms:
+def mul(use: Use, input: Any, other: Any) -> Terms:
     """y = a · b."""
-    if use.wants(left) and use.wants(right):
+    if use.wants(input) and use.wants(other):
         raise Unsupported("both factors are parameters")
-    if use.wants(left):
-        yield left, _scaled(use, left, right)
-    if use.wants(right):
-        yield right, _scaled(use, right, left)
+    if use.wants(input):
+        yield input, _scaled(use, input, other)
+    if use.wants(other):
+        yield other, _scaled(use, other, input)
 
 
 @rule(torch.div, T.div, T.__truediv__, torch.true_divide, T.true_divide)
-def div(use: Use, left: Any, right: Any, *, rounding_mode: str | None = None) -> Terms:
+def div(use: Use, input: Any, other: Any, *, rounding_mode: str | None = None) -> Terms:
     """y = a / b."""
-    if rounding_mode is not None or (use.wants(left) and use.wants(right)):
+    if rounding_mode is not None or (use.wants(input) and use.wants(other)):
         raise Unsupported("it rounds, or both operands are parameters")
-    if use.wants(left):
-        yield left, _scaled(use, left, 1 / right)
-    if use.wants(right):
-        yield right, use.reduced(use.grad * -left / (right * right), right.shape)
+    if use.wants(input):
+        yield input, _scaled(use, input, 1 / other)
+    if use.wants(other):
+        yield other, use.reduced(use.grad * -input / (other * other), other.shape)
 
 
 @rule(T.__rtruediv__, T.__rdiv__)
-def rdiv(use: Use, right: Any, left: Any) -> Terms:
+def rdiv(use: Use, input: Any, other: Any) -> Terms:
     """y = b / a, the operands the other way round."""
-    return div(use, left, right)
+    return div(use, other, input)
 
 
 @rule(torch.prelu)

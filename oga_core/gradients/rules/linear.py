@@ -46,19 +46,22 @@ def addmm(use: Use, input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1,
     torch.matmul, torch.mm, torch.Tensor.matmul, torch.Tensor.mm, torch.Tensor.__matmul__, torch.Tensor.__rmatmul__, torch.mv,
     torch.Tensor.mv,
 )  # fmt: skip
-def matmul(use: Use, left: Tensor, right: Tensor) -> Terms:
-    """y = x W, W x, or x w for a vector w."""
-    if use.wants(left) == use.wants(right):
+def matmul(use: Use, input: Tensor, other: Tensor) -> Terms:
+    """y = x W, W x, or x w or w x for a vector w."""
+    if use.wants(input) == use.wants(other):
         raise Unsupported("both factors are parameters")
-    if use.wants(right):
-        if right.dim() > 2 or left.dim() < 2:
+    if use.wants(other):
+        if other.dim() > 2 or input.dim() < 2:
             raise Unsupported("its right factor is not a matrix")
-        if right.dim() == 1:
-            yield right, Dense((use.rows(use.grad[..., None]) * use.rows(left)).sum(1))
+        if other.dim() == 1:
+            yield other, Dense((use.rows(use.grad[..., None]) * use.rows(input)).sum(1))
             return
-        yield right, Outer(use.rows(left), use.rows(use.grad))
+        yield other, Outer(use.rows(input), use.rows(use.grad))
         return
-    if left.dim() != 2 or right.dim() < 3:
+    if input.dim() == 1:
+        yield input, Dense((use.rows(use.grad[..., None, :], 2) * use.rows(other, 2)).sum((1, 3)))
+        return
+    if input.dim() != 2 or other.dim() < 3:
         raise Unsupported("its left factor is a parameter")
-    grad, x = use.rows(use.grad, 2), use.rows(right, 2)
-    yield left, Outer(grad.transpose(2, 3).flatten(1, 2), x.transpose(2, 3).flatten(1, 2))
+    grad, x = use.rows(use.grad, 2), use.rows(other, 2)
+    yield input, Outer(grad.transpose(2, 3).flatten(1, 2), x.transpose(2, 3).flatten(1, 2))

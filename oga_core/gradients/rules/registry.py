@@ -82,8 +82,13 @@ class Use:
             raise Unsupported("its output is not arranged by sample")
         if any(t._version != version for t, version in self._versions):
             raise Unsupported("its input is changed in place afterwards")
+        if grad.is_complex():
+            raise Unsupported("its output is complex")
         self.grad = grad
-        return self.rule.terms(self, *self.args, **self.kwargs)
+        try:
+            return self.rule.terms(self, *self.args, **self.kwargs)
+        except TypeError as error:
+            raise Unsupported("it is called with other arguments than its rule knows") from error
 
     def wants(self, tensor: Tensor | None) -> bool:
         """Whether an argument is a parameter in the scope."""

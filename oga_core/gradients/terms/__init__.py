@@ -1,9 +1,9 @@
 """What one use of a parameter gives to each sample's gradient, kept as factors until it is known what is asked of it."""
 
-from oga_core.gradients.terms.combined import Derived, Sum, View, summed
+from oga_core.gradients.terms.combined import Derived, Sum, Turned, View, summed
 from oga_core.gradients.terms.convolution import Convolution
 from oga_core.gradients.terms.outer import Outer
 from oga_core.gradients.terms.rows import Rows
 from oga_core.gradients.terms.term import Dense, Term
 
-__all__ = ["Convolution", "Dense", "Derived", "Outer", "Rows", "Sum", "Term", "View", "summed"]
+__all__ = ["Convolution", "Dense", "Derived", "Outer", "Rows", "Sum", "Term", "Turned", "View", "summed"]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from oga_core.gradients.sketch import Projection
-from oga_core.gradients.terms.outer import Outer
+from oga_core.gradients.terms.outer import CANCELLED, Outer
 from oga_core.gradients.terms.rows import Rows
 from oga_core.gradients.terms.term import Dense, Term
 
@@ -48,12 +48,45 @@ class Derived(Term):
         return self.parameter
 
     def gradient(self, sample: int) -> Tensor:
-        grad = self.parameter.new_zeros(self.shape)
+        grad = self.of.like.new_zeros(self.shape)
         self.of.add_to(sample, grad)
-        return self.back(grad)
+        return self.back(grad).contiguous()
 
     def add_to(self, sample: int, out: Tensor) -> None:
         out += self.gradient(sample).view(out.shape)
+
+
+@dataclass(eq=False)
+class Turned(Term):
+    """The gradient of a parameter that is used transposed, permuted or reshaped, which changes no norm.
+
+    Attributes
+    ----------
+    of
+        Gradient of the parameter as it is used.
+    view
+        From a tensor of the parameter's shape to one as it is used, on the same memory.
+    parameter
+        A tensor of the parameter's shape, dtype and device.
+    """
+
+    of: Term
+    view: Callable[[Tensor], Tensor]
+    parameter: Tensor
+
+    @property
+    def n(self) -> int:
+        return self.of.n
+
+    @property
+    def like(self) -> Tensor:
+        return self.parameter
+
+    def add_to(self, sample: int, out: Tensor) -> None:
+        self.of.add_to(sample, self.view(out))
+
+    def norms(self, l1: bool) -> tuple[Tensor | None, Tensor]:
+        return self.of.norms(l1)
 
 
 @dataclass(eq=False)
@@ -89,7 +122,11 @@ class Sum(Term):
             rows = next((t for t in terms if isinstance(t, Rows)), None)
             outer = next((t for t in terms if isinstance(t, Outer)), None)
             if rows is not None and outer is not None:
-                return None, rows.norms(False)[1] + outer.norms(False)[1] + 2 * _inner(rows, outer)
+                apart = rows.norms(False)[1] + outer.norms(False)[1]
+                squares = apart + 2 * _inner(rows, outer)
+                for i in (squares < CANCELLED.get(self.like.dtype, 1e-3) * apart).nonzero()[:, 0].tolist():
+                    squares[i] = self.gradient(i).square().sum(dtype=torch.float64)
+                return None, squares
         return super().norms(l1)
 
     def sketch(self, projection: Projection) -> Tensor:

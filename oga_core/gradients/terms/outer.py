@@ -50,10 +50,15 @@ class Outer(Term):
         grams = t * (p + d) * (GRAMS if l1 else 1) < p * d
         if not l1 and grams:
             return None, self.by_grams()
-        norms = Norms(self.n, self.left.device, l1, not grams)
+        norms = self.by_gradient(l1, not grams)
+        return norms.l1, self.by_grams() if grams else norms.squares
+
+    def by_gradient(self, l1: bool, l2: bool) -> Norms:
+        """Norms of the gradient, piece by piece."""
+        norms = Norms(self.n, self.left.device, l1, l2)
         for samples, pieces in outer_sums(self.left, self.right):
             norms.add(samples, pieces)
-        return norms.l1, self.by_grams() if grams else norms.squares
+        return norms
 
     def by_grams(self) -> Tensor:
         """‖Σ_t b_t a_tᵀ‖² = Σ_{t,s} ⟨a_t, a_s⟩ ⟨b_t, b_s⟩, float64 ``(n,)`` (Goodfellow, arXiv 1510.01799, for sequences)."""
@@ -89,5 +94,5 @@ def exactly(products: Tensor, some: Callable[[Tensor], Outer]) -> Tensor:
     total = products.sum((1, 2), dtype=torch.float64)
     lost = total < CANCELLED.get(products.dtype, 1e-3) * products.abs_().sum((1, 2), dtype=torch.float64)
     if lost.any():
-        total[lost] = some(lost).norms(True)[1]
+        total[lost] = some(lost).by_gradient(False, True).squares
     return total

@@ -26,6 +26,8 @@ class Norms:
         """Add the absolute values of gradients or of pieces of them, shape ``(samples, ...)``."""
         self._owners += range(samples.start, samples.stop)
         flat = without_gaps(magnitudes[0]) if len(magnitudes) == 1 else magnitudes.flatten(1)
+        if flat.element_size() < 4:  # sums of half precision overflow
+            flat = flat.float()
         if self.wanted[0]:
             self._sums.append(flat.sum(-1))
         if self.wanted[1]:
@@ -116,7 +118,7 @@ class Dense(Term):
         out += self.values[sample]
 
     def norms(self, l1: bool) -> tuple[Tensor | None, Tensor]:
-        flat = self.values.flatten(1).double()
+        flat = self.values.reshape(self.n, -1).double()
         return flat.abs().sum(1) if l1 else None, (flat * flat).sum(1)
 
     def sketch(self, projection: Projection) -> Tensor:

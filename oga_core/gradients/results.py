@@ -1,0 +1,48 @@
+"""What a pass over a batch finds out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class GradientBatch:
+    """What is known of n samples after one pass.
+
+    Attributes
+    ----------
+    l1, l2
+        Norms of the gradient over the scope, float64, shape ``(n,)``; None if not asked for.
+    sketch
+        Random projection of the gradient, float32 (float64 for a model in it), shape ``(n, width)``; None likewise.
+    losses
+        float64, shape ``(n,)``.
+    output
+        The model's output, as a tensor.
+    features
+        Input of the layer that gives the logits, shape ``(n, d)``, where that layer was named.
+    """
+
+    l1: np.ndarray | None
+    l2: np.ndarray | None
+    sketch: np.ndarray | None
+    losses: np.ndarray
+    output: Tensor
+    features: Tensor | None
+
+
+def joined(batches: list[GradientBatch]) -> GradientBatch:
+    """Several batches as one, in their order."""
+
+    def whole(name: str) -> Any:
+        parts = [getattr(batch, name) for batch in batches]
+        if any(part is None for part in parts):
+            return None
+        return torch.cat(parts) if isinstance(parts[0], Tensor) else np.concatenate(parts)
+
+    return GradientBatch(*(whole(field.name) for field in fields(GradientBatch)))

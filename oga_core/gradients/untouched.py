@@ -1,0 +1,50 @@
+"""A model as a pass needs it for a while, and afterwards as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """A module whose parameters want no gradient for a while."""
+    wanted = [p for p in module.parameters() if p.requires_grad]
+    for p in wanted:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in wanted:
+            p.requires_grad_(True)
+
+
+@contextmanager
+def informative(module: nn.Module) -> Iterator[None]:
+    """A module with small values for a while where a parameter is all zeros (a fresh head), which hide what depends on what."""
+    zeros = [p for p in module.parameters() if p.is_floating_point() and p.numel() and not p.is_inference() and not p.any()]
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in zeros:
+            p.copy_(torch.rand(p.shape, generator=generator) * 0.2 - 0.1)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for p in zeros:
+                p.zero_()
+
+
+@contextmanager
+def kept(module: nn.Module) -> Iterator[None]:
+    """A module whose buffers are afterwards what they were: in training mode, batch norm changes its own."""
+    before = [(b, b.clone()) for b in module.buffers()]
+    try:
+        yield
+    finally:
+        for b, values in before:
+            if not torch.equal(b, values):
+                b.copy_(values)
