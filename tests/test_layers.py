@@ -15,7 +15,7 @@ ORDER = (
     ("data",),
     ("models",),
     ("gradients",),
-    ("detectors",),
+    ("benchmarks", "detectors"),
     ("runs",),
     ("maps", "review"),
     ("export",),

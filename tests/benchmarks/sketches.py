@@ -22,7 +22,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from oga_core.benchmarks.models import Encoder, small_resnet18
+from oga_core.benchmarks.models import MODELS
 from oga_core.gradients import PerSampleGradients
 
 WIDTHS = (128, 256, 512, 1024)
@@ -105,17 +105,18 @@ def main() -> None:
     """Train, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--model", choices=["resnet18", "encoder"], action="append")
     beside = Path(__file__).parents[3] / "shared" / "data"
     parser.add_argument("--data", type=Path, default=os.environ.get("OGA_TEST_DATA", beside))
     options = parser.parse_args()
     torch.manual_seed(0)
     models: dict[str, Callable[[], tuple[nn.Module, Tensor, Tensor]]] = {
-        "ResNet-18": lambda: _trained(small_resnet18(), *cifar(options.data, 5000), epochs=6, rate=3e-3),
-        "encoder": lambda: _trained(Encoder(), *ag_news(options.data, 7600), epochs=4, rate=1e-3),
+        "resnet18": lambda: _trained(MODELS["resnet18"][0](), *cifar(options.data, 5000), epochs=6, rate=3e-3),
+        "encoder": lambda: _trained(MODELS["encoder"][0](), *ag_news(options.data, 7600), epochs=4, rate=1e-3),
     }
     print("| model | sketch | width | norm | cosine | rank correlation | 10 nearest kept |\n|-|-|-|-|-|-|-|")
-    for name, make in models.items():
-        model, x, y = make()
+    for name in options.model or models:
+        model, x, y = models[name]()
         norms, cosines = cosines_of(model, x, y)
         for kind in ("kronecker", "sign_fold"):
             for width in WIDTHS:

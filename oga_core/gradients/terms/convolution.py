@@ -137,7 +137,6 @@ class Convolution(Term):
         if prod(self.kernel) == 1:
             for d in dims:
                 x = x[(slice(None),) * (2 + d) + (slice(None, None, self.stride[d]),)]
-                x = x.narrow(2 + d, 0, size[d])
             return Outer(left, x.flatten(2).transpose(1, 2).reshape(self.n, self.positions, -1))
         windows = x.as_strided(
             (len(x), *size, *self.kernel, x.shape[1]),

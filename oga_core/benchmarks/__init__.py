@@ -1,0 +1,7 @@
+"""Benchmarks: what per-sample gradients cost on this machine, here and by other libraries."""
+
+from oga_core.benchmarks.gradients import compare
+from oga_core.benchmarks.models import SHOWN
+from oga_core.benchmarks.table import markdown
+
+__all__ = ["SHOWN", "compare", "markdown"]

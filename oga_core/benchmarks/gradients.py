@@ -1,0 +1,200 @@
+"""What per-sample gradients cost, in passes: one is a plain forward and backward over the same batch, summed loss.
+
+Plain passes and methods take turns in one process, A B A C A D …, and each method's time is divided by the mean of the two
+plain ones around it. So a machine that is busy for a while slows both.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from oga_core.benchmarks.machine import described
+from oga_core.benchmarks.memory import LONG, peak_memory
+from oga_core.benchmarks.methods import LIMITS, NAIVE, OURS, PLAIN, plain
+from oga_core.benchmarks.models import MODELS, Case, Method, Norms, Work
+from oga_core.benchmarks.others import OTHERS
+from oga_core.errors import InputError
+from oga_core.progress import Progress, silent
+
+COMPARED = 4
+"""Samples whose norms are compared with those by double precision autograd of each sample alone."""
+SLOW = 15
+"""Another library that takes so many plain passes, and long, is measured once, and its memory not."""
+FEW = 5
+"""Below so many measurements their spread is from the smallest to the largest, else from the 10th percentile to the 90th."""
+Seconds = tuple[float, float]
+"""Of wall time, and of CPU time over all threads."""
+
+
+@dataclass
+class _Measured:
+    """A method while it is measured: seconds of wall and CPU time over those of the plain passes around."""
+
+    method: Method
+    case: Case
+    chunk: int = 0
+    work: Work | None = None
+    cold: bool = False
+    error: float | None = None
+    reason: str = ""
+    ratios: list[tuple[float, float]] = field(default_factory=list)
+
+
+def compare(
+    models: Sequence[str], scope: str = "all", against: str = "all", *, batch: int = 64, repeats: int = 9,
+    threads: int | None = None, progress: Progress = silent,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Measure on this machine; one row for each model and method, as ``oga bench gradients --json`` prints them.
+
+    Parameters
+    ----------
+    models
+        Names of `MODELS`.
+    scope
+        As `parameters_in` takes it.
+    against
+        Names of `OTHERS` joined by commas, ``all`` or ``none``.
+    batch, repeats, threads
+        Samples, measurements of each method, and threads of torch.
+
+    Raises
+    ------
+    InputError
+        For an unknown name, a scope without parameters, or a number that is too small.
+    """
+    if unknown := [name for name in models if name not in MODELS]:
+        raise InputError(f"unknown model {unknown[0]!r}; there are: {', '.join(MODELS)}")
+    for name, value, least in (("batch", batch, 2), ("repeats", repeats, 1), ("threads", threads, 1)):
+        if value is not None and value < least:
+            raise InputError(f"--{name} {value}: {least} or more is needed")
+    methods = [*LIMITS, *OURS, NAIVE, *named(against)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    rows = []
+    try:
+        for model in models:
+            case = Case.of(model, batch, scope)
+            _ = case.parameters  # the scope is right before anything is measured
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # other libraries warn of what is meant
+                rows += _compare(model, case, methods, repeats, progress)
+    finally:
+        torch.set_num_threads(before)
+    return rows
+
+
+def named(against: str) -> list[Method]:
+    """The other libraries' methods of these names."""
+    names = [n.strip() for n in against.split(",") if n.strip()]
+    chosen = list(OTHERS) if names == ["all"] else [] if names == ["none"] else names
+    if unknown := [n for n in chosen if n not in OTHERS]:
+        raise InputError(f"unknown method {unknown[0]!r}; there are: {', '.join(OTHERS)}, or all or none")
+    return [OTHERS[name] for name in chosen]
+
+
+def _compare(model: str, case: Case, methods: Sequence[Method], repeats: int, progress: Progress) -> list[dict[str, Any]]:
+    floor = plain(case)
+    floor()
+    measured = [_Measured(m, replace(case, scope=m.scope or case.scope)) for m in methods]
+    total = len(measured) * (repeats + 2)
+    for i, one in enumerate(measured):
+        progress(f"{model}: trying {one.method.name}", i, total)
+        _try(one, floor)
+    # A plain pass over plain passes shows how much of a spread is the machine's.
+    measured.insert(0, _Measured(PLAIN, case, len(case.targets), floor))
+    before, _ = _timed(floor)
+    for k in range(repeats):
+        for i, one in enumerate(measured):
+            progress(f"{model}: measuring", len(methods) * (k + 1) + i, total)
+            if one.work and not one.cold:
+                seconds, _ = _timed(one.work)
+                after, _ = _timed(floor)
+                one.ratios.append(_ratio(seconds, before, after))
+                before = after
+    threads, peaks = torch.get_num_threads(), []
+    for i, one in enumerate(measured):
+        one.work = None
+        progress(f"{model}: memory", len(methods) * (repeats + 1) + i, total)
+        of = model, len(case.targets), one.case.scope
+        peaks.append(peak_memory(one.method, one.chunk, of, threads) if one.ratios and not one.cold else None)
+    progress(f"{model}: memory", total, total)
+    measured[0].reason = described(case, floor)
+    return [_row(model, one, peak, peaks[0]) for one, peak in zip(measured, peaks)]
+
+
+def _try(one: _Measured, floor: Work) -> None:
+    """Choose the fastest number of samples at a time, and compare the norms with the reference."""
+    if one.method.package and importlib.util.find_spec(one.method.package) is None:
+        one.reason = "not installed"
+        return
+    n, best = len(one.case.targets), np.inf
+    chunks = sorted({min(chunk or n, n) for chunk in one.method.chunks})
+    for chunk in chunks:
+        try:
+            work = one.method.prepare(one.case, chunk)
+            before, _ = _timed(floor)
+            seconds, norms = _timed(work)
+            if len(chunks) > 1 and seconds[0] < LONG:
+                seconds, norms = _timed(work)  # the first call is slower
+            after, _ = _timed(floor)
+        except Exception as error:  # another library raises whatever it likes
+            if best == np.inf:
+                kind = "" if isinstance(error, InputError) else f"raises {type(error).__name__}: "
+                one.reason = f"{kind}{' '.join(str(error).split())[:150]}"
+            continue
+        if seconds[0] < best:
+            best, one.work, one.chunk = seconds[0], work, chunk
+            one.reason = f"{chunk} samples at a time" if chunk < n else ""
+            ratio = _ratio(seconds, before, after)
+            one.cold = one.method.package is not None and ratio[0] >= SLOW and seconds[0] >= LONG
+            one.ratios = [ratio] if one.cold else []
+            if ratio[0] >= SLOW and not one.cold:  # the probe, and what a sketch draws once
+                one.reason = f"first batch {seconds[0]:.1f} s"
+            one.error = _error(one.case, norms)
+
+
+def _timed(work: Work) -> tuple[Seconds, Norms]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    norms = work()
+    return (time.perf_counter() - wall, time.process_time() - cpu), norms
+
+
+def _ratio(seconds: Seconds, before: Seconds, after: Seconds) -> tuple[float, float]:
+    wall, cpu = (2 * s / max(a + b, 1e-9) for s, a, b in zip(seconds, before, after))
+    return wall, cpu
+
+
+def _error(case: Case, norms: Norms) -> float | None:
+    """Largest relative error of a norm among the first samples."""
+    if not norms:
+        return None
+    exact = case.first(COMPARED).double()
+    parameters = list(exact.parameters.values())
+    errors = []
+    for i in range(len(exact.targets)):
+        loss = cross_entropy(exact.module(exact.inputs[i : i + 1]), exact.targets[i : i + 1])
+        grads = torch.autograd.grad(loss, parameters)
+        true = {"l1": sum(float(g.abs().sum()) for g in grads), "l2": sum(float(g.square().sum()) for g in grads) ** 0.5}
+        errors += [abs(float(values[i]) / true[name] - 1) for name, values in norms.items()]
+    return max(errors)
+
+
+def _row(model: str, one: _Measured, peak: int | None, floor: int | None) -> dict[str, Any]:
+    wall, cpu = np.array(one.ratios or [(np.nan, np.nan)]).T
+    spread = [wall.min(), wall.max()] if len(wall) < FEW else np.percentile(wall, [10, 90])
+    notes = [one.reason, one.method.note if one.ratios else "", "slow, so measured once and without memory" if one.cold else ""]
+    return {
+        "model": model, "scope": one.case.scope, "method": one.method.name,
+        "ratio": float(np.median(wall)) if one.ratios else None, "ratio_cpu": float(np.median(cpu)) if one.ratios else None,
+        "peak_memory_ratio": peak / floor if peak is not None and floor else None,
+        "spread": [float(x) for x in spread] if one.ratios else None, "error": one.error, "note": "; ".join(filter(None, notes)),
+    }  # fmt: skip

@@ -1,0 +1,96 @@
+"""This package's ways to per-sample gradients, the plain passes that they are measured against, and the naive loop."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from functools import partial
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from oga_core.benchmarks.models import HEAD, Case, Method, Norms, Work, l2_of, squared
+from oga_core.gradients import PerSampleGradients, captured_features, head_gradients
+
+
+def plain(case: Case, chunk: int = 0) -> Work:
+    """One forward and backward, as a user writes it."""
+
+    def work() -> Norms:
+        case.module.zero_grad(set_to_none=True)
+        cross_entropy(case.module(case.inputs), case.targets, reduction="sum").backward()
+        return {}
+
+    return work
+
+
+def forward(case: Case, chunk: int) -> Work:
+    def work() -> Norms:
+        with torch.no_grad():
+            case.module(case.inputs)
+        return {}
+
+    return work
+
+
+def activations(case: Case, chunk: int) -> Work:
+    """A backward that stops at the activations: the limit of what needs one, since no weight gradient is computed."""
+    module = deepcopy(case.module).requires_grad_(False)
+    inputs = case.inputs
+    if inputs.is_floating_point():
+        inputs = inputs.clone().requires_grad_()
+    else:
+        module.get_submodule("embedding").register_forward_hook(lambda m, i, out: out.requires_grad_())
+
+    def work() -> Norms:
+        inputs.grad = None
+        cross_entropy(module(inputs), case.targets, reduction="sum").backward()
+        return {}
+
+    return work
+
+
+def ours(case: Case, chunk: int, *, l1: bool, l2: bool, width: int) -> Work:
+    engine = PerSampleGradients(case.module, case.scope, l1=l1, l2=l2, width=width, head=HEAD)
+
+    def work() -> Norms:
+        batch = engine(case.inputs, case.targets)
+        return {name: value for name, value in (("l1", batch.l1), ("l2", batch.l2)) if value is not None}
+
+    return work
+
+
+def closed_form(case: Case, chunk: int) -> Work:
+    """What scoring does with the scope ``head``."""
+
+    def work() -> Norms:
+        with captured_features(case.module.get_submodule(HEAD)) as seen, torch.no_grad():  # type: ignore[arg-type]
+            gradients = head_gradients(case.module(case.inputs), seen[-1], case.targets)
+        return {"l1": gradients.l1, "l2": gradients.l2}
+
+    return work
+
+
+def one_at_a_time(case: Case, chunk: int) -> Work:
+    """Autograd of each sample alone, L2 only."""
+    parameters = list(case.parameters.values())
+
+    def work() -> Norms:
+        squares = []
+        for i in range(len(case.targets)):
+            loss = cross_entropy(case.module(case.inputs[i : i + 1]), case.targets[i : i + 1])
+            squares.append(squared([g[None] for g in torch.autograd.grad(loss, parameters)]))
+        return l2_of(squares)
+
+    return work
+
+
+OURS = (
+    Method("L2, exact", partial(ours, l1=False, l2=True, width=0)),
+    Method("L1 and L2, exact", partial(ours, l1=True, l2=True, width=0)),
+    Method("sketch of width 512", partial(ours, l1=False, l2=False, width=512)),
+    Method("L1, L2 and sketch", partial(ours, l1=True, l2=True, width=512)),
+    Method("head, closed form", closed_form, scope="head"),
+)
+PLAIN = Method("plain", plain)
+LIMITS = (Method("forward only", forward), Method("activations only", activations))
+NAIVE = Method("one at a time", one_at_a_time)

@@ -1,0 +1,171 @@
+"""The same work by other libraries, each in the friendliest way that computes the same thing: L2 norms, or a sketch.
+
+Whatever is materialised is materialised for as many samples at a time as is fastest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import cross_entropy
+
+from oga_core.benchmarks.layered import layered
+from oga_core.benchmarks.models import Case, Method, Norms, Work, l2_of, parts, squared
+from oga_core.errors import InputError
+
+WIDTH = 512
+"""Of a sketch."""
+BLOCK = 16
+"""Columns of a projection that are drawn at a time: less memory than by default, and as fast."""
+CHANGED = "on a copy of the model made of layers only, none in place"
+
+
+def gradients_by_vmap(case: Case, chunk: int) -> Callable[[], Iterator[dict[str, Tensor]]]:
+    """Gradients by name, shape ``(chunk, …)``."""
+    wanted = {name: p.detach() for name, p in case.parameters.items()}
+    fixed = {name: p.detach() for name, p in case.module.named_parameters() if name not in wanted}
+
+    def loss(values: dict[str, Tensor], inputs: Tensor, target: Tensor) -> Tensor:
+        logits = functional_call(case.module, {**fixed, **values}, (inputs[None],))
+        return cross_entropy(logits, target[None])
+
+    every = vmap(grad(loss), in_dims=(None, 0, 0))
+
+    def work() -> Iterator[dict[str, Tensor]]:
+        for rows in parts(len(case.targets), chunk):
+            with sdpa_kernel(SDPBackend.MATH):  # vmap has no rule for the other kernels and takes one sample at a time
+                found = every(wanted, case.inputs[rows], case.targets[rows])
+            yield found
+
+    return work
+
+
+def by_vmap(case: Case, chunk: int) -> Work:
+    gradients = gradients_by_vmap(case, chunk)
+    return lambda: l2_of([squared(list(found.values())) for found in gradients()])
+
+
+def opacus(case: Case, chunk: int) -> Work:
+    from opacus import GradSampleModule
+
+    module = GradSampleModule(layered(case, norms=True).train(), loss_reduction="sum", strict=False)
+    wanted: list[Any] = [p for p in module.parameters() if p.requires_grad]
+
+    def work() -> Norms:
+        squares = []
+        for rows in parts(len(case.targets), chunk):
+            module.zero_grad(set_to_none=True)
+            cross_entropy(module(case.inputs[rows]), case.targets[rows], reduction="sum").backward()
+            squares.append(squared([p.grad_sample for p in wanted]))
+            module.zero_grad(set_to_none=True)
+        return l2_of(squares)
+
+    return work
+
+
+def opacus_ghost(case: Case, chunk: int) -> Work:
+    from opacus.grad_sample import GradSampleModuleFastGradientClipping
+
+    module = GradSampleModuleFastGradientClipping(
+        layered(case, norms=True).train(), loss_reduction="sum", strict=False, max_grad_norm=1.0, use_ghost_clipping=True
+    )
+
+    def work() -> Norms:
+        squares = []
+        for rows in parts(len(case.targets), chunk):
+            module.zero_grad(set_to_none=True)
+            cross_entropy(module(case.inputs[rows]), case.targets[rows], reduction="sum").backward()
+            squares.append(module.get_norm_sample().double() ** 2)
+        return l2_of(squares)
+
+    return work
+
+
+def backpack(case: Case, chunk: int) -> Work:
+    from backpack import backpack as extended_backward
+    from backpack import extend
+    from backpack.extensions import BatchL2Grad
+
+    module = extend(layered(case, norms=False))
+    loss = extend(nn.CrossEntropyLoss(reduction="sum"))
+    wanted: list[Any] = [p for p in module.parameters() if p.requires_grad]
+
+    def work() -> Norms:
+        squares = []
+        for rows in parts(len(case.targets), chunk):
+            module.zero_grad(set_to_none=True)
+            with extended_backward(BatchL2Grad()):
+                loss(module(case.inputs[rows]), case.targets[rows]).backward()
+            if left := [name for name, p in module.named_parameters() if p.requires_grad and not hasattr(p, "batch_l2")]:
+                kinds = {type(module.get_submodule(name.rpartition(".")[0])).__name__ for name in left}
+                raise InputError(f"has no rule for {', '.join(sorted(kinds))}")
+            squares.append(torch.stack([p.batch_l2 for p in wanted]).double().sum(0))
+        return l2_of(squares)
+
+    return work
+
+
+def captum(case: Case, chunk: int) -> Work:
+    from captum._utils.gradient import _compute_jacobian_wrt_params_with_sample_wise_trick as jacobian
+
+    module, loss = layered(case, norms=False), nn.CrossEntropyLoss(reduction="sum")
+    layers = [m for m in module.modules() if any(p.requires_grad for p in m.parameters(recurse=False))]
+    known = [m for m in layers if type(m) in (nn.Conv2d, nn.Linear)]
+
+    def work() -> Norms:
+        squares = []
+        for rows in parts(len(case.targets), chunk):
+            jacobian(module, (case.inputs[rows],), case.targets[rows], loss, "sum", known)
+            wanted: list[Any] = [p for m in known for p in m.parameters() if p.requires_grad]
+            squares.append(squared([p.sample_grad for p in wanted]))
+            for p in wanted:
+                del p.sample_grad
+        return l2_of(squares)
+
+    return work
+
+
+def trak(case: Case, chunk: int) -> Work:
+    from trak.projectors import BasicProjector, ProjectionType
+
+    return _projected(case, chunk, partial(BasicProjector, proj_type=ProjectionType.rademacher))
+
+
+def dattri(case: Case, chunk: int) -> Work:
+    from dattri.func.projection import BasicProjector, ProjectionType
+
+    return _projected(case, chunk, partial(BasicProjector, proj_type=ProjectionType.rademacher))
+
+
+def _projected(case: Case, chunk: int, make: Callable[..., Any]) -> Work:
+    gradients = gradients_by_vmap(case, chunk)
+    numbers = sum(p.numel() for p in case.parameters.values())
+
+    def work() -> Norms:
+        projector = make(numbers, proj_dim=WIDTH, seed=0, device=torch.device("cpu"), block_size=BLOCK)
+        rows = torch.empty(len(case.targets), numbers)
+        for some, found in zip(parts(len(rows), chunk), gradients()):
+            torch.cat([g.flatten(1) for g in found.values()], 1, out=rows[some])
+        projector.project(rows, 0)
+        return {}
+
+    return work
+
+
+CHUNKS = (4, 16, 32)
+OTHERS = {
+    "vmap": Method("torch.func vmap(grad), L2", by_vmap, CHUNKS),
+    "opacus": Method("Opacus, L2", opacus, CHUNKS, package="opacus", note=CHANGED),
+    "opacus-ghost": Method("Opacus ghost norms, L2", opacus_ghost, (16, 0), package="opacus", note=CHANGED),
+    "backpack": Method("BackPACK BatchL2Grad, L2", backpack, (16, 0), package="backpack", note=CHANGED),
+    "captum": Method("Captum sample-wise, L2", captum, CHUNKS, package="captum", note=CHANGED),
+    "trak": Method("TRAK projector, sketch of 512", trak, (8,), package="trak", note="of gradients by vmap"),
+    "dattri": Method("dattri projector, sketch of 512", dattri, (8,), package="dattri", note="of gradients by vmap"),
+}
+"""By the name that ``--against`` takes."""

@@ -1,0 +1,36 @@
+"""A benchmark's rows as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+HEADINGS = ("method", "time", "spread", "CPU time", "peak memory", "error", "note")
+
+
+def markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """One table a model; what was measured against stands above it."""
+    tables = []
+    for model, group in groupby(rows, lambda row: row["model"]):
+        first, *rest = group
+        lines = [f"**{model}**, scope `{first['scope']}`; 1 is a plain forward and backward: {first['note']}", ""]
+        lines += [_line(HEADINGS), f"|{'-|' * len(HEADINGS)}"]
+        tables.append("\n".join([*lines, *(_line(_cells(row)) for row in [{**first, "note": ""}, *rest])]))
+    return "\n\n".join(tables)
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    spread = "" if row["spread"] is None else "–".join(_number(x) for x in row["spread"])
+    error = "" if row["error"] is None else f"{row['error']:.0e}" if row["error"] < 1e-3 else f"{row['error']:.1%}"
+    note = str(row["note"]).replace("|", "\\|")
+    ratio, cpu, memory = (_number(row[name]) for name in ("ratio", "ratio_cpu", "peak_memory_ratio"))
+    return [row["method"], ratio, spread, cpu, memory, error, note]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}" if value < 10 else f"{value:.0f}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
