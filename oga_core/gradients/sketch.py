@@ -105,8 +105,8 @@ def _directions(size: int, factor: int, rng: np.random.Generator, like: Tensor) 
     if size > ORTHOGONAL:
         signs = rng.integers(0, 2, (size, factor), np.int8) * 2 - 1
         return torch.from_numpy(signs).to(like.device, like.dtype) / factor**0.5
-    q, r = np.linalg.qr(rng.standard_normal((size, factor)))
-    return torch.from_numpy(q * np.sign(np.diag(r)) * (size / factor) ** 0.5).to(like.device, like.dtype)
+    q, r = torch.linalg.qr(torch.from_numpy(rng.standard_normal((size, factor))))
+    return (q * r.diagonal().sign() * (size / factor) ** 0.5).to(like.device, like.dtype)
 
 
 def projection(name: str, shape: Sequence[int], like: Tensor, *, width: int, seed: int, kind: str = "kronecker") -> Projection:
