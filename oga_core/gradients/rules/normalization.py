@@ -46,9 +46,13 @@ def rms_norm(
 
 
 def _over_channels(
-    use: Use, input: Tensor, weight: Tensor | None, bias: Tensor | None, normalised: Callable[[Tensor], Tensor]
-) -> Terms:
-    """For channels in the second dimension; ``normalised`` gives a tensor that may be overwritten."""
+    use: Use, input: Tensor, weight: Tensor | None, bias: Tensor | None, normalised: Callable[[Tensor], Tensor],
+    factor: Tensor | None = None,
+) -> Terms:  # fmt: skip
+    """For channels in the second dimension.
+
+    ``normalised`` gives a tensor that may be overwritten; ``factor``, one number a channel, is what it lacks.
+    """
     use.batch_dim()
     m, channels = len(use.grad) // use.n, use.grad.shape[1]
     spatial = tuple(range(2, use.grad.dim()))
@@ -57,19 +61,26 @@ def _over_channels(
         over = values.sum(spatial) if spatial else values
         return over.view(-1, m, channels).sum(1)
 
-    if weight is not None and use.wants(weight):
-        parts = []
-        for s in use.in_pieces(use.grad.view(use.n, m, *use.grad.shape[1:]) if m > 1 else use.grad):
-            images = slice(s.start * m, s.stop * m)
-            parts.append(by_sample(normalised(input[images]).mul_(use.grad[images])))
-        yield weight, Dense(torch.cat(parts))
-    if bias is not None and use.wants(bias):
-        yield bias, Dense(by_sample(use.grad))
+    scales, shifts = [], []
+    for s in use.in_pieces(use.grad.view(use.n, m, *use.grad.shape[1:]) if m > 1 else use.grad):
+        images = slice(s.start * m, s.stop * m)
+        grad = use.grad[images]
+        if use.wants(weight):
+            scales.append(by_sample(normalised(input[images]).mul_(grad)))
+        if use.wants(bias):
+            shifts.append(by_sample(grad))
+    if weight is not None and scales:
+        found = torch.cat(scales)
+        yield weight, Dense(found if factor is None else found * factor)
+    if bias is not None and shifts:
+        yield bias, Dense(torch.cat(shifts))
 
 
-def _standardised(x: Tensor, mean: Tensor, var: Tensor, eps: float) -> Tensor:
-    shape = (1, -1, *[1] * (x.dim() - 2))
-    return (x - mean.view(shape)).mul_(torch.rsqrt(var + eps).view(shape))
+def _by_stored(
+    use: Use, input: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, var: Tensor, eps: float
+) -> Terms:
+    mean = mean.view(1, -1, *[1] * (input.dim() - 2))
+    return _over_channels(use, input, weight, bias, lambda x: x - mean, torch.rsqrt(var + eps))
 
 
 @rule(torch.batch_norm)
@@ -80,7 +91,7 @@ def batch_norm(
     """Batch norm with stored statistics."""
     if training or running_mean is None or running_var is None:
         raise Unsupported("it uses the statistics of the batch")
-    return _over_channels(use, input, weight, bias, lambda x: _standardised(x, running_mean, running_var, eps))
+    return _by_stored(use, input, weight, bias, running_mean, running_var, eps)
 
 
 @rule(torch.group_norm)
@@ -100,4 +111,4 @@ def instance_norm(
     """Instance norm, with statistics of the image or stored ones."""
     if use_input_stats or running_mean is None or running_var is None:
         return _over_channels(use, input, weight, bias, lambda x: F.instance_norm(x, eps=eps))
-    return _over_channels(use, input, weight, bias, lambda x: _standardised(x, running_mean, running_var, eps))
+    return _by_stored(use, input, weight, bias, running_mean, running_var, eps)
