@@ -25,7 +25,8 @@ from oga_core.gradients.losses import LOSSES, Loss
 from oga_core.gradients.ownership import follows, owned, possible
 from oga_core.gradients.results import GradientBatch, joined
 from oga_core.gradients.scope import ALL, parameters_in
-from oga_core.gradients.terms import Dense, Term
+from oga_core.gradients.terms import Dense
+from oga_core.gradients.totals import Totals, Wanted, near_one
 from oga_core.gradients.untouched import frozen, informative, kept
 from oga_core.models.classifier import run
 
@@ -101,14 +102,14 @@ class PerSampleGradients:
         self.parameters = {name: p.numel() for name, p in self._in_scope.items()}
         self.notes: list[str] = []
         self._loss = LOSSES[loss] if isinstance(loss, str) else loss
-        self._l1, self._l2, self._width, self._seed, self._kind = l1, l2, width, seed, kind
+        self._wanted = Wanted(l1, l2, width, seed, kind)
+        self._compared = Wanted(l1, True, 0)
         self._head = module.get_parameter(f"{head}.weight") if head else None
         self._find = output or tensor_in
         self._model = Model(module, self._output, self._loss, take or (items_of if collate else rows_of), collate or as_it_is)
         self._plan: Plan | None = None
         self._by_vmap = True
         self._channels_last = any(isinstance(m, nn.Conv2d) for m in module.modules())
-        self._projections: dict[tuple[str, torch.Size], sketches.Projection] = {}
         self.bytes_per_sample = 0
 
     def __call__(self, inputs: Any, targets: Tensor) -> GradientBatch:
@@ -165,41 +166,43 @@ class PerSampleGradients:
     def _quickly(self, inputs: Any, targets: Tensor, plan: Plan) -> _Quick:
         """What rules give."""
         n = len(targets)
-        sums = _Totals(n, self, targets.device)
+        totals = Totals(n, self._wanted, targets.device)
         try:
-            output, losses, capture = self._captured(inputs, targets, plan, sums)
+            output, losses, capture = self._captured(inputs, targets, plan, totals)
             left = {name: self._in_scope[name] for name in capture.left_over}
         except ChangedRoad:
-            capture = Capture({}, n, plan, sums.add, head=self._head)
+            capture = Capture({}, n, plan, totals.add, head=self._head)
             with torch.no_grad(), capture:
                 output = self._output(self._model.collate(inputs))
                 losses = self._losses(output, targets).double()
-            sums, left = _Totals(n, self, targets.device), self._in_scope
-        return _Quick(sums, losses, output.detach(), capture.features, left)
+            totals, left = Totals(n, self._wanted, targets.device), self._in_scope
+        return _Quick(totals, losses, output.detach(), capture.features, left)
 
     def _completed(self, inputs: Any, targets: Tensor, quick: _Quick) -> GradientBatch:
         """With the parameters that no rule reached."""
         if quick.left:
-            quick.sums.scale = torch.ones_like(quick.sums.scale)
-            self._slowly(quick.left, inputs, targets, quick.sums)
-        return quick.sums.batch(quick.losses, quick.output, quick.features)
+            self._slowly(quick.left, inputs, targets, quick.totals)
+        totals, features = quick.totals, quick.features
+        return GradientBatch(
+            totals.l1, totals.l2, totals.sketch, quick.losses.cpu().numpy(), quick.output.cpu(),
+            None if features is None else features.cpu(),
+        )  # fmt: skip
 
-    def _captured(self, inputs: Any, targets: Tensor, plan: Plan, sums: _Totals) -> tuple[Tensor, Tensor, Capture]:
-        capture = Capture(self._in_scope, len(targets), plan, sums.add, head=self._head)
+    def _captured(self, inputs: Any, targets: Tensor, plan: Plan, totals: Totals) -> tuple[Tensor, Tensor, Capture]:
+        capture = Capture(self._in_scope, len(targets), plan, totals.add, head=self._head)
         try:
             with torch.enable_grad():
                 with capture:
                     output = self._output(marked(self._laid_out(self._model.collate(inputs))))
                 losses, grad = self._start(output, targets)
-                scale = _scale(grad, len(targets))
-                sums.scale = scale
+                totals.scale = scale = near_one(grad, len(targets))
                 if output.requires_grad:
                     shape = (-1, *[1] * (grad.dim() - 1))
                     torch.autograd.backward(output, (grad * scale.view(shape).to(grad.dtype)).to(output.dtype))
                 capture.finish()
         finally:
             capture.forget()
-        sums.close()
+        totals.unscale()
         return output, losses, capture
 
     def _start(self, output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -215,11 +218,11 @@ class PerSampleGradients:
             raise InputError(f"the loss gives shape ({shape}) for {len(targets)} samples; one number a sample is needed")
         return losses
 
-    def _slowly(self, parameters: dict[str, nn.Parameter], inputs: Any, targets: Tensor, sums: _Totals) -> None:
+    def _slowly(self, parameters: dict[str, nn.Parameter], inputs: Any, targets: Tensor, totals: Totals) -> None:
         with torch.no_grad():
             for samples, grads in self._left_over(parameters, inputs, targets):
                 for name, values in grads.items():
-                    sums.add(name, Dense(values.detach()), samples)
+                    totals.add(name, Dense(values.detach()), samples)
 
     def _left_over(self, parameters: dict[str, nn.Parameter], inputs: Any, targets: Tensor) -> Gradients:
         done = 0
@@ -232,15 +235,6 @@ class PerSampleGradients:
             except Exception:  # torch.func raises whatever it likes where it cannot do a model
                 self._by_vmap = False
         yield from one_by_one(self._model, parameters, inputs, targets, done)
-
-    def projection(self, name: str, like: Tensor) -> sketches.Projection:
-        """The projection of a parameter whose gradient has the shape, dtype and device of ``like``."""
-        key = name, like.shape
-        if key not in self._projections:
-            self._projections[key] = sketches.projection(
-                name, like.shape, like, width=self._width, seed=self._seed, kind=self._kind
-            )
-        return self._projections[key]
 
     # The probe: which samples own which rows, which parameters no rule reaches, and whether it all adds up.
 
@@ -273,13 +267,15 @@ class PerSampleGradients:
                     raise
                 self._channels_last = False  # a model that flattens with ``view`` wants its images as they come
                 plan = self._probe(some, targets[:n], alone)
-        self.notes += [f"{name} has no influence on the loss" for name in self._in_scope if name not in alone]
-        if plan.left_over:
-            left = {name: self._in_scope[name] for name in plan.left_over}
-            started = time.perf_counter()
-            self._slowly(left, some, targets[:n], _Totals(n, self, targets.device, probing=True))
-            share = (time.perf_counter() - started) / max(taken, 1e-9)
-            self.notes.append(_told(plan.left_over, self.parameters, self._by_vmap, share))
+            self.notes += [f"{name} has no influence on the loss" for name in self._in_scope if name not in alone]
+            if plan.left_over:
+                left = {name: self._in_scope[name] for name in plan.left_over}
+                started = time.perf_counter()
+                slow = Totals(n, self._compared, targets.device)
+                self._slowly(left, some, targets[:n], slow)
+                self._by_vmap = self._by_vmap and self._agree(alone, slow.reached)
+                share = (time.perf_counter() - started) / max(taken, 1e-9)
+                self.notes.append(_told(plan.left_over, self.parameters, self._by_vmap, share))
         self._plan = plan
 
     def _alone(self, inputs: Any, targets: Tensor) -> None:
@@ -306,33 +302,35 @@ class PerSampleGradients:
 
     def _norms_alone(self, inputs: Any, targets: Tensor) -> dict[str, Tensor]:
         """L2 norms by autograd of each sample alone, for the parameters that have influence on the loss."""
-        sums = _Totals(len(targets), self, targets.device, probing=True)
+        totals = Totals(len(targets), self._compared, targets.device)
         for samples, grads in one_by_one(self._model, self._in_scope, inputs, targets):
             for name, values in grads.items():
-                sums.add(name, Dense(values), samples)
-        return sums.reached
+                totals.add(name, Dense(values), samples)
+        return totals.reached
 
     def _probe(self, inputs: Any, targets: Tensor, alone: dict[str, Tensor]) -> Plan:
         """The road through the model; parameters whose norms are not those of the samples alone are left over."""
-        # The coarsest: adapters in single precision get what a model in half precision computes.
-        dtype = max((p.dtype for p in self.module.parameters() if p.is_floating_point()), key=lambda d: torch.finfo(d).eps)
-        allowed, noise = AGREES.get(dtype, 5e-2), min(NOISE * torch.finfo(dtype).eps, 1e-2)
-        whole = torch.stack([*alone.values()]).norm(dim=0) if alone else torch.zeros(len(targets))
         left_over: dict[str, str] = {}
         while True:
             plan = self._road(inputs, targets, left_over)
-            quick = _Totals(len(targets), self, targets.device, probing=True)
+            quick = Totals(len(targets), self._compared, targets.device)
             left_over = dict(self._captured(inputs, targets, plan, quick)[2].left_over)
-            for name, norms in alone.items():
+            for name in [name for name in alone if name not in left_over]:
                 found = quick.reached.get(name)
-                if name in left_over:
-                    continue
                 if found is None:
                     left_over[name] = "no operation on it was seen"
-                elif ((norms - found).abs() > allowed * norms + noise * whole).any():
+                elif not self._agree(alone, {name: found}):
                     left_over[name] = "its rule disagreed with autograd in the probe"
             if len(left_over) == len(plan.left_over):
                 return plan
+
+    def _agree(self, alone: dict[str, Tensor], found: dict[str, Tensor]) -> bool:
+        """Whether norms of some parameters are those by autograd of each sample alone."""
+        # The coarsest: adapters in single precision get what a model in half precision computes.
+        dtype = max((p.dtype for p in self.module.parameters() if p.is_floating_point()), key=lambda d: torch.finfo(d).eps)
+        allowed, noise = AGREES.get(dtype, 5e-2), min(NOISE * torch.finfo(dtype).eps, 1e-2)
+        whole = torch.stack([*alone.values()]).norm(dim=0)
+        return all(bool(((alone[k] - norms).abs() <= allowed * alone[k] + noise * whole).all()) for k, norms in found.items())
 
     def _road(self, inputs: Any, targets: Tensor, left_over: dict[str, str]) -> Plan:
         """The operations on the parameters that are not left over, and where samples lie in what they give."""
@@ -403,67 +401,8 @@ def _told(left_over: dict[str, str], parameters: dict[str, int], vmapped: bool, 
 class _Quick:
     """A batch so far, and the parameters that are left over."""
 
-    sums: _Totals
+    totals: Totals
     losses: Tensor
     output: Tensor
     features: Tensor | None
     left: dict[str, nn.Parameter]
-
-
-class _Totals:
-    """Norms and sketches of a batch as they come in, parameter by parameter."""
-
-    def __init__(self, n: int, engine: PerSampleGradients, device: torch.device, *, probing: bool = False) -> None:
-        self.n, self.engine, self.device = n, engine, device
-        self.norms, self.sketched = engine._l1 or engine._l2 or probing, bool(engine._width) and not probing
-        self.l1 = torch.zeros(n, dtype=torch.float64, device=device)
-        self.squares = torch.zeros(n, dtype=torch.float64, device=device)
-        self.sketch: Tensor | None = None
-        self.scale = torch.ones(n, dtype=torch.float64, device=device)
-        self.reached: dict[str, Tensor] = {}
-
-    def add(self, name: str, term: Term, samples: slice | None = None) -> None:
-        """The whole gradient of a parameter, for all or some of the samples."""
-        rows = slice(0, self.n) if samples is None else samples
-        l1, squares, sketch = None, None, None
-        if self.norms and self.sketched:
-            projection = self.engine.projection(name, term.like)
-            l1, squares, sketch = term.norms_and_sketch(self.engine._l1, projection)
-        elif self.norms:
-            l1, squares = term.norms(self.engine._l1)
-        elif self.sketched:
-            sketch = term.sketch(self.engine.projection(name, term.like))
-        if squares is not None:
-            self.squares[rows] += squares
-            self.reached.setdefault(name, torch.zeros_like(self.squares))[rows] = squares.sqrt() / self.scale[rows]
-        if l1 is not None:
-            self.l1[rows] += l1
-        if sketch is not None:
-            if self.sketch is None:
-                self.sketch = sketch.new_zeros(self.n, self.engine._width, dtype=torch.promote_types(sketch.dtype, torch.float32))
-            self.sketch[rows] += sketch
-
-    def close(self) -> None:
-        """Take the samples' scales out again, before what comes unscaled is added."""
-        self.l1 /= self.scale
-        self.squares /= self.scale**2
-        if self.sketch is not None:
-            self.sketch /= self.scale[:, None].to(self.sketch.dtype)
-
-    def batch(self, losses: Tensor, output: Tensor, features: Tensor | None) -> GradientBatch:
-        width = self.engine._width
-        sketch = self.sketch if self.sketch is not None else torch.zeros(self.n, width)
-        return GradientBatch(
-            self.l1.cpu().numpy() if self.engine._l1 else None,
-            self.squares.sqrt().cpu().numpy() if self.engine._l2 else None,
-            sketch.cpu().numpy() if width else None,
-            losses.cpu().numpy(), output.cpu(),
-            None if features is None else features.cpu(),
-        )  # fmt: skip
-
-
-def _scale(grad: Tensor, n: int) -> Tensor:
-    """A power of two for each sample that brings its gradient near one, float64 ``(n,)``: small ones keep their digits."""
-    largest = grad.reshape(n, -1).abs().amax(1).double()
-    usable = (largest > 0) & torch.isfinite(largest)
-    return torch.exp2(-torch.round(torch.log2(torch.where(usable, largest, 1.0))).clamp(-500, 500))

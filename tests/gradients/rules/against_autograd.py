@@ -92,19 +92,21 @@ class Case:
                 np.testing.assert_allclose(found.l2, self.true.norm(2), rtol=self.tolerance)
             if way.width:
                 assert found.sketch is not None
-                expected = self.projected(engine)
+                expected = self.projected(way)
                 difference = np.linalg.norm(found.sketch - expected, axis=1)
                 # The error of a sketch is that of its gradient, which may be longer.
                 assert (difference <= self.tolerance * (np.linalg.norm(expected, axis=1) + self.true.norm(2))).all()
         self.check_notes(engine.notes)
 
-    def projected(self, engine: PerSampleGradients) -> np.ndarray:
+    def projected(self, way: Way) -> np.ndarray:
         parts = []
         for name, parameter in self.module.named_parameters():
             if not parameter.requires_grad:
                 continue
-            projection = engine.projection(name, parameter.detach())
-            parts.append(projection.dense(self.true.gradients[name].to(parameter.device)).double().cpu().numpy())
+            drawn = sketch.projection(
+                name, parameter.shape, parameter.detach(), width=way.width, seed=len(self.targets), kind=way.kind
+            )
+            parts.append(drawn.dense(self.true.gradients[name].to(parameter.device)).double().cpu().numpy())
         return np.sum(parts, 0)
 
     def check_notes(self, notes: list[str]) -> None:
