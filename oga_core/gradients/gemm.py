@@ -74,7 +74,7 @@ def samples_at_once(n: int, numbers: int, like: Tensor) -> Iterator[slice]:
         yield slice(start, min(start + step, n))
 
 
-def outer_sums(left: Tensor, right: Tensor) -> Iterator[tuple[slice, Tensor]]:
+def outer_sums(left: Tensor, right: Tensor) -> Iterator[tuple[int | slice, Tensor]]:
     """The absolute values of Σ_t left_t ⊗ right_t of every sample, piece by piece.
 
     Parameters
@@ -84,7 +84,7 @@ def outer_sums(left: Tensor, right: Tensor) -> Iterator[tuple[slice, Tensor]]:
 
     Yields
     ------
-    The samples a piece belongs to, and the piece: some rows of their matrices, shape ``(samples, r, d)``.
+    A sample and some rows of its matrix, shape ``(r, d)``; or several samples and their matrices, ``(samples, p, d)``.
     """
     n, t, p = left.shape
     d = right.shape[2]
@@ -94,7 +94,7 @@ def outer_sums(left: Tensor, right: Tensor) -> Iterator[tuple[slice, Tensor]]:
         for i in range(n):
             other = right[i].t()
             for part in left[i].split(rows, dim=1):
-                yield slice(i, i + 1), magnitudes(part.t(), other)[None]
+                yield i, magnitudes(part.t(), other)
         return
     for samples in samples_at_once(n, p * d, left):
         yield samples, torch.bmm(left[samples].transpose(1, 2), right[samples]).abs_()

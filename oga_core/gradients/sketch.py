@@ -20,8 +20,10 @@ WIDTH = 512
 KINDS = ("kronecker", "sign_fold")
 WIDE = 8192
 """Numbers in a parameter above which `Kronecker` is used: below, folding the gradient itself is cheap and has less error."""
-FACTOR, KERNEL_FACTOR = 64, 32
-"""Most rows and columns of a projected matrix, and of each position of a convolution's kernel."""
+FACTOR = 64
+"""Most rows and columns of a projected matrix."""
+KERNEL_FACTORS = 32, 16
+"""Most rows and columns of a projected convolution, at each position of its kernel: more buy nothing once it is folded."""
 ORTHOGONAL = 8192
 """Largest side for which directions are made orthogonal; above, random signs differ from it by little."""
 
@@ -58,10 +60,10 @@ class Kronecker:
 
     def __init__(self, shape: Sequence[int], width: int, rng: np.random.Generator, like: Tensor) -> None:
         self.like = like
-        factor = FACTOR if prod(shape[2:]) < 4 else KERNEL_FACTOR
-        self.row_directions = _directions(shape[0], factor, rng, like)
-        self.column_directions = _directions(shape[1], factor, rng, like)
-        small = (min(shape[0], factor), min(shape[1], factor), *shape[2:])
+        rows, columns = (FACTOR, FACTOR) if prod(shape[2:]) < 4 else KERNEL_FACTORS
+        self.row_directions = _directions(shape[0], rows, rng, like)
+        self.column_directions = _directions(shape[1], columns, rng, like)
+        small = (min(shape[0], rows), min(shape[1], columns), *shape[2:])
         self.fold = Fold(small, width, rng, like)
 
     def left(self, vectors: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from oga_core.errors import InputError
 from oga_core.gradients import PerSampleGradients
-from oga_core.gradients.sketch import FACTOR, KERNEL_FACTOR, Fold, Kronecker, projection
+from oga_core.gradients.sketch import FACTOR, KERNEL_FACTORS, Fold, Kronecker, projection
 
 SHAPES = [(7,), (30, 40), (200, 90), (96, 40, 3, 3), (64, 64, 5)]
 
@@ -60,7 +60,7 @@ def test_a_side_no_longer_than_its_factor_is_not_projected() -> None:
     assert isinstance(found, Kronecker)
     assert found.row_directions is None
     assert found.column_directions is not None
-    kernel = projection("w", (KERNEL_FACTOR, 600, 3, 3), gradients((2, 3)), width=512, seed=0)
+    kernel = projection("w", (KERNEL_FACTORS, 600, 3, 3), gradients((2, 3)), width=512, seed=0)
     assert isinstance(kernel, Kronecker)
     assert kernel.row_directions is None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product as product_of
 from math import prod
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from oga_core.gradients.gemm import samples_at_once
-from oga_core.gradients.sketch import KERNEL_FACTOR, Fold, Projection
+from oga_core.gradients.sketch import KERNEL_FACTORS, Fold, Projection
 from oga_core.gradients.terms.outer import Outer, exactly, gram
 from oga_core.gradients.terms.term import Term, shaped
 
@@ -61,13 +62,19 @@ class Convolution(Term):
 
     def gradient(self, sample: int) -> Tensor:
         """The gradient of one sample."""
-        part = self.part(slice(sample, sample + 1))
-        weight = part.grad.new_empty(part.grad.shape[1], part.input.shape[1] // self.groups, *self.kernel)
-        zeros = [0] * len(self.kernel)
+        m = len(self.grad) // self.n
+        images = slice(sample * m, sample * m + m)
         return torch.ops.aten.convolution_backward(
-            part.grad, part.input, weight, None, self.stride, self.padding, self.dilation, False, zeros, self.groups,
-            [False, True, False],
+            self.grad[images], self.input[images], self._weight, None, self.stride, self.padding, self.dilation, False,
+            (0,) * len(self.kernel), self.groups, (False, True, False),
         )[1]  # fmt: skip
+
+    @cached_property
+    def _weight(self) -> Tensor:
+        """Any weight, laid out as the input is: PyTorch would copy it into that layout for every sample."""
+        weight = self.grad.new_empty(self.like.shape)
+        last = self.input.dim() == 4 and self.input.is_contiguous(memory_format=torch.channels_last)
+        return weight.contiguous(memory_format=torch.channels_last) if last else weight
 
     @property
     def like(self) -> Tensor:
@@ -125,7 +132,7 @@ class Convolution(Term):
 
     def materialises(self, l1: bool, projection: Projection) -> bool:
         cheap = isinstance(projection, Fold) or (
-            4 * self.like.numel() < self.positions * prod(self.kernel) * KERNEL_FACTOR  # than to project its factors
+            2 * self.like.numel() < self.positions * prod(self.kernel) * KERNEL_FACTORS[1]  # than to project its factors
         )
         return self.direct(l1) and cheap
 

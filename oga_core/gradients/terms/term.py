@@ -22,16 +22,20 @@ class Norms:
         self._sums: list[Tensor] = []
         self._squares: list[Tensor] = []
 
-    def add(self, samples: slice, magnitudes: Tensor) -> None:
-        """Add the absolute values of gradients or of pieces of them, shape ``(samples, ...)``."""
-        self._owners += range(samples.start, samples.stop)
-        flat = without_gaps(magnitudes[0]) if len(magnitudes) == 1 else magnitudes.flatten(1)
+    def add(self, samples: int | slice, magnitudes: Tensor) -> None:
+        """Add the absolute values of a sample's gradient or a piece of it, or of several samples, ``(samples, ...)``."""
+        if isinstance(samples, int):
+            self._owners.append(samples)
+            flat = without_gaps(magnitudes)
+        else:
+            self._owners += range(samples.start, samples.stop)
+            flat = magnitudes.flatten(1)
         if flat.element_size() < 4:  # sums of half precision overflow
             flat = flat.float()
         if self.wanted[0]:
             self._sums.append(flat.sum(-1))
         if self.wanted[1]:
-            self._squares.append(torch.dot(flat, flat) if flat.dim() == 1 else torch.linalg.vecdot(flat, flat))
+            self._squares.append(torch.dot(flat, flat) if isinstance(samples, int) else torch.linalg.vecdot(flat, flat))
 
     @property
     def l1(self) -> Tensor | None:
@@ -75,7 +79,7 @@ class Term(ABC):
         """L1 norms, if asked for, and squared L2 norms, float64, shape ``(n,)``."""
         norms = Norms(self.n, self.like.device, l1)
         for i in range(self.n):
-            norms.add(slice(i, i + 1), self.gradient(i).abs_()[None])
+            norms.add(i, self.gradient(i).abs_())
         return norms.l1, norms.squares
 
     def sketch(self, projection: Projection) -> Tensor:
@@ -96,7 +100,7 @@ class Term(ABC):
             gradients = {i: self.gradient(i) for i in range(samples.start, samples.stop)}
             sketches.append(projection.dense(torch.stack(list(gradients.values()))))
             for i, gradient in gradients.items():
-                norms.add(slice(i, i + 1), gradient.abs_()[None])
+                norms.add(i, gradient.abs_())
         return norms.l1, norms.squares, torch.cat(sketches)
 
 
