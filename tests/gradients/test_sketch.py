@@ -60,7 +60,7 @@ def test_a_side_no_longer_than_its_factor_is_not_projected() -> None:
     assert isinstance(found, Kronecker)
     assert found.row_directions is None
     assert found.column_directions is not None
-    kernel = projection("w", (KERNEL_FACTORS, 600, 3, 3), gradients((2, 3)), width=512, seed=0)
+    kernel = projection("w", (KERNEL_FACTORS[0], 600, 3, 3), gradients((2, 3)), width=512, seed=0)
     assert isinstance(kernel, Kronecker)
     assert kernel.row_directions is None
 
