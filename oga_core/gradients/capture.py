@@ -263,12 +263,12 @@ class Capture(TorchFunctionMode):
                 assert isinstance(variable, _Computed)
                 back = partial(_gradient_of, variable.graph, source.proxy)
                 of = summed([(t, None) for t in variable.terms], variable.tensor)
-                parts.append((Derived(of, variable.tensor.shape, back, source.plain), None))
+                parts.append((Derived(of, source.plain, variable.tensor.shape, back), None))
                 continue
             parts += [_of_whole(term, variable.view, source.proxy) for term in variable.terms]
         if len(variables) == 1 and parts[0][1] is not None and variables[0].tensor.numel() == source.plain.numel():
             of = summed([(term, None) for term, _ in parts], variables[0].tensor)
-            self.done(source.name, Turned(of, parts[0][1], source.plain))
+            self.done(source.name, Turned(of, source.plain, parts[0][1]))
         elif parts:
             self.done(source.name, summed(parts, source.plain))
 

@@ -19,24 +19,18 @@ View = Callable[[Tensor], Tensor] | None
 
 
 @dataclass(eq=False)
-class Derived(Term):
-    """The gradient of a parameter through a tensor computed from parameters alone.
+class _Through(Term):
+    """The gradient of a parameter through another tensor.
 
     Attributes
     ----------
     of
         Gradient of that tensor.
-    shape
-        Its shape.
-    back
-        From a gradient of that tensor to one of the parameter.
     parameter
         A tensor of the parameter's shape, dtype and device.
     """
 
     of: Term
-    shape: Sequence[int]
-    back: Callable[[Tensor], Tensor]
     parameter: Tensor
 
     @property
@@ -46,6 +40,22 @@ class Derived(Term):
     @property
     def like(self) -> Tensor:
         return self.parameter
+
+
+@dataclass(eq=False)
+class Derived(_Through):
+    """Through a tensor computed from parameters alone.
+
+    Attributes
+    ----------
+    shape
+        Of that tensor.
+    back
+        From a gradient of that tensor to one of the parameter.
+    """
+
+    shape: Sequence[int]
+    back: Callable[[Tensor], Tensor]
 
     def gradient(self, sample: int) -> Tensor:
         grad = self.of.like.new_zeros(self.shape)
@@ -57,30 +67,16 @@ class Derived(Term):
 
 
 @dataclass(eq=False)
-class Turned(Term):
-    """The gradient of a parameter that is used transposed, permuted or reshaped, which changes no norm.
+class Turned(_Through):
+    """Through the parameter transposed, permuted or reshaped, which changes no norm.
 
     Attributes
     ----------
-    of
-        Gradient of the parameter as it is used.
     view
         From a tensor of the parameter's shape to one as it is used, on the same memory.
-    parameter
-        A tensor of the parameter's shape, dtype and device.
     """
 
-    of: Term
     view: Callable[[Tensor], Tensor]
-    parameter: Tensor
-
-    @property
-    def n(self) -> int:
-        return self.of.n
-
-    @property
-    def like(self) -> Tensor:
-        return self.parameter
 
     def add_to(self, sample: int, out: Tensor) -> None:
         self.of.add_to(sample, self.view(out))
