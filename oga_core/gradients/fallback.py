@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,6 +13,7 @@ from torch.func import functional_call, grad, vmap
 
 from oga_core.gradients.gemm import piece
 from oga_core.gradients.losses import Loss
+from oga_core.gradients.untouched import requiring
 
 LARGEST = 8
 """Gradients together may have so many pieces' numbers."""
@@ -53,7 +53,7 @@ def one_by_one(
     A parameter without influence on the loss is left out.
     """
     for i in range(start, len(targets)):
-        with torch.enable_grad(), _trainable(list(parameters.values())):
+        with torch.enable_grad(), requiring(parameters.values(), True):
             loss = model.loss(precise(model.output(model.collate(model.take(inputs, [i])))), targets[i : i + 1]).sum()
             found: Sequence[Tensor | None] = [None] * len(parameters)
             if loss.requires_grad:
@@ -113,19 +113,6 @@ def mapped(inputs: Any, change: Callable[[Tensor], Any]) -> Any:
     if isinstance(inputs, Mapping):
         return {key: mapped(item, change) for key, item in inputs.items()}
     return inputs
-
-
-@contextmanager
-def _trainable(parameters: list[nn.Parameter]) -> Iterator[None]:
-    """Parameters with a gradient for a while, whatever they had."""
-    before = [p.requires_grad for p in parameters]
-    for p in parameters:
-        p.requires_grad_(True)
-    try:
-        yield
-    finally:
-        for p, had in zip(parameters, before):
-            p.requires_grad_(had)
 
 
 def precise(output: Tensor) -> Tensor:

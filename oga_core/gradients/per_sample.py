@@ -27,7 +27,7 @@ from oga_core.gradients.results import GradientBatch, joined
 from oga_core.gradients.scope import ALL, parameters_in
 from oga_core.gradients.terms import Dense
 from oga_core.gradients.totals import Totals, Wanted, near_one
-from oga_core.gradients.untouched import frozen, informative, kept
+from oga_core.gradients.untouched import informative, kept, requiring
 from oga_core.models.classifier import run
 
 PROBED = 5
@@ -124,7 +124,7 @@ class PerSampleGradients:
         """
         if self._plan is None:
             self.prepare(inputs, targets)
-        with frozen(self.module):
+        with requiring(self.module.parameters(), False):
             assert self._plan is not None
             plan, n = self._plan, len(targets)
             threads = torch.get_num_threads() if targets.device.type == "cpu" else 1
@@ -246,7 +246,7 @@ class PerSampleGradients:
         InputError
             If there are fewer than two samples, samples interact, or the model is random.
         """
-        with frozen(self.module):
+        with requiring(self.module.parameters(), False):
             self._prepare(inputs, targets)
 
     def _prepare(self, inputs: Any, targets: Tensor) -> None:
@@ -273,7 +273,7 @@ class PerSampleGradients:
                 started = time.perf_counter()
                 slow = Totals(n, self._compared, targets.device)
                 self._slowly(left, some, targets[:n], slow)
-                self._by_vmap = self._by_vmap and self._agree(alone, slow.reached)
+                self._by_vmap = self._by_vmap and not self._disagreeing(alone, slow.reached)
                 share = (time.perf_counter() - started) / max(taken, 1e-9)
                 self.notes.append(_told(plan.left_over, self.parameters, self._by_vmap, share))
         self._plan = plan
@@ -315,22 +315,25 @@ class PerSampleGradients:
             plan = self._road(inputs, targets, left_over)
             quick = Totals(len(targets), self._compared, targets.device)
             left_over = dict(self._captured(inputs, targets, plan, quick)[2].left_over)
-            for name in [name for name in alone if name not in left_over]:
-                found = quick.reached.get(name)
-                if found is None:
-                    left_over[name] = "no operation on it was seen"
-                elif not self._agree(alone, {name: found}):
-                    left_over[name] = "its rule disagreed with autograd in the probe"
+            wrong = self._disagreeing(alone, quick.reached)
+            for name in alone:
+                if name not in quick.reached:
+                    left_over.setdefault(name, "no operation on it was seen")
+                elif name in wrong:
+                    left_over.setdefault(name, "its rule disagreed with autograd in the probe")
             if len(left_over) == len(plan.left_over):
                 return plan
 
-    def _agree(self, alone: dict[str, Tensor], found: dict[str, Tensor]) -> bool:
-        """Whether norms of some parameters are those by autograd of each sample alone."""
+    def _disagreeing(self, alone: dict[str, Tensor], found: dict[str, Tensor]) -> set[str]:
+        """The parameters whose norms are not those by autograd of each sample alone, among those that have influence."""
+        if not alone:
+            return set()
         # The coarsest: adapters in single precision get what a model in half precision computes.
         dtype = max((p.dtype for p in self.module.parameters() if p.is_floating_point()), key=lambda d: torch.finfo(d).eps)
         allowed, noise = AGREES.get(dtype, 5e-2), min(NOISE * torch.finfo(dtype).eps, 1e-2)
-        whole = torch.stack([*alone.values()]).norm(dim=0)
-        return all(bool(((alone[k] - norms).abs() <= allowed * alone[k] + noise * whole).all()) for k, norms in found.items())
+        most = noise * torch.stack([*alone.values()]).norm(dim=0)
+        both = [(name, norms, found[name]) for name, norms in alone.items() if name in found]
+        return {name for name, norms, other in both if not ((norms - other).abs() <= allowed * norms + most).all()}
 
     def _road(self, inputs: Any, targets: Tensor, left_over: dict[str, str]) -> Plan:
         """The operations on the parameters that are not left over, and where samples lie in what they give."""

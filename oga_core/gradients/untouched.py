@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -10,16 +10,16 @@ from torch import nn
 
 
 @contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """A module whose parameters want no gradient for a while."""
-    wanted = [p for p in module.parameters() if p.requires_grad]
-    for p in wanted:
-        p.requires_grad_(False)
+def requiring(parameters: Iterable[nn.Parameter], gradient: bool) -> Iterator[None]:
+    """Parameters that want a gradient for a while, or none, whatever they wanted."""
+    changed = [p for p in parameters if p.requires_grad != gradient]
+    for p in changed:
+        p.requires_grad_(gradient)
     try:
         yield
     finally:
-        for p in wanted:
-            p.requires_grad_(True)
+        for p in changed:
+            p.requires_grad_(not gradient)
 
 
 @contextmanager

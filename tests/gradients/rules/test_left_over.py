@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -103,3 +104,28 @@ def test_a_large_left_over_parameter_goes_in_several_pieces() -> None:
     torch.manual_seed(0)
     module = Lambda(lambda m, x: torch.einsum("nd,dk->nk", x, m.w), w=torch.randn(40, 40)).double()
     assert_exact(module, torch.randn(N, 40).double(), left=["w"])
+
+
+class Idle(nn.Module):
+    """One parameter without a rule is used, and what another without a rule gives is thrown away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.idle = nn.Parameter(torch.randn(4, 3)), nn.Parameter(torch.randn(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        torch.einsum("ij,j->i", x, self.idle)
+        return torch.einsum("ij,jk->ik", x, self.used)
+
+
+def test_a_parameter_without_influence_beside_others_without_a_rule_counts_for_nothing() -> None:
+    torch.manual_seed(0)
+    module, x, y = Idle(), torch.randn(6, 4), torch.arange(6) % 3
+    engine = PerSampleGradients(module, width=0)
+    found = engine(x, y)
+    for i in range(6):
+        (grad,) = torch.autograd.grad(nn.functional.cross_entropy(module(x[i : i + 1]), y[i : i + 1]), [module.used])
+        assert found.l1 is not None
+        assert found.l2 is not None
+        np.testing.assert_allclose([found.l1[i], found.l2[i]], [grad.abs().sum(), grad.norm()], rtol=1e-4)
+    assert "idle has no influence on the loss" in engine.notes
