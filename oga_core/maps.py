@@ -71,21 +71,17 @@ def _compute(run: Run, seed: int, progress: Progress) -> np.ndarray:
     rest = np.setdiff1d(np.arange(n), suspicious)
     drawn = np.random.default_rng(seed).choice(rest, LANDMARKS - len(suspicious), replace=False)
     rows = np.sort(np.concatenate([suspicious, drawn]))
-    landmarks = _rows(factors, rows)
+    landmarks = factors.take(rows)
     positions = np.empty((n, 2), np.float32)
     positions[rows] = placed = _umap(landmarks, run, seed, progress)
     others = np.setdiff1d(np.arange(n), rows)
     for start in range(0, len(others), LANDMARKS):
         block = others[start : start + LANDMARKS]
-        near, cosines = nearest(_rows(factors, block), landmarks, PLACED_BY)
+        near, cosines = nearest(factors.take(block), landmarks, PLACED_BY)
         weights = np.maximum(cosines, 1e-6) ** 4
         positions[block] = (placed[near] * (weights / weights.sum(1, keepdims=True))[..., None]).sum(1)
         progress("placing the other samples", start + len(block), len(others))
     return positions
-
-
-def _rows(factors: Factors, rows: np.ndarray) -> Factors:
-    return Factors(factors.residuals[rows], factors.features[rows], factors.residual_norms[rows], factors.feature_norms[rows])
 
 
 def _umap(factors: Factors, run: Run, seed: int, progress: Progress) -> np.ndarray:

@@ -8,10 +8,13 @@ coordinates of the sketch.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
-from oga_core.gradients.factors import BLOCK, Factors
+from oga_core.detectors.detector import Detector
+from oga_core.detectors.gradients import Gradients
+from oga_core.gradients.factors import BLOCK
 from oga_core.progress import Progress, silent
 
 DRAWS = 64
@@ -39,28 +42,43 @@ def average_path_length(n: int) -> float:
     return 2.0 * (np.log(n - 1.0) + np.euler_gamma) - 2.0 * (n - 1.0) / n
 
 
-def isolation_forest(
-    factors: Factors, *, seed: int, trees: int = 100, subsample: int = 256, progress: Progress = silent
-) -> np.ndarray:
-    """Anomaly score 2^(-E[depth] / c(subsample)) of each gradient (Liu et al., equation 2), float64, shape ``(n,)``.
+class IsolationForest(Detector):
+    """Anomaly score 2^(-E[depth] / c(subsample)) of each gradient (Liu et al., equation 2).
 
-    Higher = more suspicious. Deterministic for a seed.
+    Parameters
+    ----------
+    trees, subsample
+        Number of trees, and of samples that each is grown from.
     """
-    n = len(factors)
-    size = min(subsample, n)
-    rng = np.random.default_rng(seed)
-    forest = []
-    for done in range(trees):
-        rows = np.sort(rng.choice(n, size, replace=False))
-        forest.append(_grow(*factors.block(rows), rng))
-        progress("isolation forest", done + 1, trees)
-    depths = np.zeros(n)
-    for start in range(0, n, BLOCK):
-        block = slice(start, min(start + BLOCK, n))
-        residuals, features = factors.block(block)
-        for tree in forest:
-            depths[block] += _depths(tree, residuals, features)
-    return np.exp2(-depths / trees / max(average_path_length(size), 1e-9))
+
+    name = "iforest"
+    title = "Isolation forest"
+    compares = True
+    meaning = "How easily random cuts isolate the sample's loss gradient (100 trees)."
+
+    def __init__(self, trees: int = 100, subsample: int = 256) -> None:
+        self.trees, self.subsample = trees, subsample
+
+    def fit(self, gradients: Gradients, *, seed: int = 0, progress: Progress = silent) -> Self:
+        n = len(gradients)
+        self.size = min(self.subsample, n)
+        rng = np.random.default_rng(seed)
+        self.forest = []
+        for done in range(self.trees):
+            rows = np.sort(rng.choice(n, self.size, replace=False))
+            self.forest.append(_grow(*gradients.factors.block(rows), rng))
+            progress("isolation forest", done + 1, self.trees)
+        return self
+
+    def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:
+        n = len(gradients)
+        depths = np.zeros(n)
+        for start in range(0, n, BLOCK):
+            block = slice(start, min(start + BLOCK, n))
+            residuals, features = gradients.factors.block(block)
+            for tree in self.forest:
+                depths[block] += _depths(tree, residuals, features)
+        return np.exp2(-depths / self.trees / max(average_path_length(self.size), 1e-9))
 
 
 def _grow(residuals: np.ndarray, features: np.ndarray, rng: np.random.Generator) -> Tree:

@@ -38,6 +38,10 @@ class Factors:
         """Number of coordinates of one gradient."""
         return self.residuals.shape[1] * self.features.shape[1]
 
+    def take(self, rows: np.ndarray) -> Factors:
+        """The gradients of some samples, in this order."""
+        return Factors(self.residuals[rows], self.features[rows], self.residual_norms[rows], self.feature_norms[rows])
+
     def block(self, rows: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Residuals and features with their norms, float32, shapes ``(b, classes)`` and ``(b, d)``."""
         residuals = self.residuals[rows].astype(np.float32) * self.residual_norms[rows, None]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from oga_core.detectors import ALL, CONTROLS, DETECTORS, Gradients, chosen, flagged, scores
+from oga_core.detectors import ALWAYS, CONTROLS, DEFAULT, DETECTORS, Gradients, chosen, flagged, listed, named, of_head, scores
 from oga_core.errors import InputError
-from oga_core.gradients import Factors, head_gradients, unit_rows
 
+EVERY = [*DETECTORS, *CONTROLS]
 N, FLIPS = 600, 30
 
 
@@ -24,64 +23,92 @@ def planted() -> Gradients:
     given = true.copy()
     given[:FLIPS] = (true[:FLIPS] + rng.integers(1, 3, FLIPS)) % 3
     fitted = LogisticRegression().fit(h, given)
-    g = head_gradients(torch.from_numpy(fitted.decision_function(h)), torch.from_numpy(h), torch.from_numpy(given))
-    (residuals, residual_norms), (features, feature_norms) = unit_rows(g.residuals), unit_rows(g.features)
-    return Gradients(Factors(residuals, features, residual_norms, feature_norms), g.l1, g.l2, g.losses)
+    return of_head(fitted.decision_function(h), h, given)
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name != "random"])
-def test_a_flipped_label_scores_higher(planted: Gradients, name: str) -> None:
-    score = scores([ALL[name]], planted, seed=0)[name]
+def test_the_names_are_these() -> None:
+    assert list(DETECTORS) == ["l1", "l2", "iforest", "ocsvm"]
+    assert list(CONTROLS) == ["random", "loss", "low_confidence", "margin", "confidence_entropy", "el2n"]
+    assert [*DEFAULT, *ALWAYS] == ["l1", "l2", "iforest", "random", "loss", "low_confidence"]
+
+
+@pytest.mark.parametrize("name", [*EVERY, "by_class:l2", "by_class:random", "oof:iforest", "oof:by_class:loss"])
+def test_a_detector_goes_by_its_name_and_says_what_it_is(name: str) -> None:
+    detector = named(name)
+    assert detector.name == name
+    assert named(name) is not detector
+    assert detector.title
+    assert detector.meaning.endswith(".")
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if name != "random"])
+@pytest.mark.parametrize("prefix", ["", "by_class:", "oof:", "oof:by_class:"])
+def test_a_flipped_label_scores_higher(planted: Gradients, name: str, prefix: str) -> None:
+    score = named(prefix + name).fit_score(planted, seed=0)
     assert (score.shape, score.dtype) == ((N,), np.float64)
     assert roc_auc_score(np.arange(N) < FLIPS, score) > 0.95
 
 
 def test_the_random_control_finds_nothing(planted: Gradients) -> None:
-    random = [scores([ALL["random"]], planted, seed=s)["random"] for s in range(40)]
+    random = [named("random").fit_score(planted, seed=s) for s in range(40)]
     assert 0.45 < np.mean([roc_auc_score(np.arange(N) < FLIPS, r) for r in random]) < 0.55
 
 
-@pytest.mark.parametrize("name", list(ALL))
+@pytest.mark.parametrize("name", EVERY)
 def test_scores_are_continuous(planted: Gradients, name: str) -> None:
-    different = len(np.unique(scores([ALL[name]], planted, seed=0)[name]))
+    different = len(np.unique(named(name).fit_score(planted, seed=0)))
     assert different > 0.85 * N if name == "iforest" else different == N  # a forest has finitely many leaves
 
 
 def test_well_fitted_samples_do_not_tie() -> None:
-    margins = torch.linspace(1, 150, 100)[:, None]
-    g = head_gradients(torch.cat([margins, -margins], 1), torch.ones(100, 2), torch.zeros(100, dtype=torch.int64))
-    (residuals, residual_norms), (features, feature_norms) = unit_rows(g.residuals), unit_rows(g.features)
-    gradients = Gradients(Factors(residuals, features, residual_norms, feature_norms), g.l1, g.l2, g.losses)
-    for name in ("l1", "l2", "loss", "low_confidence"):
-        assert (np.diff(scores([ALL[name]], gradients, seed=0)[name]) < 0).all()
+    margins = np.linspace(1, 150, 100)[:, None]
+    gradients = of_head(np.concatenate([margins, -margins], 1), np.ones((100, 2)), np.zeros(100, np.int64))
+    for name in ("l1", "l2", *(name for name in CONTROLS if name != "random")):
+        assert (np.diff(named(name).fit_score(gradients, seed=0)) < 0).all(), name
 
 
 def test_only_chance_depends_on_the_seed(planted: Gradients) -> None:
-    first, again, other = (scores(list(ALL.values()), planted, seed=s) for s in (1, 1, 2))
-    assert list(first) == ["l1", "l2", "iforest", "random", "loss", "low_confidence"]
-    assert all(np.array_equal(first[name], again[name]) for name in ALL)
-    assert {name for name in ALL if not np.array_equal(first[name], other[name])} == {"iforest", "random"}
+    first, again, other = (scores([named(name) for name in EVERY], planted, seed=s) for s in (1, 1, 2))
+    assert list(first) == EVERY
+    assert all(np.array_equal(first[name], again[name]) for name in EVERY)
+    assert {name for name in EVERY if not np.array_equal(first[name], other[name])} == {"iforest", "random"}
 
 
-def test_controls_are_what_they_are_called(planted: Gradients) -> None:
-    found = scores(list(CONTROLS.values()), planted, seed=0)
-    assert np.array_equal(found["loss"], planted.losses)
-    np.testing.assert_allclose(found["low_confidence"], 1 - np.exp(-planted.losses), atol=1e-15)
-    assert np.array_equal(np.argsort(found["loss"]), np.argsort(found["low_confidence"]))
-    assert ((found["random"] >= 0) & (found["random"] < 1)).all()
+@pytest.mark.parametrize("name", [*EVERY, "by_class:l2", "oof:iforest"])
+def test_what_was_fitted_before_leaves_no_trace(planted: Gradients, name: str) -> None:
+    detector = named(name)
+    fresh = detector.fit_score(planted, seed=3)
+    detector.fit(planted.take(np.arange(100, 200)), seed=8)
+    assert np.array_equal(detector.fit_score(planted, seed=3), fresh)
 
 
-@pytest.mark.parametrize("asked", ["l2", "l2, iforest", ["iforest"], ["l1", "l1"], "random", list(ALL)])
+@pytest.mark.parametrize("name", [name for name in EVERY if name != "random"] + ["by_class:iforest"])
+def test_a_score_does_not_depend_on_what_is_scored_beside(planted: Gradients, name: str) -> None:
+    detector = named(name).fit(planted, seed=0)
+    rows = np.array([500, 3, 77, 3])
+    np.testing.assert_allclose(detector.score_samples(planted.take(rows)), detector.score_samples(planted)[rows], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["l2", "l2, iforest", ["iforest"], ["l1", "l1"], "random", "loss,margin,random", "by_class:l1,oof:loss,ocsvm", EVERY],
+)
 def test_the_controls_always_come_along(asked: str | list[str]) -> None:
     names = [d.name for d in chosen(asked)]
     wanted = [n.strip() for n in asked.split(",")] if isinstance(asked, str) else asked
-    assert names == [*dict.fromkeys(n for n in wanted if n in DETECTORS), "random", "loss", "low_confidence"]
+    assert listed(asked) == wanted
+    assert names == [*dict.fromkeys(n for n in wanted if n not in ALWAYS), "random", "loss", "low_confidence"]
 
 
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
-        ("l3", "unknown detector 'l3'; there are: l1, l2, iforest"),
+        ("l3", "unknown detector 'l3'; there are: l1, l2, iforest, ocsvm, "),
+        ("l1,by_class:l3", "unknown detector 'by_class:l3'; there are: l1"),
+        ("oof:oof:l1", "unknown detector 'oof:oof:l1'"),
+        ("by_class:oof:l1", "unknown detector 'by_class:oof:l1'"),
+        ("by_class:by_class:l1", "unknown detector 'by_class:by_class:l1'"),
+        ("oof:", "unknown detector 'oof:'"),
         (["l1", "L2"], "'L2'"),
         ("", "''"),
         ("l1,", "''"),

@@ -1,0 +1,106 @@
+"""Simple scores that a detector is shown beside: what the model's output says, and chance."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+import torch
+
+from oga_core.detectors.detector import Detector, Unfitted
+from oga_core.detectors.gradients import Gradients
+from oga_core.progress import Progress, silent
+
+
+class Random(Detector):
+    """Uniform numbers, drawn for the positions of the samples."""
+
+    name = "random"
+    title = "Random (control)"
+    meaning = "A random number: what any detector has to beat."
+
+    def fit(self, gradients: Gradients, *, seed: int = 0, progress: Progress = silent) -> Self:
+        self.seed = seed
+        return self
+
+    def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:
+        return np.random.default_rng(self.seed).random(len(gradients))
+
+
+class Loss(Unfitted):
+    """Cross-entropy on the given label."""
+
+    name = "loss"
+    title = "Loss (control)"
+    meaning = "Cross-entropy on the given label."
+
+    def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:
+        return gradients.losses
+
+
+class LowConfidence(Unfitted):
+    """Given-label (self-) confidence, turned round."""
+
+    name = "low_confidence"
+    title = "Given-label confidence (control)"
+    meaning = "1 − the model's probability of the given label; the same order as the loss."
+
+    def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:
+        return -np.expm1(-gradients.losses)
+
+
+class Margin(Unfitted):
+    """Normalized margin p_y − max p_c over the other classes (Northcutt et al., arXiv 1911.00068), turned round.
+
+    1 is added, so that well-fitted samples keep their digits.
+    """
+
+    name = "margin"
+    title = "Normalized margin (control)"
+    meaning = "1 − p of the given label + the largest p of another class."
+
+    def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:
+        out = np.empty(len(gradients))
+        for rows, found in gradients.blocks():
+            given = np.arange(len(found.losses)), gradients.labels[rows]
+            out[rows] = found.residuals.max(1) - found.residuals[given]  # p_y − 1 is never the largest
+        return out
+
+
+class ConfidenceEntropy(Unfitted):
+    """Confidence-weighted entropy: entropy over log(classes), divided by p_y (Kuan, Mueller: Model-agnostic label quality
+    scoring, ICML 2022 workshop DataPerf); of that log(1 + x), which keeps the order and stays finite."""
+
+    name = "confidence_entropy"
+    title = "Confidence entropy (control)"
+    meaning = "log(1 + x), x = entropy of the model's probabilities over the probability of the given label."
+
+    def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:
+        out = np.empty(len(gradients))
+        for rows, found in gradients.blocks():
+            # In logarithms throughout: x is beyond any double at a loss of 710.
+            logits = torch.from_numpy(np.array(gradients.logits[rows], np.float64))
+            log_p = torch.log_softmax(logits, 1).clamp_min(-1e300).numpy()
+            largest = np.arange(len(log_p)), log_p.argmax(1)
+            others = log_p.copy()
+            others[largest] = -np.inf
+            rest = np.logaddexp.reduce(others, 1)  # log (1 − p) of the largest p, which may round to one
+            surprise = np.log(np.maximum(-log_p, 1e-300))
+            surprise[largest] = np.where(rest < -40, rest, np.log(-np.log1p(-np.exp(np.maximum(rest, -40)))))
+            out[rows] = np.logaddexp.reduce(log_p + surprise, 1) + found.losses
+        return np.logaddexp(0, out - np.log(np.log(gradients.classes)))
+
+
+class EL2N(Unfitted):
+    """‖p − e_y‖₂ (Paul et al., arXiv 2107.07075, definition 2.2), of the final model."""
+
+    name = "el2n"
+    title = "EL2N (control)"
+    meaning = "L2 norm of the model's error: its probabilities less 1 at the given label."
+
+    def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:
+        out = np.empty(len(gradients))
+        for rows, found in gradients.blocks():
+            largest = np.maximum(np.abs(found.residuals).max(1, keepdims=True), 1e-300)  # squares below 1e-308 would be lost
+            out[rows] = largest[:, 0] * np.linalg.norm(found.residuals / largest, axis=1)
+        return out

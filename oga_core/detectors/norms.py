@@ -1,0 +1,31 @@
+"""Norms of the per-sample gradients: the simplest detectors of Outlier Gradient Analysis (arXiv 2405.03869, section 3)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from oga_core.detectors.detector import Unfitted
+from oga_core.detectors.gradients import Gradients
+from oga_core.progress import Progress, silent
+
+
+class L1(Unfitted):
+    """L1 norm, exact."""
+
+    name = "l1"
+    title = "L1 norm"
+    meaning = "L1 norm of the sample's loss gradient; of the head alone: 2 (1 − p of the given label) × feature norm."
+
+    def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:
+        return gradients.l1
+
+
+class L2(Unfitted):
+    """L2 norm, exact."""
+
+    name = "l2"
+    title = "L2 norm"
+    meaning = "L2 norm of the sample's loss gradient."
+
+    def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:
+        return gradients.l2

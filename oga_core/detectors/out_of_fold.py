@@ -1,0 +1,75 @@
+"""Detectors on heads that have not seen the sample they score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Self
+
+import numpy as np
+
+from oga_core.detectors.detector import Detector
+from oga_core.detectors.gradients import Gradients, of_units
+from oga_core.detectors.refit import needed_features, out_of_fold_logits
+from oga_core.errors import InputError
+from oga_core.progress import Progress, silent
+
+PREFIX = "oof:"
+
+
+def out_of_fold(gradients: Gradients, seed: int) -> Gradients:
+    """The same samples' head gradients by models that have not seen them, or else by heads fitted to the other folds.
+
+    Heads are fitted on frozen features, which were learned with all labels: what the features have kept of a sample's own
+    label is not undone by that.
+
+    Raises
+    ------
+    InputError
+        If there is neither.
+    """
+    if gradients.unseen is not None:
+        return gradients.unseen
+    features, norms = needed_features(gradients)
+    logits = out_of_fold_logits(features, norms, gradients.labels, gradients.classes, seed=seed)
+    return of_units(logits, features, norms, gradients.labels)
+
+
+def scores_by_fold(make: Callable[[], Detector], gradients: Gradients, seed: int, progress: Progress = silent) -> np.ndarray:
+    """Scores of the samples a detector is fitted to; where each fold has a model of its own, detectors that compare coordinates
+    are fitted fold by fold. float64, shape ``(n,)``."""
+    detector = make()
+    if gradients.fold is None or not detector.compares:
+        return detector.fit_score(gradients, seed=seed, progress=progress)
+    out = np.empty(len(gradients))
+    for fold in np.unique(gradients.fold):
+        own = np.flatnonzero(gradients.fold == fold)
+        out[own] = make().fit_score(gradients.take(own), seed=seed, progress=progress)
+    return out
+
+
+class OutOfFold(Detector):
+    """A detector on out-of-fold gradients; it scores the samples it was fitted to, no others.
+
+    Parameters
+    ----------
+    make
+        Makes a fresh detector.
+    """
+
+    def __init__(self, make: Callable[[], Detector]) -> None:
+        self.make = make
+        one = make()
+        self.name, self.compares = PREFIX + one.name, one.compares
+        self.title = f"{one.title}, out of fold"
+        self.meaning = f"By models or heads that have not seen the sample. {one.meaning}"
+        self.require = one.require  # type: ignore[method-assign]
+
+    def fit(self, gradients: Gradients, *, seed: int = 0, progress: Progress = silent) -> Self:
+        self.gradients = gradients
+        self.scores = scores_by_fold(self.make, out_of_fold(gradients, seed), seed, progress)
+        return self
+
+    def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:
+        if gradients is not self.gradients:
+            raise InputError(f"{self.name} scores only the samples it was fitted to")
+        return self.scores
