@@ -12,15 +12,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from oga_core import benchmarks, scoring, serving
+from oga_core import benchmarks, experiments, scoring, serving
 from oga_core.data import SOURCES, open_dataset
 from oga_core.data.examples import EXAMPLES
-from oga_core.detectors import DETECTORS
+from oga_core.detectors import DEFAULT, Interval, named
 from oga_core.errors import InputError
 from oga_core.export import FORMATS, WHAT, export
 from oga_core.models import save_weights, train
 from oga_core.progress import Cancelled
-from oga_core.runs import Workspace
+from oga_core.runs import Workspace, recommend
 from oga_core.runs.run import TABLE
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -82,10 +82,20 @@ def _parser() -> argparse.ArgumentParser:
                        help="parameters whose gradient is taken: head, all, lora, or patterns over their names joined by commas, "
                             "such as 'layer4.*' (default: %(default)s)")  # fmt: skip
     score.add_argument("--head", metavar="NAME", help="the layer that gives the logits, where it is not found")
-    score.add_argument("--detectors", default=",".join(DETECTORS), help="joined by commas (default: %(default)s)")
+    score.add_argument("--detectors", default=",".join(DEFAULT), metavar="NAMES",
+                       help="joined by commas: l1, l2, iforest, ocsvm, noise, the controls, pyod:NAME; each also with by_class: "
+                            "or oof: before it (default: %(default)s)")  # fmt: skip
+    score.add_argument("--folds", type=int, metavar="K",
+                       help="train K more starters, each without a part of the samples, for the recommendation; 0 for none "
+                            "(default: 5 for texts and features, none for images)")  # fmt: skip
     score.add_argument("--seed", type=_seed, default=0)
     score.add_argument("--json", action="store_true", help="print the result as one JSON object")
     score.set_defaults(do=_score)
+
+    advice = commands.add_parser("recommend", parents=[common], help="which score to trust, and how much to trim")
+    advice.add_argument("run", metavar="RUN", help="id of a run, or its unique beginning")
+    advice.add_argument("--json", action="store_true", help="print it with all its evidence as one JSON object")
+    advice.set_defaults(do=_recommend)
 
     write = commands.add_parser("export", parents=[common], help="write a list or the cleaned data")
     write.add_argument("run", metavar="RUN", help="id of a run, or its unique beginning")
@@ -99,6 +109,16 @@ def _parser() -> argparse.ArgumentParser:
     runs = commands.add_parser("runs", parents=[common], help="list the runs, newest first")
     runs.add_argument("--json", action="store_true", help="print a JSON list")
     runs.set_defaults(do=_runs)
+
+    repeat = commands.add_parser("reproduce", help="repeat an experiment of the paper")
+    repeat.add_argument("experiment", metavar="NAME", help=", ".join(experiments.EXPERIMENTS))
+    repeat.add_argument("--out", metavar="DIR", required=True, type=Path, help="folder of table, figures and report; "
+                        "the same again goes on where it was interrupted")  # fmt: skip
+    repeat.add_argument("--data", metavar="DIR", type=Path, help="folder of the data (default: what every installation has)")
+    repeat.add_argument("--seeds", metavar="N", type=int, help="how many (default: as many as the experiment needs)")
+    repeat.add_argument("--quick", action="store_true", help="smaller, to see that it works")
+    repeat.add_argument("--arch", metavar="NAME", help="model to train, in the vision, text and shift experiments")
+    repeat.set_defaults(do=_reproduce)
 
     bench = commands.add_parser("bench", help="measure what things cost on this machine")
     measured = bench.add_subparsers(required=True, metavar="WHAT").add_parser(
@@ -171,6 +191,7 @@ def _score(options: argparse.Namespace) -> None:
     run = scoring.prepare(
         Workspace(options.workspace), options.data, inputs=options.inputs, label=options.label, model=options.model,
         weights=options.weights, scope=options.scope, head=options.head, detectors=options.detectors, seed=options.seed,
+        folds=options.folds,
     )  # fmt: skip
     with Bar() as bar:
         scoring.do_run(run, bar)
@@ -191,6 +212,27 @@ def _score(options: argparse.Namespace) -> None:
     _say(f"look at it: oga serve --workspace {run.workspace.path}")
 
 
+def _recommend(options: argparse.Namespace) -> None:
+    run = Workspace(options.workspace).run(options.run)
+    found = recommend(run)
+    if options.json:
+        print(json.dumps(found.to_dict()))
+        return
+    _say(f"recommended score: {' and '.join(named(name).title for name in found.detectors)}")
+    _say(f"labels estimated wrong: {_in_percent(found.wrong)}")
+    if found.at_budget is None:
+        _say("suggested budget: nothing to trim")
+    else:
+        _say(f"suggested budget: {found.budget:.4f} ({round(found.budget * len(run.table)):,} samples), "
+             f"of which wrong: {_in_percent(found.at_budget.precision)}")  # fmt: skip
+    for true, given, count in found.mistaken[:5]:
+        _say(f"mistaken: {count:.1f} samples of {true} are labelled {given}")
+
+
+def _in_percent(estimate: Interval) -> str:
+    return f"{estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%})"
+
+
 def _export(options: argparse.Namespace) -> None:
     run = Workspace(options.workspace).run(options.run)
     count = export(run, options.what, options.format, options.out, detector=options.detector, budget=options.budget)
@@ -204,6 +246,15 @@ def _runs(options: argparse.Namespace) -> None:
         return
     for run in runs:
         _say(f"{run.id}  {run.status().state:<9}  {run.created}  {run.title}")
+
+
+def _reproduce(options: argparse.Namespace) -> None:
+    with Bar() as bar:
+        report = experiments.reproduce(
+            options.experiment, data=options.data, out=options.out, seeds=options.seeds, quick=options.quick, arch=options.arch,
+            progress=bar,
+        )  # fmt: skip
+    _say(str(report))
 
 
 def _bench(options: argparse.Namespace) -> None:

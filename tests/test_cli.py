@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from oga_core import Workspace, decide, scoring
+from oga_core import Workspace, decide, experiments, scoring
 from oga_core.cli import main
 from oga_core.progress import Cancelled
 
@@ -183,6 +183,24 @@ def test_each_list_is_exported_in_each_format(oga: Oga, workspace: Workspace) ->
             assert len(read(out)) == count
 
 
+def test_reproduce_passes_all_on_and_prints_where_the_report_is(oga: Oga, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def reproduce(name: str, *, progress: Callable[[str, int, int], None], **options: Any) -> Path:
+        progress("sst2, seed 0: l1", 1, 2)
+        asked.update(options, name=name)
+        return Path("out") / "report.md"
+
+    monkeypatch.setattr(experiments, "reproduce", reproduce)
+    command = ["reproduce", "text", "--data", "data", "--out", "out", "--seeds", 3, "--quick", "--arch", "text_ngrams"]
+    assert oga(*command) == (0, "out/report.md\n", "sst2, seed 0: l1\n")
+    assert asked == {
+        "name": "text", "data": Path("data"), "out": Path("out"), "seeds": 3, "quick": True, "arch": "text_ngrams",
+    }  # fmt: skip
+    oga("reproduce", "shift", "--out", "out")
+    assert asked == {"name": "shift", "data": None, "out": Path("out"), "seeds": None, "quick": False, "arch": None}
+
+
 def test_export_writes_what_is_removed_by_default_and_finds_the_run_by_its_beginning(oga: Oga, workspace: Workspace) -> None:
     run = workspace.runs()[-1]
     decide(run, run.table.iloc[[7]], "remove", reviewer="bob")
@@ -244,6 +262,13 @@ def test_runs_are_listed_newest_first_from_the_workspace_that_is_named(
         ("export RUN --format csv --out .", "cannot write .: it is not a file"),
         ("export nope --format csv --out x.csv", "no run 'nope'"),
         ("serve --root missing", "root missing is not a folder"),
+        ("reproduce speech --out out", "unknown experiment 'speech'; there are: synthetic, text, vision, shift"),
+        ("reproduce llm --out out", "the language model experiment comes with transformers"),
+        ("reproduce synthetic", "the following arguments are required: --out"),
+        ("reproduce synthetic --out out --seeds 0", "0 seeds: at least one is needed"),
+        ("reproduce synthetic --out out --seeds many", "argument --seeds: invalid int value: 'many'"),
+        ("reproduce text --out out --data missing", "data missing is not a folder"),
+        ("reproduce synthetic --out notes.txt", "cannot make notes.txt"),
         ("serve --port 65536", "port 65536: a port is a number from 1 to 65535"),
         ("runs --workspace notes.txt", "cannot make the workspace"),
         ("frobnicate", "invalid choice: 'frobnicate'"),

@@ -20,7 +20,7 @@ ORDER = (
     ("maps", "review"),
     ("export",),
     ("scoring",),
-    ("worker", "serving"),
+    ("experiments", "worker", "serving"),
     ("cli",),
 )
 """The modules of ``oga_core``, each after all that it may import; those of one line do not know each other."""

@@ -6,7 +6,7 @@ import streamlit as st
 
 from app import state
 from app.components import empty
-from oga_core.detectors import ALL
+from oga_core.detectors import named
 from oga_core.export import FORMATS, WHAT, render, rows
 
 PREVIEWED = 200
@@ -18,7 +18,7 @@ st.title("Export")
 left, right = st.columns([3, 1])
 what = left.selectbox("What", list(WHAT), format_func=WHAT.__getitem__, key="export_what")
 fmt = right.selectbox("Format", list(FORMATS), key="export_format")
-title = ALL[chosen.detector].title
+title = named(chosen.detector).title
 flags_too = what == "flags" or (
     what != "relabelled"
     and st.toggle(

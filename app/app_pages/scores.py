@@ -5,12 +5,13 @@ from __future__ import annotations
 import streamlit as st
 
 from app import state
-from app.components import empty, histogram, shares, table
+from app.components import empty, histogram, recommendation, shares, table
 
 run = empty.finished_run()
 chosen = state.selection(run)
 
 st.title("Scores")
+recommendation.draw(run)
 by = st.segmented_control("Colour the histogram by", histogram.WAYS, default=histogram.WAYS[0], required=True, key="histogram_by")
 histogram.draw(run, chosen, by)
 

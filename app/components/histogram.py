@@ -11,7 +11,7 @@ import streamlit as st
 from app import state
 from app.components.embedding_map import PALETTE
 from oga_core import Run
-from oga_core.detectors import ALL
+from oga_core.detectors import named
 from oga_core.review import Selection, states
 
 WAYS = ["flag", "given label", "decision"]
@@ -24,7 +24,7 @@ LINE = "#8a93a8"
 
 def draw(run: Run, chosen: Selection, by: str) -> None:
     """Draw the chosen score of every scored sample, stacked by flag, given label or decision."""
-    detector = ALL[chosen.detector]
+    detector = named(chosen.detector)
     score = run.table[chosen.detector].to_numpy()
     flags = run.flag(chosen.detector, chosen.budget)
     edges = np.histogram_bin_edges(score, BINS)

@@ -10,7 +10,7 @@ import streamlit as st
 from app import state
 from app.components.embedding_map import PALETTE, SEQUENTIAL, SEQUENTIAL_STEPS, embedding_map, next_act
 from oga_core import Run
-from oga_core.detectors import ALL
+from oga_core.detectors import named
 from oga_core.review import STATES, Selection, states
 
 WAYS = ["given label", "predicted", "score", "flag", "decision"]
@@ -66,7 +66,7 @@ def _colours(
         score = table[chosen.detector].to_numpy()
         ranks = np.argsort(np.argsort(score, kind="stable"), kind="stable")
         codes = (ranks * SEQUENTIAL_STEPS // max(len(ranks), 1)).astype(np.uint8)
-        return codes, [], SEQUENTIAL, (float(score.min()), float(score.max()), f"{ALL[chosen.detector].title} (by rank)")
+        return codes, [], SEQUENTIAL, (float(score.min()), float(score.max()), f"{named(chosen.detector).title} (by rank)")
     if by == "flag":
         flags = run.flag(chosen.detector, chosen.budget).index
         return table.index.isin(flags).astype(np.uint8), ["not flagged", "flagged"], PALETTE, None

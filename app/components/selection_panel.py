@@ -6,7 +6,7 @@ import streamlit as st
 
 from app import state
 from oga_core import Run
-from oga_core.detectors import ALL
+from oga_core.detectors import named
 from oga_core.review import STATES
 
 BUDGETS = [0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5]
@@ -19,8 +19,8 @@ def draw(run: Run) -> None:
         st.text(run.title)
         _bound("detector", chosen.detector)
         st.selectbox(
-            "Score", [d.name for d in run.detectors], format_func=lambda name: ALL[name].title, key=_key("detector"),
-            on_change=_changed, args=(run, "detector"), help=f"{ALL[chosen.detector].meaning} Higher = more suspicious.",
+            "Score", [d.name for d in run.detectors], format_func=lambda name: named(name).title, key=_key("detector"),
+            on_change=_changed, args=(run, "detector"), help=f"{named(chosen.detector).meaning} Higher = more suspicious.",
         )  # fmt: skip
         options = sorted({*BUDGETS, chosen.budget})
         _bound("budget", chosen.budget)

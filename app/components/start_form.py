@@ -12,7 +12,7 @@ from app.components import examples
 from app.components.literal import literal
 from oga_core import Dataset, InputError, load_model, open_dataset
 from oga_core.data import SOURCES
-from oga_core.detectors import CONTROLS, DETECTORS
+from oga_core.detectors import ALWAYS, CONTROLS, DEFAULT, DETECTORS, named
 from oga_core.models import ARCHITECTURES, Classifier, class_mapping, starter_for
 from oga_core.models.weights import SUFFIXES
 from oga_core.scoring import NAMED, Estimate, estimate, prepare
@@ -49,8 +49,13 @@ def draw(way: str) -> None:
         inputs = left.text_input("Text column, or array of the samples", key="inputs", placeholder="found by its usual names")
         label = right.text_input("Label column or array", key="label", placeholder="found by its usual names")
         seed = left.number_input("Seed", 0, 2**31 - 1, 0, help="Of the starter model, the forest and the random control.")
-        names = st.multiselect("Detectors", list(DETECTORS), default=list(DETECTORS), format_func=lambda n: DETECTORS[n].title)
-        st.caption("Beside them, always: " + ", ".join(c.title for c in CONTROLS.values()))
+        offered = [*DETECTORS, *(name for name in CONTROLS if name not in ALWAYS)]
+        names = st.multiselect("Detectors", offered, default=DEFAULT, format_func=lambda name: named(name).title)
+        st.caption("Beside them, always: Recommended, " + ", ".join(named(name).title for name in ALWAYS))
+        folds = st.number_input(
+            "More starter models for the recommendation", 0, 20, None, placeholder="5 for texts and features, none for images",
+            help="Each is trained without a part of the samples, so that no label is judged by a model that has seen it.",
+        )  # fmt: skip
     if data is None or model is None:
         return
     try:
@@ -63,10 +68,15 @@ def draw(way: str) -> None:
         st.error(literal(error), icon=":material/error:")
         return
     if st.button("Score the samples", key="score", type="primary", icon=":material/play_arrow:"):
-        run = prepare(
-            state.workspace(), data, inputs=inputs or None, label=label or None,
-            model=model.architecture, weights=model.weights, scope=scope, detectors=names, seed=int(seed), title=Path(data).name,
-        )  # fmt: skip
+        try:
+            run = prepare(
+                state.workspace(), data, inputs=inputs or None, label=label or None,
+                model=model.architecture, weights=model.weights, scope=scope, detectors=names, seed=int(seed), folds=folds,
+                title=Path(data).name,
+            )  # fmt: skip
+        except InputError as error:
+            st.error(literal(error), icon=":material/error:")
+            return
         state.open_run(run)
         jobs.start(run, "score")
         st.rerun()

@@ -3,12 +3,14 @@
 from oga_core.data.arrays import Arrays
 from oga_core.data.dataset import Dataset, Kind, SampleError, Unreadable
 from oga_core.data.opening import SOURCES, from_arrays, from_texts, located, open_dataset
+from oga_core.data.part import Part
 
 __all__ = [
     "SOURCES",
     "Arrays",
     "Dataset",
     "Kind",
+    "Part",
     "SampleError",
     "Unreadable",
     "from_arrays",

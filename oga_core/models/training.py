@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ KEEP = 0.5
 MAX_BATCH = 256
 FEWEST_STEPS, MOST_EPOCHS = 100, 50
 """Small sets are seen more often, so that the model learns anything at all."""
+AfterEpoch = Callable[[int, Classifier], None]
+"""``after_epoch(epoch, classifier)``, counted from 1; the classifier is in eval mode and goes on being trained afterwards."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,9 @@ def starter_for(dataset: Dataset) -> str:
 
 
 def train(
-    dataset: Dataset, arch: str | None = None, *, seed: int = 0, epochs: int | None = None, progress: Progress = silent
-) -> TrainedModel:
+    dataset: Dataset, arch: str | None = None, *, seed: int = 0, epochs: int | None = None, hold_out: bool = True,
+    after_epoch: AfterEpoch | None = None, progress: Progress = silent,
+) -> TrainedModel:  # fmt: skip
     """Fit a model to the given labels.
 
     Parameters
@@ -107,6 +110,10 @@ def train(
         Of the weights, the order, the augmentation and the held-out share. The caller's random state is left alone.
     epochs
         Times that each sample is seen.
+    hold_out
+        Whether any samples are held out; without, all are learned from.
+    after_epoch
+        Called after each epoch; what it does leaves the training as it is, unless it changes the weights.
     progress
         Told ``training epoch e of E`` with the steps done and to do, several times a second.
 
@@ -126,11 +133,11 @@ def train(
         if len(np.unique(labels)) < 2:
             raise InputError(f"{len(samples.rows)} samples can be read, of {len(np.unique(labels))} class; two are needed")
         rng = np.random.default_rng(seed)
-        held = _held_out(labels, rng)
+        held = _held_out(labels, rng) if hold_out else np.empty(0, np.int64)
         fit = np.setdiff1d(np.arange(len(labels)), held)
         steps, usual = schedule(classifier.name, len(fit))
         total = epochs or usual
-        _fit(classifier, samples, torch.from_numpy(labels), fit, recipe, steps, total, rng, _every(progress))
+        _fit(classifier, samples, torch.from_numpy(labels), fit, recipe, steps, total, rng, after_epoch, _every(progress))
         accuracy = _accuracy(classifier, samples, labels, held) if len(held) else None
     return TrainedModel(classifier, accuracy, samples.rows[held], total, samples.skipped)
 
@@ -233,7 +240,7 @@ class _Samples:
 
 def _fit(
     classifier: Classifier, samples: _Samples, labels: Tensor, fit: np.ndarray, recipe: Recipe, steps: int,
-    epochs: int, rng: np.random.Generator, progress: Progress,
+    epochs: int, rng: np.random.Generator, after_epoch: AfterEpoch | None, progress: Progress,
 ) -> None:  # fmt: skip
     module = classifier.module
     if classifier.name == "feature_mlp":
@@ -244,7 +251,7 @@ def _fit(
     plain = [p for p in module.parameters() if p.ndim <= 1]
     decayed = [p for p in module.parameters() if p.ndim > 1]
     groups = [{"params": decayed, "weight_decay": recipe.decay}, {"params": plain, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=recipe.rate)
+    optimizer = torch.optim.AdamW(groups, lr=recipe.rate, fused=True)  # texts train in a quarter of the time
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, total_steps=max(5, steps * epochs + 1), pct_start=0.25)
     flip = classifier.name == "small_resnet" and _may_flip(samples, fit)
     layout = torch.channels_last if classifier.name == "small_resnet" else torch.contiguous_format  # a quarter faster
@@ -267,6 +274,11 @@ def _fit(
             nn.utils.clip_grad_norm_(module.parameters(), 1.0)
             optimizer.step()
             cycle.step()
+        if after_epoch is not None:
+            module.eval()
+            with torch.random.fork_rng(devices=[]):
+                after_epoch(epoch + 1, classifier)
+            module.train()
     progress(f"training epoch {epochs} of {epochs}", epochs * steps, epochs * steps)
     module.to(memory_format=torch.contiguous_format).eval()
 

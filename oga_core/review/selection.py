@@ -14,6 +14,8 @@ from oga_core.detectors import flagged
 from oga_core.review.decisions import ACTIONS, Decision
 from oga_core.runs import Run
 
+USUAL_BUDGET, NOTHING_TO_TRIM = 0.05, 0.01
+"""Shares that are flagged at first where there is no recommendation, and where it is to trim nothing."""
 UNDECIDED = "undecided"
 STATES = (UNDECIDED, *ACTIONS)
 MODES = ("replace", "add", "subtract")
@@ -41,7 +43,7 @@ class Selection:
     """
 
     detector: str
-    budget: float = 0.05
+    budget: float = USUAL_BUDGET
     flagged_only: bool = True
     labels: tuple[str, ...] = ()
     predicted: tuple[str, ...] = ()
@@ -59,8 +61,13 @@ class Selection:
 
 
 def default_selection(run: Run) -> Selection:
-    """What a run is looked at with first: its first detector, 5 % flagged."""
-    return Selection(run.detectors[0].name)
+    """What a run is looked at with first: the recommended score and budget, where it has them, else its first detector and 5 %.
+
+    Where nothing is to be trimmed, the first 1 %.
+    """
+    found = run.recommendation
+    budget = USUAL_BUDGET if found is None else round(found.budget, 4) or NOTHING_TO_TRIM
+    return Selection(run.detectors[0].name, budget)
 
 
 def selected(run: Run, selection: Selection, standing: Mapping[str, Decision], positions: np.ndarray | None) -> np.ndarray:

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 TABLE = "table.parquet"
 NOT_SCORED = "not_scored.parquet"
+RECOMMENDATION = "recommendation.json"
+NO_RECOMMENDATION = "no recommendation: "
+"""How the note begins that says why."""
 FACTORS = ("residuals", "features", "residual_norms", "feature_norms")
+SKETCHES = ("sketches", "sketch_norms")
+"""Beside the head's features, where the scope is more than the head."""
 
 
 class Run:
@@ -85,7 +90,7 @@ class Run:
         """Enter the counts, classes, model and notes of a finished scoring."""
         self._set("summary", summary)
 
-    def add_file(self, name: str, write: Callable[[Path], None]) -> None:
+    def add_file(self, name: str, write: Callable[[Path], object]) -> None:
         """Write a file of the run whole, then enter it with its hash in the manifest."""
         write_whole(self.path / name, write)
         entry = (self.id, name, sha256(self.path / name), (self.path / name).stat().st_size)
@@ -129,17 +134,30 @@ class Run:
 
     @cached_property
     def factors(self) -> Factors:
-        """The gradients, memory-mapped, a row for each row of `table`."""
-        return Factors(*(np.load(self.file(f"{name}.npy"), mmap_mode="r") for name in FACTORS))
+        """The gradients, memory-mapped, a row for each row of `table`; beyond the head their sketches."""
+        if not self.has_file("sketches.npy"):
+            return Factors(*(np.load(self.file(f"{name}.npy"), mmap_mode="r") for name in FACTORS))
+        sketches, norms = (np.load(self.file(f"{name}.npy"), mmap_mode="r") for name in SKETCHES)
+        return Factors(np.ones((len(norms), 1), np.float16), sketches, np.ones(len(norms), np.float32), norms)
+
+    @property
+    def recommendation(self) -> detectors.Recommendation | None:
+        """Which detector, how many labels are wrong, and how much to trim; None where the run has none."""
+        return self._recommendation if self.has_file(RECOMMENDATION) else None
+
+    @cached_property
+    def _recommendation(self) -> detectors.Recommendation:
+        return detectors.Recommendation.from_dict(json.loads(self.file(RECOMMENDATION).read_text("utf-8")))
 
     @property
     def class_names(self) -> list[str]:
         return list(self.summary["class_names"])
 
-    @property
+    @cached_property
     def detectors(self) -> list[detectors.Detector]:
-        """Detectors and controls that this run has a score of."""
-        return [d for name, d in detectors.ALL.items() if name in self.table.columns]
+        """What this run has a score of, in the order of its columns; InputError where it is not done."""
+        self.file(TABLE)
+        return [detectors.named(name) for name in self.summary["detectors"]]
 
     def flag(self, detector: str, budget: float) -> pd.DataFrame:
         """The rows of `table` that a detector finds most suspicious, most suspicious first.
@@ -147,7 +165,7 @@ class Run:
         Parameters
         ----------
         detector
-            A score of this run: ``l1``, ``l2``, ``iforest`` or a control.
+            A score of this run: ``recommended``, ``l1``, … or a control.
         budget
             Share of the scored samples in (0, 1), or a number of samples.
 
@@ -171,3 +189,19 @@ class Run:
             If the data are no longer there, or never were a file.
         """
         return open_dataset(self.settings["data"], **self.settings.get("data_options", {}))
+
+
+def recommend(run: Run) -> detectors.Recommendation:
+    """Which score to trust on a run's data, how many labels are wrong, and how much to trim, with the evidence.
+
+    Raises
+    ------
+    InputError
+        If the run has no recommendation, or is not done.
+    """
+    if run.recommendation is None:
+        run.file(TABLE)
+        notes = [n for n in run.summary.get("notes", ()) if n.startswith(NO_RECOMMENDATION)]
+        reason = notes[0].removeprefix(NO_RECOMMENDATION) if notes else "it was made by an older version; score the data again"
+        raise InputError(f"run {run.id} has no recommendation: {reason}")
+    return run.recommendation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,8 +15,8 @@ import torch
 from torch import nn
 
 from oga_core import detectors
-from oga_core.data import Dataset, SampleError, Unreadable, located
-from oga_core.detectors import listed
+from oga_core.data import Dataset, located
+from oga_core.detectors import RECOMMENDED, Recommended, listed
 from oga_core.errors import InputError
 from oga_core.files import save_array
 from oga_core.gradients import HEAD, NAMED, Factors, parameters_in
@@ -23,13 +24,12 @@ from oga_core.models import Classifier, class_mapping, label_indices, load_model
 from oga_core.models.loader import checked
 from oga_core.progress import Progress, silent
 from oga_core.runs import Run, Workspace
-from oga_core.runs.run import FACTORS, NOT_SCORED, TABLE
+from oga_core.runs.run import FACTORS, NO_RECOMMENDATION, NOT_SCORED, RECOMMENDATION, SKETCHES, TABLE
 from oga_core.scoring.estimate import Estimate, estimate
-from oga_core.scoring.one_pass import OnePass
+from oga_core.scoring.one_pass import OnePass, passed
+from oga_core.scoring.unseen import Unseen, cross_fitted, usual_folds
 
 __all__ = ["NAMED", "Estimate", "do_run", "estimate", "prepare", "score"]
-
-BATCH = 64
 
 
 def score(
@@ -104,6 +104,7 @@ def prepare(
     detectors: str | list[str] = "l1,l2,iforest",
     seed: int = 0,
     epochs: int | None = None,
+    folds: int | None = None,
     title: str | None = None,
     notes: Sequence[str] = (),
 ) -> Run:
@@ -119,6 +120,9 @@ def prepare(
         As `score` takes them.
     epochs
         Of the starter model's training.
+    folds
+        So many more starters are trained, each without a part of the samples, for the recommendation: see `cross_fitted`. 0 for
+        none; by default 5 for texts and features, and none for images, whose training takes minutes.
     title
         What the run is called in lists.
     notes
@@ -130,13 +134,15 @@ def prepare(
         For an unknown scope or detector, or where data or weights are not there; both are opened when the run is done.
     """
     _check(scope, detectors)
+    if folds is not None and (folds < 0 or folds == 1):
+        raise InputError(f"{folds} folds: at least two are needed, or 0 for none")
     if weights is not None and not Path(weights).is_file():
         raise InputError(f"weights file {weights} is not there")
     spec = located(data)
     settings = {
         "data": spec, "data_options": {k: v for k, v in (("inputs", inputs), ("label", label)) if v}, "model": model or None,
         "weights": str(Path(weights).resolve()) if weights else None, "scope": scope, "head": head or None,
-        "detectors": listed(detectors), "seed": seed, "epochs": epochs, "notes": list(notes),
+        "detectors": listed(detectors), "seed": seed, "epochs": epochs, "folds": folds, "notes": list(notes),
     }  # fmt: skip
     return workspace.new_run(title or Path(spec).name, settings)
 
@@ -157,6 +163,7 @@ def do_run(run: Run, progress: Progress = silent) -> None:
         report("opening the data", 0, 1)
         dataset = run.open_dataset()
         facts: dict[str, Any] = {}
+        unseen = None
         if settings.get("model") or settings.get("weights"):
             weights = Path(settings["weights"]) if settings.get("weights") else None
             classifier = load_model(settings.get("model"), weights, dataset)
@@ -170,7 +177,10 @@ def do_run(run: Run, progress: Progress = silent) -> None:
             run.add_file("model.safetensors", lambda path: save_weights(classifier, path))
             facts["model_source"] = f"starter model trained here on 90 % of the samples, {trained.epochs} epochs"
             facts["held_out_accuracy"] = trained.accuracy
-        _score(run, classifier, dataset, report, facts)
+            folds = usual_folds(dataset) if settings.get("folds") is None else settings["folds"]
+            if folds:
+                unseen = cross_fitted(dataset, folds, seed=settings["seed"], epochs=settings.get("epochs"), progress=report)
+        _score(run, classifier, dataset, report, facts, unseen)
 
 
 def _check(scope: str, names: str | list[str]) -> None:
@@ -179,59 +189,70 @@ def _check(scope: str, names: str | list[str]) -> None:
     detectors.chosen(names)
 
 
-def _score(run: Run, classifier: Classifier, dataset: Dataset, progress: Progress, facts: dict[str, Any]) -> None:
+def _score(
+    run: Run, classifier: Classifier, dataset: Dataset, progress: Progress, facts: dict[str, Any],
+    unseen: Unseen | None = None,
+) -> None:  # fmt: skip
     started = time.monotonic()
     settings = run.settings
     outputs = label_indices(classifier, dataset)
-    each = OnePass(classifier, dataset, outputs, settings)
-    n = len(dataset)
-    failed: list[Unreadable] = []
-    parts: list[dict[str, np.ndarray]] = []
-    for start in range(0, n, BATCH):
-        rows, batch, ids = [], [], []
-        for i in range(start, min(start + BATCH, n)):
-            try:
-                if dataset.labels[i] < 0:
-                    raise SampleError("has no label")
-                batch.append(classifier.encode(dataset.load(i)))
-                ids.append(dataset.sample_id(i))
-                rows.append(i)
-            except SampleError as error:
-                failed.append(Unreadable(i, str(dataset.sources[i]), str(error)))
-        if rows:
-            part = each(np.array(rows), np.array(ids), batch, dataset.labels[rows])
-            bad = ~part.pop("finite")
-            failed += [Unreadable(r, str(dataset.sources[r]), "the model's output is not finite")
-                       for r in part["index"][bad].tolist()]  # fmt: skip
-            parts.append({name: values[~bad] for name, values in part.items()})
-        progress("scoring", min(start + BATCH, n), n)
-    whole = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]} if parts else {}
-    if not parts or len(whole["index"]) < 2:
-        raise InputError(f"only {len(whole.get('index', ()))} of {n:,} samples could be scored; the first reason: "
+    each = OnePass(classifier, dataset, outputs, settings["scope"], settings.get("head"), settings["seed"])
+    whole, failed = passed(each, dataset, partial(progress, "scoring"))
+    if len(whole.get("index", ())) < 2:
+        raise InputError(f"only {len(whole.get('index', ()))} of {len(dataset):,} samples could be scored; the first reason: "
                          + (f"{failed[0].source}: {failed[0].reason}" if failed else "there are no samples"))  # fmt: skip
     # In the order of the ids: the forest and the random control draw positions, and a score must not depend on the row.
     by_id = np.argsort(whole["sample_id"], kind="stable")
-    factors = Factors(*(whole[name][by_id] for name in FACTORS))
-    gradients = detectors.Gradients(factors, *(whole[name][by_id] for name in ("l1", "l2", "loss")))
-    scores = detectors.scores(detectors.chosen(settings["detectors"]), gradients, seed=settings["seed"], progress=progress)
     back = np.argsort(by_id)
+    gradients = _gradients({name: values[by_id] for name, values in whole.items()}, unseen)
+    recommended, notes = _recommended(gradients, settings["seed"], progress)
+    wanted = [d for d in detectors.chosen(settings["detectors"]) if d.name != RECOMMENDED]
+    scores = detectors.scores(wanted, gradients, seed=settings["seed"], progress=progress)
+    if recommended:
+        scores = {RECOMMENDED: recommended.scores, **scores}
     table = _table(dataset, whole, {name: s[back] for name, s in scores.items()}, outputs, classifier.class_names)
     progress("writing", 0, 1)
-    for name in FACTORS:
-        run.add_file(f"{name}.npy", partial(save_array, whole[name]))
+    for name in (*FACTORS, *SKETCHES):
+        if name in whole:
+            run.add_file(f"{name}.npy", partial(save_array, whole[name]))
+    if recommended:
+        names = {int(output): dataset.class_names[label] for label, output in enumerate(outputs)}
+        found = recommended.recommendation.in_words([names.get(i, str(i)) for i in range(gradients.classes)])
+        run.add_file(RECOMMENDATION, lambda path: path.write_text(json.dumps(found.to_dict()), "utf-8"))
     reasons = pd.DataFrame({"index": [f.index for f in failed], "source": [f.source for f in failed],
                             "reason": [f.reason for f in failed]})  # fmt: skip
     run.add_file(NOT_SCORED, lambda path: reasons.to_parquet(path, index=False))
     run.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
     progress("writing", 1, 1)
-    notes = [*settings.get("notes", ()), *dataset.notes, *classifier.notes, *each.notes]
+    notes = [*settings.get("notes", ()), *dataset.notes, *classifier.notes, *each.notes, *notes]
     run.set_summary({
         "class_names": dataset.class_names, "kind": dataset.kind, "model": classifier.name, "held_out_accuracy": None,
         "agreement": float((table["predicted"] == table["label"]).mean()), "scope": settings["scope"], "head": each.head,
-        "mapping": class_mapping(classifier, dataset), "notes": notes, "samples": n, "scored": len(table),
+        "mapping": class_mapping(classifier, dataset), "notes": notes, "samples": len(dataset), "scored": len(table),
         "not_scored": len(failed), "seconds": round(time.monotonic() - started, 3), "seed": settings["seed"],
         "detectors": list(scores), **facts,
     })  # fmt: skip
+
+
+def _gradients(whole: dict[str, np.ndarray], unseen: Unseen | None) -> detectors.Gradients:
+    """What the detectors look at, of the columns of all scored samples."""
+    if "sketches" in whole:
+        ones = np.ones((len(whole["l2"]), 1), np.float16)
+        factors = Factors(ones, whole["sketches"], ones[:, 0].astype(np.float32), whole["sketch_norms"])
+    else:
+        factors = Factors(*(whole[name] for name in FACTORS))
+    return detectors.Gradients(
+        factors, whole["l1"], whole["l2"], whole["logits"], whole["targets"], whole.get("features"), whole.get("feature_norms"),
+        unseen.gradients(whole["index"], whole["targets"]) if unseen else None,
+    )  # fmt: skip
+
+
+def _recommended(gradients: detectors.Gradients, seed: int, progress: Progress) -> tuple[Recommended | None, list[str]]:
+    """The recommended detector, fitted, or a note that says why there is none."""
+    try:
+        return Recommended().fit(gradients, seed=seed, progress=progress), []
+    except InputError as error:
+        return None, [f"{NO_RECOMMENDATION}{error}"]
 
 
 def _table(

@@ -14,9 +14,9 @@ from oga_core.data import Dataset
 from oga_core.errors import InputError
 from oga_core.gradients import HEAD, NAMED, WIDTH, parameters_in
 from oga_core.models import Classifier, schedule, untrained
-from oga_core.scoring.one_pass import encoded_samples, found_head
+from oga_core.scoring.one_pass import BATCH, encoded_samples, found_head
+from oga_core.scoring.unseen import usual_folds
 
-BATCH = 64
 TIMED = 64
 """Samples that are timed."""
 WHOLE_PASS = 4.3
@@ -60,7 +60,8 @@ def estimate(dataset: Dataset, classifier: Classifier | None = None, scopes: Seq
         with torch.random.fork_rng(devices=[]):
             classifier = untrained(dataset)
         classifier.module.eval()
-        steps = 3.0 * schedule(classifier.name, len(dataset))[1]
+        # Beside the first, each fold's model is trained on the other folds.
+        steps = 3.0 * schedule(classifier.name, len(dataset))[1] * max(1, usual_folds(dataset))
     started = time.perf_counter()
     encoded = encoded_samples(classifier, dataset, rows)[1]
     reading = time.perf_counter() - started

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from oga_core.data import Dataset, SampleError
+from oga_core.data import Dataset, SampleError, Unreadable
 from oga_core.errors import InputError
 from oga_core.gradients import (
     HEAD,
@@ -25,6 +25,7 @@ from oga_core.gradients import (
 from oga_core.models import Classifier
 from oga_core.models.classifier import find_logits
 
+BATCH = 64
 LOOKED_AT = 8
 """Samples that the head is searched with, and the model is probed with."""
 
@@ -59,23 +60,30 @@ class OnePass:
     Attributes
     ----------
     head
-        Name of the layer that gives the logits; None where the scope does not need one and none is found.
+        Name of the layer that gives the logits; None where none is found and the scope does not need one.
     notes
         What the user should know.
     """
 
-    def __init__(self, classifier: Classifier, dataset: Dataset, outputs: np.ndarray, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, classifier: Classifier, dataset: Dataset, outputs: np.ndarray, scope: str = HEAD, head: str | None = None,
+        seed: int = 0,
+    ) -> None:  # fmt: skip
         rows, encoded = encoded_samples(classifier, dataset, range(len(dataset)), LOOKED_AT)
         if not encoded:
             raise InputError("none of the samples can be read")
-        self.classifier, self.outputs, self.scope = classifier, outputs, settings["scope"]
+        self.classifier, self.outputs, self.scope = classifier, outputs, scope
         self.notes: list[str] = []
         self.head: str | None = None
+        try:
+            self.head, self._layer = found_head(classifier, encoded, head)
+        except InputError:
+            if scope == HEAD or head:
+                raise
         if self.scope == HEAD:
-            self.head, self._layer = found_head(classifier, encoded, settings.get("head"))
             return
         self._engine = PerSampleGradients(
-            classifier.module, self.scope, seed=settings["seed"], collate=classifier.collate,
+            classifier.module, self.scope, seed=seed, collate=classifier.collate,
             output=partial(find_logits, name=classifier.name),
         )  # fmt: skip
         self._engine.prepare(encoded, torch.from_numpy(outputs[dataset.labels[rows]]))
@@ -85,11 +93,17 @@ class OnePass:
     def __call__(self, rows: np.ndarray, ids: np.ndarray, encoded: list[Any], labels: np.ndarray) -> dict[str, np.ndarray]:
         """Columns and factors of a batch, a row each; ``finite`` says which are to be believed."""
         targets = torch.from_numpy(self.outputs[labels])
-        if self.scope == HEAD:
+        out: dict[str, np.ndarray] = {"index": rows, "sample_id": ids}
+        finite = np.ones(len(rows), bool)
+        if self.head is not None:
             with captured_features(self._layer) as seen:
                 logits = self.classifier.logits(self.classifier.collate(encoded))
             found = head_gradients(logits, seen[-1], targets)
-            first, second, l1, l2 = found.residuals, found.features, found.l1, found.l2
+            out |= {"l1": found.l1, "l2": found.l2}
+            finite &= np.isfinite(found.residuals).all(1) & np.isfinite(found.features).all(1)
+            out |= _split("features", "feature", found.features, finite)
+        if self.scope == HEAD:
+            out |= _split("residuals", "residual", found.residuals, finite)
         else:
             batches = [b for _, b in in_batches(self._engine, range(len(encoded)), lambda some: (
                 [encoded[i] for i in some], targets[list(some)]))]  # fmt: skip
@@ -98,19 +112,47 @@ class OnePass:
             assert whole.l1 is not None
             assert whole.l2 is not None
             assert whole.sketch is not None
-            # The sketch as the second factor: the first is 1, the length is the gradient's own.
-            first, second, l1, l2 = np.ones((len(rows), 1)), whole.sketch.astype(np.float64), whole.l1, whole.l2
             found = head_gradients(logits, torch.ones(len(rows), 1), targets)
-        finite = np.isfinite(first).all(1) & np.isfinite(second).all(1) & np.isfinite(found.losses) & np.isfinite(l2)
-        residuals, residual_norms = unit_rows(np.where(finite[:, None], first, 0))
-        features, feature_norms = unit_rows(np.where(finite[:, None], second, 0))
-        if self.scope != HEAD:
-            residual_norms, feature_norms = np.ones(len(rows), np.float32), np.where(finite, l2, 0).astype(np.float32)
+            finite &= np.isfinite(whole.sketch).all(1) & np.isfinite(whole.l2)
+            out |= {"l1": whole.l1, "l2": whole.l2, **_split("sketches", "sketch", whole.sketch.astype(np.float64), finite)}
+            # A sketch has the gradient's length up to chance; the gradient's own is known.
+            out["sketch_norms"] = np.where(finite, whole.l2, 0).astype(np.float32)
         others = torch.full_like(logits, -torch.inf)
         others[:, self.outputs] = logits[:, self.outputs]
         others[torch.arange(len(rows)), targets] = -torch.inf
-        return {
-            "index": rows, "sample_id": ids, "finite": finite, "predicted": logits.argmax(1).numpy(),
-            "best_other": others.argmax(1).numpy(), "loss": found.losses, "l1": l1, "l2": l2, "residuals": residuals,
-            "features": features, "residual_norms": residual_norms, "feature_norms": feature_norms,
+        return out | {
+            "finite": finite & np.isfinite(found.losses), "predicted": logits.argmax(1).numpy(), "loss": found.losses,
+            "best_other": others.argmax(1).numpy(), "logits": logits.numpy(), "targets": targets.numpy(),
         }  # fmt: skip
+
+
+def passed(
+    each: OnePass, dataset: Dataset, progress: Callable[[int, int], None]
+) -> tuple[dict[str, np.ndarray], list[Unreadable]]:
+    """One pass over a data set: the columns of the samples that could be scored, and the others with their reasons."""
+    failed: list[Unreadable] = []
+    parts: list[dict[str, np.ndarray]] = []
+    for start in range(0, len(dataset), BATCH):
+        rows, batch, ids = [], [], []
+        for i in range(start, min(start + BATCH, len(dataset))):
+            try:
+                if dataset.labels[i] < 0:
+                    raise SampleError("has no label")
+                batch.append(each.classifier.encode(dataset.load(i)))
+                ids.append(dataset.sample_id(i))
+                rows.append(i)
+            except SampleError as error:
+                failed.append(Unreadable(i, str(dataset.sources[i]), str(error)))
+        if rows:
+            part = each(np.array(rows), np.array(ids), batch, dataset.labels[rows])
+            bad = ~part.pop("finite")
+            failed += [Unreadable(r, str(dataset.sources[r]), "the model's output is not finite")
+                       for r in part["index"][bad].tolist()]  # fmt: skip
+            parts.append({name: values[~bad] for name, values in part.items()})
+        progress(min(start + BATCH, len(dataset)), len(dataset))
+    return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]} if parts else {}, failed
+
+
+def _split(plural: str, singular: str, vectors: np.ndarray, finite: np.ndarray) -> dict[str, np.ndarray]:
+    units, norms = unit_rows(np.where(finite[:, None], vectors, 0))
+    return {plural: units, f"{singular}_norms": norms}

@@ -12,7 +12,7 @@ import torch
 import oga_core as oga
 from oga_core.data import Dataset
 from oga_core.errors import InputError
-from oga_core.models import TrainedModel, load_model, save_weights, starter_for, train
+from oga_core.models import Classifier, TrainedModel, load_model, save_weights, starter_for, train
 from oga_core.models import training as training_module
 from oga_core.progress import Cancelled
 
@@ -123,6 +123,33 @@ def test_progress_is_told_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {t[0] for t in steps} == {f"training epoch {e} of 3" for e in (1, 2, 3)}
     assert [t[1] for t in steps] == list(range(steps[-1][2] + 1))
     assert all(t[2] == steps[-1][2] for t in steps)
+
+
+@pytest.mark.parametrize("data", [blobs(100), bars(60), sentences(100)], ids=["features", "image", "text"])
+def test_looking_after_each_epoch_changes_nothing(data: Dataset) -> None:
+    plain = train(data, seed=0, epochs=3).classifier.module.state_dict()
+    seen: list[tuple[int, bool, torch.Tensor]] = []
+
+    def look(epoch: int, classifier: Classifier) -> None:
+        some = classifier.collate([classifier.encode(data.load(i)) for i in range(5)])
+        torch.rand(7)
+        seen.append((epoch, classifier.module.training, classifier.logits(some)))
+
+    looked = train(data, seed=0, epochs=3, after_epoch=look).classifier
+    assert [(epoch, training) for epoch, training, _ in seen] == [(1, False), (2, False), (3, False)]
+    assert all(torch.equal(v, plain[k]) for k, v in looked.module.state_dict().items())
+    last = looked.logits(looked.collate([looked.encode(data.load(i)) for i in range(5)]))
+    torch.testing.assert_close(seen[2][2], last)
+    assert not torch.equal(seen[0][2], last)
+
+
+def test_none_is_held_out_where_that_is_asked_for() -> None:
+    data = blobs(300, noise=True)
+    trained = train(data, seed=0, epochs=200, hold_out=False)
+    assert (trained.accuracy, trained.held_out.tolist()) == (None, [])
+    held = train(data, seed=0, epochs=200).held_out
+    agrees = [(predicted(t, data, held) == data.labels[held]).mean() for t in (trained, train(data, seed=0, epochs=200))]
+    assert agrees[0] > agrees[1] + 0.1  # learnt by heart, with the others
 
 
 @pytest.mark.parametrize("stage", ["reading samples", "training epoch 2 of 50"])

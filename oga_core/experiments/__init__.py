@@ -1,0 +1,88 @@
+"""The paper's experiments (arXiv 2405.03869), with the faults of its published code mended: ``oga reproduce``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from oga_core.errors import InputError
+from oga_core.experiments import shift, synthetic, text, vision
+from oga_core.experiments.asked import Asked
+from oga_core.experiments.report import Study, write
+from oga_core.progress import Progress, silent
+
+__all__ = ["EXPERIMENTS", "Experiment", "reproduce"]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One of the paper's experiments.
+
+    Attributes
+    ----------
+    about
+        What it is, in a line.
+    run
+        Does it.
+    seeds, quick_seeds
+        How many, by default and when it is to be quick.
+    """
+
+    about: str
+    run: Callable[[Asked], Study]
+    seeds: int
+    quick_seeds: int
+
+
+EXPERIMENTS = {
+    "synthetic": Experiment("two blobs and half moons with flipped labels", synthetic.run, 20, 5),
+    "text": Experiment("SST-2, MRPC, QNLI with flipped labels, news titles with real noise", text.run, 5, 2),
+    "vision": Experiment("images with human or class-dependent label noise", vision.run, 5, 2),
+    "shift": Experiment("a table from one time and place, tested on another", shift.run, 5, 2),
+}
+"""By name."""
+LATER = {"llm": "the language model experiment comes with transformers, in a later version"}
+
+
+def reproduce(
+    name: str, *, data: Path | None = None, out: Path, seeds: int | None = None, quick: bool = False, arch: str | None = None,
+    progress: Progress = silent,
+) -> Path:  # fmt: skip
+    """Run one of the paper's experiments; returns the path of its report.
+
+    An interrupted one goes on where it was when it is called again with the same folder and settings.
+
+    Parameters
+    ----------
+    name
+        One of `EXPERIMENTS`.
+    data
+        Folder of the data; without it the experiment takes what every installation has.
+    out
+        Folder of ``results.csv`` (raw), ``table.csv``, ``table.md``, the figures and ``report.md``; it is made.
+    seeds
+        How many; by default the experiment's own number.
+    quick
+        Smaller, with fewer seeds and arms, to see that it works.
+    arch
+        Model to train, where the experiment leaves a choice.
+
+    Raises
+    ------
+    InputError
+        For an unknown name, a wrong number of seeds, data that are not there or do not fit, or a folder that cannot be used.
+    """
+    if name not in EXPERIMENTS:
+        raise InputError(LATER.get(name, f"unknown experiment {name!r}; there are: {', '.join(EXPERIMENTS)}"))
+    if seeds is not None and seeds < 1:
+        raise InputError(f"{seeds} seeds: at least one is needed")
+    if data is not None and not data.is_dir():
+        raise InputError(f"data {data} is not a folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make {out}: {error.strerror}") from error
+    experiment = EXPERIMENTS[name]
+    count = seeds or (experiment.quick_seeds if quick else experiment.seeds)
+    return write(experiment.run(Asked(data, out, count, quick, arch, progress)), out)

@@ -1,0 +1,103 @@
+"""Training, testing and gradients of the models that `oga_core.models.train` makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from oga_core.data import Part
+from oga_core.detectors import Gradients, of_head
+from oga_core.gradients import captured_features, find_head
+from oga_core.models import Classifier, train
+from oga_core.scoring.unseen import cross_fitted, usual_folds
+
+BATCH = 256
+
+
+@dataclass
+class Starter:
+    """Trains on some of the training samples, none held out, and tests the model of the last epoch.
+
+    Attributes
+    ----------
+    train, validation, test
+        The samples; labels of the first as they are given, of the others as they are true.
+    arch
+        As `oga_core.models.train` takes it.
+    epochs
+        The same for every arm; None for as many as are usual with all training samples.
+    curve
+        Whether each epoch is tested.
+    """
+
+    train: Part
+    validation: Part
+    test: Part
+    seed: int
+    arch: str | None = None
+    epochs: int | None = None
+    curve: bool = False
+    encoded: dict[tuple[str, Any], list[Any]] = field(default_factory=dict)
+
+    @cached_property
+    def unseen(self) -> Gradients | None:
+        """The training samples' gradients by models that have not seen them, where `oga score` would train such models."""
+        folds = usual_folds(self.train)
+        found = cross_fitted(self.train, folds, seed=self.seed, epochs=self.epochs) if folds else None
+        return found.gradients(np.arange(len(self.train)), self.train.labels) if found else None
+
+    def __call__(self, rows: np.ndarray) -> Model:
+        by_epoch: list[float] = []
+
+        def tested(epoch: int, classifier: Classifier) -> None:
+            by_epoch.append(self.accuracy(classifier, "test"))
+
+        fitted = train(
+            self.train.take(rows), self.arch, seed=self.seed, epochs=self.epochs, hold_out=False,
+            after_epoch=tested if self.curve else None,
+        )  # fmt: skip
+        self.epochs = fitted.epochs
+        classifier = fitted.classifier
+        accuracy = by_epoch[-1] if by_epoch else self.accuracy(classifier, "test")
+        return Model(self, classifier, accuracy, self.accuracy(classifier, "validation"), tuple(by_epoch))
+
+    def accuracy(self, classifier: Classifier, part: str) -> float:
+        """Share of the samples of a part whose label is predicted."""
+        predicted = torch.cat([classifier.logits(batch).argmax(1) for batch in self.batches(classifier, part)])
+        return float((predicted.numpy() == getattr(self, part).labels).mean())
+
+    def batches(self, classifier: Classifier, part: str) -> Iterator[Any]:
+        """Module inputs for the samples of a part, encoded once for all models that encode alike."""
+        samples: Part = getattr(self, part)
+        key = part, classifier.encode
+        if key not in self.encoded:
+            self.encoded[key] = [classifier.encode(samples.load(i)) for i in range(len(samples))]
+        encoded = self.encoded[key]
+        for start in range(0, len(encoded), BATCH):
+            yield classifier.collate(encoded[start : start + BATCH])
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model: see `oga_core.experiments.trial.Trained`."""
+
+    starter: Starter
+    classifier: Classifier
+    accuracy: float
+    validation_accuracy: float
+    by_epoch: tuple[float, ...]
+
+    def gradients(self, part: str) -> Gradients:
+        classifier, starter = self.classifier, self.starter
+        first = next(starter.batches(classifier, part))
+        _, layer = find_head(classifier.module, classifier.logits, first, classifier.head)
+        with captured_features(layer) as seen:
+            logits = [classifier.logits(batch) for batch in starter.batches(classifier, part)]
+        labels = getattr(starter, part).labels
+        found = of_head(torch.cat(logits).numpy(), torch.cat(seen).numpy(), labels)
+        return replace(found, unseen=starter.unseen) if part == "train" else found

@@ -1,0 +1,266 @@
+"""Text: GLUE tasks with a fifth of the labels flipped, and news titles whose noise is real; 30 % trimmed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from oga_core.data import Dataset, Part, SampleError, open_dataset
+from oga_core.data.examples import make_example
+from oga_core.errors import InputError
+from oga_core.experiments import arms, figures, paper
+from oga_core.experiments.asked import Asked
+from oga_core.experiments.figures import Figure
+from oga_core.experiments.noise import flip_uniformly
+from oga_core.experiments.report import TWO_CLASSES, Study
+from oga_core.experiments.results import Results
+from oga_core.experiments.starter import Starter
+from oga_core.experiments.trial import Plan, Trial, tried
+
+BUDGET, FLIPPED = 0.3, 0.2
+VALIDATION = 500
+"""Samples at most that influence is measured on."""
+KEPT_BACK = 0.15
+"""Share of the samples that is not trained on, at least, where there is no file to test on."""
+FULL = {"train": 1 << 62, "validation": VALIDATION, "test": 1 << 62}
+QUICK = {"train": 600, "validation": 200, "test": 500}
+QUICK_TASKS, QUICK_TRAINED = 2, ("l1", "iforest", "low_confidence")
+CURVES = (arms.UNTRIMMED, arms.RANDOM, arms.ORACLE, "l1", "l2", "iforest", "low_confidence", *arms.OURS)
+CLEAN = "clean_label"
+"""Column of the true label, where the noise is the data's own."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set of a folder ``train.csv``, ``dev.csv`` and ``test.csv``, each also as ``.csv.gz``.
+
+    Attributes
+    ----------
+    folders
+        Names it may have below the user's folder.
+    train
+        Training samples, drawn by the seed; None for all.
+    """
+
+    title: str
+    folders: tuple[str, ...]
+    train: int | None = None
+
+
+TASKS = {
+    "sst2": Task("SST-2", ("sst2",), 4500),
+    "newsclass_yoruba": Task("Yorùbá news titles (real noise)", ("newsclass_yoruba",)),
+    "mrpc": Task("MRPC", ("mrpc",)),
+    "qnli": Task("QNLI", ("qnli", "qnli_dev"), 4500),
+    "qqp": Task("QQP", ("qqp",), 4500),
+    "newsclass_hausa": Task("Hausa news titles (real noise)", ("newsclass_hausa",)),
+}
+"""By name; the first that are there are done when it is to be quick."""
+DOCSTRINGS, DOCSTRINGS_TRAIN = "docstrings", 1000
+EMBEDDED = (
+    f"Without --data: docstrings of numpy, pandas, scipy, scikit-learn and torch, by library; {DOCSTRINGS_TRAIN:,} to train "
+    "on, a third of the others for validation."
+)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The samples of a task.
+
+    Attributes
+    ----------
+    pool, given, true
+        Those that training samples are drawn from; labels as they are given, and as they are true, int64 ``(n,)``.
+    train
+        Training samples; None for all.
+    validation, test
+        Clean samples; None for those of the pool that are not trained on.
+    """
+
+    title: str
+    pool: Dataset
+    given: np.ndarray
+    true: np.ndarray
+    train: int | None
+    validation: Part | None
+    test: Part | None
+
+    def parts(self, seed: int, most: dict[str, int]) -> tuple[Part, np.ndarray, Part, Part]:
+        """Training samples under their given labels, which of these are wrong, validation and test samples, as a seed draws them.
+
+        Parameters
+        ----------
+        most
+            Numbers of ``train``, ``validation`` and ``test`` samples that are not exceeded.
+        """
+        rng = np.random.default_rng(seed)
+        n = len(self.true)
+        kept_back = KEPT_BACK * n if self.test is None else min(VALIDATION, n / 10) if self.validation is None else 0
+        order = rng.permutation(n)
+        count = min(self.train or n, most["train"], n - int(kept_back))
+        rows, rest = order[:count], order[count:]
+        given = self.given[rows]
+        if (self.given == self.true).all():
+            given = flip_uniformly(given, len(self.pool.class_names), FLIPPED, rng)
+        validation, test = self.validation, self.test
+        if validation is None:
+            held = rest[: min(most["validation"], len(rest) if test is not None else len(rest) // 3)]
+            validation, rest = Part(self.pool, held, self.true[held]), rest[len(held) :]
+        if test is None:
+            test = Part(self.pool, rest, self.true[rest])
+        drawn = [
+            part.take(rng.permutation(len(part))[: most[name]]) for name, part in (("validation", validation), ("test", test))
+        ]
+        return Part(self.pool, rows, given), given != self.true[rows], drawn[0], drawn[1]
+
+    def most_frequent(self) -> float:
+        """Share of the most frequent class among the test samples of seed 0."""
+        labels = self.parts(0, FULL)[3].labels
+        return float(np.bincount(labels).max() / len(labels))
+
+
+def run(asked: Asked) -> Study:
+    """The tasks whose files are there; without a folder, the embedded docstrings.
+
+    Raises
+    ------
+    InputError
+        If a folder is named and no task is in it, files do not fit, or a model is named that does not take texts.
+    """
+    if asked.data is None:
+        tasks, notes = {DOCSTRINGS: _docstrings(asked.out)}, [EMBEDDED]
+    else:
+        tasks, notes = _found(asked.data)
+    if asked.quick:
+        tasks = dict(list(tasks.items())[:QUICK_TASKS])
+    most = QUICK if asked.quick else FULL
+    results = Results(asked.out, {
+        "experiment": "text", "quick": asked.quick, "arch": asked.arch, "budget": BUDGET, "flipped": FLIPPED, "most": most,
+        "data": {name: [str(task.pool.origin), len(task.true)] for name, task in tasks.items()},
+    })  # fmt: skip
+    trained = (*QUICK_TRAINED, *arms.OURS) if asked.quick else arms.SCORED
+    plan = Plan(trained=trained, twins=() if asked.quick else arms.SCORED)
+    for name, task in tasks.items():
+        for seed in range(asked.seeds):
+            train, wrong, validation, test = task.parts(seed, most)
+            fit = Starter(train, validation, test, seed, asked.arch, curve=True)
+            tried(Trial(name, seed, train.labels, wrong, {str(BUDGET): BUDGET}, fit), plan, results, asked.progress)
+    rows = results.of(asked.seeds)
+    rows = rows[rows["setting"].isin(tasks)]
+    titles = {name: task.title for name, task in tasks.items()}
+    panels = [(name, str(BUDGET), title) for name, title in titles.items()]
+    return Study(
+        "Text: flipped and really noisy labels", titles, {name: [str(BUDGET)] for name in tasks}, rows, asked.quick,
+        first=paper.TEXT_FIRST, notes=[*notes, *_notes(asked, rows, tasks)],
+        figures=[
+            Figure("epochs", "Accuracy on clean test data after each epoch, mean and 95 % interval over the seeds.",
+                   figures.of_curves(rows, panels, CURVES, f"Test accuracy by epoch, {100 * BUDGET:g} % trimmed")),
+            Figure("arms", figures.ARMS_CAPTION,
+                   figures.of_arms(rows, panels, f"Wrong labels found, and accuracy after trimming {100 * BUDGET:g} %")),
+        ],
+    )  # fmt: skip
+
+
+def _found(folder: Path) -> tuple[dict[str, Opened], list[str]]:
+    """The tasks below a folder, and what is not there."""
+    tasks, missing = {}, []
+    for name, task in TASKS.items():
+        there = next((folder / f for f in task.folders if _file(folder / f, "train") or _file(folder / f, "dev")), None)
+        if there is None:
+            missing.append(task.title)
+        else:
+            tasks[name] = _opened(task, there)
+    if not tasks:
+        names = ", ".join(f for task in TASKS.values() for f in task.folders)
+        raise InputError(f"{folder} has no task: a folder {names}, with train.csv, dev.csv and test.csv (or .csv.gz)")
+    return tasks, [f"Not there, so not done: {', '.join(missing)}."] if missing else []
+
+
+def _file(folder: Path, split: str) -> Path | None:
+    return next((path for path in (folder / f"{split}.csv", folder / f"{split}.csv.gz") if path.is_file()), None)
+
+
+def _opened(task: Task, folder: Path) -> Opened:
+    files = {split: path for split in ("train", "dev", "test") if (path := _file(folder, split))}
+    pool = open_dataset(files.get("train") or files["dev"])
+    rows = _readable(pool)
+    given = pool.labels
+    true = given
+    columns: dict[str, list[str]] = getattr(pool, "columns", {})
+    if CLEAN in columns:
+        position = {name: i for i, name in enumerate(pool.class_names)}
+        if unknown := sorted(set(columns[CLEAN]) - set(position)):
+            raise InputError(f"{folder}: {CLEAN} has the class {unknown[0]!r}, which no sample is given")
+        true = np.array([position[name] for name in columns[CLEAN]], np.int64)
+    held = {}
+    for split in ("dev", "test") if "train" in files else ():
+        if split in files:
+            dataset = open_dataset(files[split])
+            kept = _readable(dataset)
+            labels = _labels_in(pool.class_names, dataset, str(files[split]))
+            if len(kept):  # GLUE's own test files have no labels
+                held[split] = Part(dataset, kept, labels[kept], pool.class_names)
+    test = held.get("test") or held.get("dev")
+    validation = held.get("dev") if "test" in held else None
+    part = Part(pool, rows)
+    part.origin = pool.origin
+    return Opened(task.title, part, given[rows], true[rows], task.train, validation, test)
+
+
+def _readable(dataset: Dataset) -> np.ndarray:
+    """Positions of the samples that have a label and can be read, int64."""
+
+    def can_be_read(index: int) -> bool:
+        try:
+            dataset.load(index)
+        except SampleError:
+            return False
+        return True
+
+    return np.array([i for i in range(len(dataset)) if dataset.labels[i] >= 0 and can_be_read(i)], np.int64)
+
+
+def _labels_in(names: list[str], dataset: Dataset, what: str) -> np.ndarray:
+    """A data set's labels as positions in another one's class names, int64, shape ``(n,)``.
+
+    Raises
+    ------
+    InputError
+        If it has a class that is not among them.
+    """
+    position = {name: i for i, name in enumerate(names)}
+    unknown = next((name for name in dataset.class_names if name not in position), None)
+    if unknown is not None:
+        raise InputError(f"{what} has the class {unknown!r}, which is none of the training data: {', '.join(names[:20])}")
+    table = np.array([*(position[name] for name in dataset.class_names), -1], np.int64)
+    return np.asarray(table[dataset.labels])
+
+
+def _docstrings(out: Path) -> Opened:
+    """The embedded example under its true labels."""
+    path = make_example(DOCSTRINGS, out / "example")
+    pool = open_dataset(path)
+    truth = pd.read_csv(path.with_name(f"{DOCSTRINGS}_truth.csv"), keep_default_na=False)
+    position = {name: i for i, name in enumerate(pool.class_names)}
+    true = truth["true_label"].map(position).to_numpy(np.int64)
+    return Opened("Docstrings by library", pool, true, true, DOCSTRINGS_TRAIN, None, None)
+
+
+def _notes(asked: Asked, rows: pd.DataFrame, tasks: dict[str, Opened]) -> list[str]:
+    epochs = sorted({len(curve) for curve in rows["by_epoch"] if len(curve)})
+    most = {task.title: task.most_frequent() for task in tasks.values()}
+    notes = [
+        f"Model: {asked.arch or 'the starter text model'} (`oga train`), no sample held out, {' or '.join(map(str, epochs))} "
+        "epochs: the same number for every arm of a task.",
+        f"{100 * FLIPPED:g} % of the training labels were flipped to another class, uniformly and by the seed, where the data "
+        f"are clean; tasks with a column {CLEAN} keep their own noise.",
+        "Of the test samples of seed 0 the most frequent class has "
+        f"{', '.join(f'{100 * share:.1f} % ({title})' for title, share in most.items())}: a model that is no better has learned "
+        "little, and its gradients say little.",
+    ]
+    if any(len(task.pool.class_names) == 2 for task in tasks.values()):
+        notes.append(TWO_CLASSES)
+    return notes

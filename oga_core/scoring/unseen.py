@@ -1,0 +1,111 @@
+"""Starters trained without some of the samples: what such a model says of a sample's label, it has not read off the label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from oga_core.data import Dataset, Part
+from oga_core.detectors import Gradients, of_units
+from oga_core.detectors.refit import folds
+from oga_core.errors import InputError
+from oga_core.models import label_indices, train
+from oga_core.progress import Progress, silent
+from oga_core.scoring.one_pass import OnePass, encoded_samples, passed
+
+FOLDS = 5
+COLUMNS = ("logits", "features", "feature_norms")
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """What models trained without a sample give for it.
+
+    Attributes
+    ----------
+    index
+        Positions in the data, int64, shape ``(n,)``, sorted.
+    fold
+        Which of the models, int64, shape ``(n,)``.
+    logits, features, feature_norms
+        As `Gradients` has them.
+    """
+
+    index: np.ndarray
+    fold: np.ndarray
+    logits: np.ndarray
+    features: np.ndarray
+    feature_norms: np.ndarray
+
+    def gradients(self, index: np.ndarray, targets: np.ndarray) -> Gradients | None:
+        """The out-of-fold head gradients of some samples; None if one of them is missing.
+
+        Parameters
+        ----------
+        index
+            Positions in the data, int64, shape ``(m,)``.
+        targets
+            Given labels as positions in the logits, int64, shape ``(m,)``.
+        """
+        at = np.searchsorted(self.index, index).clip(max=len(self.index) - 1)
+        if not np.array_equal(self.index[at], index):
+            return None
+        found = of_units(self.logits[at], self.features[at], self.feature_norms[at], targets)
+        return replace(found, fold=self.fold[at])
+
+
+def usual_folds(dataset: Dataset) -> int:
+    """Models that are trained for a kind of data unless the user says otherwise: none for images, which take minutes."""
+    return 0 if dataset.kind == "image" else FOLDS
+
+
+def cross_fitted(
+    dataset: Dataset, k: int, *, seed: int = 0, epochs: int | None = None, progress: Progress = silent
+) -> Unseen | None:
+    """Train k starters, each without one of k parts of the samples, and pass that part through it.
+
+    Returns None where a part leaves too little to train on.
+
+    Raises
+    ------
+    InputError
+        For fewer than two folds.
+    """
+    if k < 2:
+        raise InputError(f"{k} folds: at least two are needed, or 0 for none")
+    rows = np.flatnonzero(dataset.labels >= 0)
+    fold = folds(dataset.labels[rows], k, seed)
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in ("index", "fold", *COLUMNS)}
+    for i in range(k):
+        others, own = Part(dataset, rows[fold != i]), Part(dataset, rows[fold == i])
+        if len(np.unique(others.labels)) < 2 or not len(own):
+            return None
+        tell = partial(progress, f"model {i + 1} of {k} that has not seen a part")
+        try:
+            fitted = train(others, seed=seed, epochs=epochs, hold_out=False, progress=_renamed(tell)).classifier
+        except InputError:  # too few of them can be read
+            return None
+        if not encoded_samples(fitted, own, range(len(own)), 1)[0]:
+            continue
+        whole, _ = passed(OnePass(fitted, own, label_indices(fitted, own)), own, tell)
+        columns["index"].append(own.rows[whole["index"]])
+        columns["fold"].append(np.full(len(whole["index"]), i))
+        for name in COLUMNS:
+            columns[name].append(whole[name])
+    if not columns["index"]:
+        return None
+    joined = {name: np.concatenate(values) for name, values in columns.items()}
+    order = np.argsort(joined["index"], kind="stable")
+    return Unseen(**{name: values[order] for name, values in joined.items()})
+
+
+def _renamed(tell: Callable[[int, int], None]) -> Progress:
+    """Progress that tells of one stage, whatever it is called inside."""
+
+    def report(stage: str, done: int, total: int) -> None:
+        tell(done, total)
+
+    return report

@@ -1,0 +1,170 @@
+"""``oga reproduce``: whole experiments, quick, on what every installation has and on the data of development."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from oga_core.errors import InputError
+from oga_core.experiments import EXPERIMENTS, arms, reproduce
+from oga_core.experiments.text import TASKS, _found
+from oga_core.progress import Cancelled
+
+FILES = {"results.csv", "settings.json", "table.csv", "table.md", "report.md"}
+
+
+def checked(report: Path, figures: set[str]) -> pd.DataFrame:
+    """The raw results of an experiment whose folder holds all that it should."""
+    out = report.parent
+    there = {path.name for path in out.iterdir() if path.is_file()}
+    text = report.read_text("utf-8")
+    assert there >= FILES | {f"{name}.html" for name in figures}
+    for name in figures:
+        drawn = (out / f"{name}.png").is_file()
+        assert drawn == (f"![{name}]({name}.png)" in text)
+        assert drawn or "PNG was not written" in text
+    assert "## What the numbers say" in text
+    assert (out / "table.md").read_text("utf-8").strip() in text
+    return pd.read_csv(out / "results.csv", keep_default_na=False, na_values=[""])
+
+
+def test_synthetic(tmp_path: Path) -> None:
+    report = reproduce("synthetic", out=tmp_path / "new" / "folder", seeds=3, quick=True)
+    rows = checked(report, {"arms", "blobs", "moons"})
+    assert len(rows) == 2 * 3 * (len(arms.SCORED) + 3)
+    assert (rows.groupby("setting")["trimmed"].max() == pd.Series({"blobs": 15, "moons": 25})).all()
+    known = rows[rows["arm"].isin(arms.SCORED)]
+    assert known[["auc", "average_precision", "precision", "recall", "accuracy", "random_accuracy"]].notna().all(axis=None)
+    moons = known[known["setting"] == "moons"]
+    np.testing.assert_allclose(moons["detection_accuracy"], (205 + 2 * 20 * moons["recall"]) / 250)
+    assert known.query("setting == 'blobs'").groupby("arm")["auc"].mean().min() > 0.9
+    assert "paper: detection accuracy, %" in report.read_text("utf-8")
+    assert "3 seeds (0 … 2)." in report.read_text("utf-8")
+
+
+def test_text_without_data_takes_the_docstrings(tmp_path: Path) -> None:
+    rows = checked(reproduce("text", out=tmp_path, seeds=1, quick=True), {"arms", "epochs"})
+    assert set(rows["setting"]) == {"docstrings"}
+    oracle = rows.set_index("arm").loc["oracle"]
+    assert oracle["trimmed"] == 120  # a fifth of 600
+    assert rows.set_index("arm").loc["l1", "trimmed"] == 180
+    assert set(rows.dropna(subset=["accuracy"])["arm"]) == {"untrimmed", "oracle", "random", "l1", "iforest", "low_confidence"}
+    assert rows.set_index("arm").loc[["l1", "low_confidence"], "auc"].min() > 0.8
+    curve = rows.set_index("arm").loc["l1", "by_epoch"].split()
+    assert float(curve[-1]) == rows.set_index("arm").loc["l1", "accuracy"]
+
+
+def test_text_takes_the_tasks_that_are_there(test_data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(test_data / "newsclass_yoruba", folder / "newsclass_yoruba")
+    report = reproduce("text", data=folder, out=tmp_path / "out", seeds=1, quick=True)
+    rows = checked(report, {"arms", "epochs"})
+    assert set(rows["setting"]) == {"newsclass_yoruba"}
+    assert 0.25 < rows.set_index("arm").loc["oracle", "trimmed"] / 600 < 0.42
+    assert "Not there, so not done: SST-2, MRPC, QNLI, QQP, Hausa" in report.read_text("utf-8")
+
+
+def test_tasks_are_split_as_their_files_are(test_data: Path) -> None:
+    tasks, _ = _found(test_data)
+    assert set(tasks) == set(TASKS) - {"qqp"}
+    most = {"train": 1 << 62, "validation": 500, "test": 1 << 62}
+    sizes = {}
+    for name, task in tasks.items():
+        train, wrong, validation, test = task.parts(0, most)
+        sizes[name] = len(train), len(validation), len(test)
+        share = {"newsclass_yoruba": 446 / 1340, "newsclass_hausa": 1030 / 2045}.get(name, 0.2)
+        assert wrong.mean() == pytest.approx(share, abs=1e-3)
+        texts = [{part.load(i) for i in range(len(part))} for part in (train, validation, test)]
+        assert len(texts[0] & texts[2]) < 0.02 * len(texts[2])  # a few are in the data twice
+        assert train.class_names == validation.class_names == test.class_names
+    assert sizes == {
+        "sst2": (4500, 500, 1821), "mrpc": (3668, 408, 1725), "qnli": (4500, 321, 642), "newsclass_yoruba": (1340, 189, 379),
+        "newsclass_hausa": (2045, 290, 582),
+    }  # fmt: skip
+
+
+def test_a_test_file_without_labels_is_not_tested_on(tmp_path: Path) -> None:
+    """As GLUE's own: the development file is tested on, and validation samples are kept back from training."""
+    folder = tmp_path / "mrpc"
+    folder.mkdir()
+    lines = [f"a text of number {i} and words,{i % 2}" for i in range(400)]
+    with gzip.open(folder / "train.csv.gz", "wt") as handle:
+        handle.write("\n".join(["text,label", *lines]))
+    (folder / "dev.csv").write_text("\n".join(["text,label", *(line.replace("text", "dev text") for line in lines[:100])]))
+    (folder / "test.csv").write_text("\n".join(["text,label", *(f"hidden {i}," for i in range(50)), "x,0", "y,1"]))
+    tasks, _ = _found(tmp_path)
+    train, wrong, validation, test = tasks["mrpc"].parts(0, {"train": 1 << 62, "validation": 500, "test": 1 << 62})
+    assert (len(train), len(validation)) == (400, 100)
+    assert len(test) == 2
+    (folder / "test.csv").unlink()
+    train, wrong, validation, test = _found(tmp_path)[0]["mrpc"].parts(0, {"train": 1 << 62, "validation": 500, "test": 1 << 62})
+    assert (len(train), len(validation), len(test)) == (360, 40, 100)
+    assert all("dev" in test.load(i) for i in range(100))
+    assert wrong.sum() == 72
+
+
+def test_vision_without_data_takes_the_digits(tmp_path: Path) -> None:
+    rows = checked(reproduce("vision", out=tmp_path, seeds=1, quick=True), {"arms"}).set_index("arm")
+    assert set(rows["setting"]) == {"class_noise_20"}
+    assert rows.loc["l1", "trimmed"] == 25  # 5 % of 500
+    assert rows.loc["l1", "precision"] > 0.6
+    assert rows["accuracy"].notna().sum() == 5
+
+
+def test_shift_goes_on_after_an_interruption_as_if_there_had_been_none(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    rows = checked(reproduce("shift", out=whole, seeds=1, quick=True), {"arms", "budgets"})
+    assert set(rows["setting"]) == {"time", "place", "both"}
+    assert rows.loc[rows["arm"] == "ocsvm_test", ["auc", "accuracy"]].notna().all(axis=None)
+    told: list[str] = []
+
+    def stop(stage: str, done: int, total: int) -> None:
+        told.append(stage)
+        if len(told) == 30:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        reproduce("shift", out=parts, seeds=1, quick=True, progress=stop)
+    assert 10 < len(pd.read_csv(parts / "results.csv")) < len(rows)
+    again: list[str] = []
+    reproduce("shift", out=parts, seeds=1, quick=True, progress=lambda *step: again.append(step[0]))
+    assert (told + again).count("time, seed 0: l1") == 2  # once a budget
+    assert again.count("time, seed 0: untrimmed") == 1  # trained again for its scores
+    for name in ("results.csv", "table.csv", "report.md"):
+        assert (parts / name).read_text("utf-8") == (whole / name).read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "message"),
+    [
+        ("speech", {}, "unknown experiment 'speech'; there are: synthetic, text, vision, shift"),
+        ("llm", {}, "comes with transformers"),
+        ("synthetic", {"seeds": 0}, "0 seeds: at least one is needed"),
+        ("synthetic", {"data": Path()}, "leave out --data and --arch"),
+        ("text", {"data": Path("missing")}, "data missing is not a folder"),
+        ("text", {"data": Path()}, "has no task: a folder sst2"),
+        ("vision", {"data": Path()}, "no images that are known"),
+        ("shift", {"data": Path()}, "neither train.csv and test.csv"),
+        ("vision", {"arch": "resnet51", "quick": True}, "did you mean"),
+        ("shift", {"arch": "text_ngrams", "quick": True}, "takes text data, and these are features"),
+        ("synthetic", {"out": Path("file")}, "cannot make"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, more: dict[str, object], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    with pytest.raises(InputError, match=message) as raised:
+        reproduce(name, **{"out": tmp_path / "out", **more})  # type: ignore[arg-type]
+    assert "\n" not in str(raised.value)
+
+
+def test_every_experiment_has_seeds_enough() -> None:
+    assert {name: e.seeds for name, e in EXPERIMENTS.items()} == {"synthetic": 20, "text": 5, "vision": 5, "shift": 5}
+    assert all(1 < e.quick_seeds <= e.seeds for e in EXPERIMENTS.values())
