@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,11 @@ import pytest
 
 from oga_core import Workspace, decide, experiments, scoring
 from oga_core.cli import main
+from oga_core.detectors import Interval, Recommendation
+from oga_core.detectors.recommended import AtBudget
 from oga_core.progress import Cancelled
+from oga_core.runs import Run
+from oga_core.runs.run import RECOMMENDATION, TABLE
 
 WORDS = {"fruit": "apple pear plum cherry grape", "tool": "hammer saw drill wrench chisel", "bird": "robin crow finch heron"}
 OGA = [sys.executable, "-P", "-c", "import sys; from oga_core.cli import main; sys.exit(main())"]
@@ -29,9 +34,14 @@ KEYS = {
     "notes",
 }  # fmt: skip
 COLUMNS = [
-    "sample_id", "index", "source", "label", "predicted", "loss", "confidence", "l1", "l2", "iforest", "random",
+    "sample_id", "index", "source", "label", "predicted", "loss", "confidence", "recommended", "l1", "l2", "iforest", "random",
     "low_confidence", "suggested_label", "suggested_label_source",
 ]  # fmt: skip
+RECOMMENDED = Recommendation(
+    ["oof:noise", "oof:iforest"], unseen=True, wrong=Interval(0.0612, 0.0355, 0.125), budget=0.0347,
+    at_budget=AtBudget(0.0347, Interval(0.911, 0.87, 0.95), 0.52), curve=[], canaries=[],
+    mistaken=[("pear", "\x1b[31mplum", 4.25), *[("plum", "pear", 2.0)] * 6],
+)  # fmt: skip
 
 Oga = Callable[..., tuple[int, str, str]]
 
@@ -104,7 +114,7 @@ def test_score_json_prints_one_object_on_stdout_and_its_progress_on_stderr(score
 def test_the_totals_add_up_and_the_rest_is_true(result: dict[str, Any]) -> None:
     assert (result["samples"], result["scored"], result["not_scored"]) == (120, 119, 1)
     assert (result["model"], result["notes"]) == ("text_ngrams", [])
-    assert result["detectors"] == ["l1", "l2", "iforest", "random", "loss", "low_confidence"]
+    assert result["detectors"] == ["recommended", "l1", "l2", "iforest", "random", "loss", "low_confidence"]
     assert result["held_out_accuracy"] > 0.8
     assert result["seconds"] > 0
 
@@ -128,14 +138,17 @@ def test_score_without_json_says_what_was_done_and_what_was_not(oga: Oga, featur
 
 
 def test_what_is_chosen_on_the_command_line_is_what_is_done(oga: Oga, features: Path, tmp_path: Path) -> None:
-    arguments = ["--seed", "3", "--inputs", "x", "--label", "y", "--head", "head"]
+    arguments = ["--seed", "3", "--inputs", "x", "--label", "y", "--head", "head", "--folds", "0"]
     code, out, _ = oga("score", features, "--json", "--detectors", "l2", *arguments, "--workspace", tmp_path / "here")
     assert code == 0
     told = json.loads(out)
-    assert told["detectors"] == ["l2", "random", "loss", "low_confidence"]
+    assert told["detectors"] == ["recommended", "l2", "random", "loss", "low_confidence"]
     assert told["model"] == "feature_mlp"
-    settings = Workspace(tmp_path / "here").run(told["run"]).settings
-    assert (settings["seed"], settings["head"], settings["scope"]) == (3, "head", "head")
+    run = Workspace(tmp_path / "here").run(told["run"])
+    settings = run.settings
+    assert (settings["seed"], settings["head"], settings["scope"], settings["folds"]) == (3, "head", "head", 0)
+    assert run.recommendation is not None
+    assert run.recommendation.unseen is False
     assert settings["data_options"] == {"inputs": "x", "label": "y"}
     assert not (tmp_path / "workspace").exists()
 
@@ -209,6 +222,61 @@ def test_export_writes_what_is_removed_by_default_and_finds_the_run_by_its_begin
     assert "row 7" in pd.read_csv("out.csv")["source"].tolist()
 
 
+@pytest.fixture
+def advised(tmp_path: Path) -> Run:
+    """A run of 1,470 samples with a recommendation that is written by hand."""
+    run = Workspace(tmp_path / "workspace").new_run("advised", {})
+    run.add_file(TABLE, lambda path: pd.DataFrame({"recommended": np.zeros(1470)}).to_parquet(path))
+    run.add_file(RECOMMENDATION, lambda path: path.write_text(json.dumps(RECOMMENDED.to_dict())))
+    return run
+
+
+def test_recommend_says_which_score_how_many_are_wrong_and_how_much_to_trim(oga: Oga, advised: Run) -> None:
+    code, out, err = oga("recommend", advised.id[:-1])
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "recommended score: Probability of a wrong label, out of fold and Isolation forest, out of fold",
+        "labels estimated wrong: 6.1% (3.5% to 12.5%)",
+        "suggested budget: 0.0347 (51 samples), of which wrong: 91.1% (87.0% to 95.0%)",
+        "mistaken: 4.2 samples of pear are labelled \\x1b[31mplum",
+        *["mistaken: 2.0 samples of plum are labelled pear"] * 4,
+    ]
+
+
+def test_recommend_json_prints_all_the_evidence_as_one_object(oga: Oga, advised: Run) -> None:
+    code, out, err = oga("recommend", advised.id, "--json")
+    assert (code, err, out.count("\n")) == (0, "", 1)
+    assert Recommendation.from_dict(json.loads(out)) == RECOMMENDED
+
+
+def test_where_nothing_is_to_be_trimmed_recommend_says_so(oga: Oga, advised: Run) -> None:
+    nothing = replace(RECOMMENDED, budget=0.0, at_budget=None, mistaken=[])
+    advised.add_file(RECOMMENDATION, lambda path: path.write_text(json.dumps(nothing.to_dict())))
+    assert oga("recommend", advised.id)[1].splitlines()[1:] == [
+        "labels estimated wrong: 6.1% (3.5% to 12.5%)", "suggested budget: nothing to trim",
+    ]  # fmt: skip
+
+
+def test_what_is_recommended_for_texts_is_by_models_that_have_not_seen_them(oga: Oga, workspace: Workspace) -> None:
+    run = workspace.runs()[-1]
+    code, out, err = oga("recommend", run.id, "--json", "--workspace", workspace.path)
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert told["unseen"] is True
+    assert run.recommendation == Recommendation.from_dict(told)
+    assert {c["kind"] for c in told["canaries"]} == {"uniform", "confusions"}
+
+
+def test_a_run_without_a_recommendation_says_why(oga: Oga, tmp_path: Path) -> None:
+    np.savez("few.npz", x=np.random.default_rng(0).normal(size=(40, 3)), y=np.arange(40) % 2)
+    code, out, _ = oga("score", "few.npz", "--json", "--folds", "2")
+    assert code == 0
+    reason = "nothing can be recommended for fewer than 50 samples of two classes"
+    assert json.loads(out)["notes"][-1] == f"no recommendation: {reason}"
+    run = Workspace(tmp_path / "workspace").runs()[0]
+    assert oga("recommend", run.id) == (2, "", f"oga: run {run.id} has no recommendation: {reason}\n")
+
+
 def test_runs_are_listed_newest_first_from_the_workspace_that_is_named(
     oga: Oga, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +311,11 @@ def test_runs_are_listed_newest_first_from_the_workspace_that_is_named(
         ("score TEXTS --scope=", "no scope is named; there are head, all, lora, and patterns over parameter names"),
         ("score TEXTS --seed -1", "argument --seed: '-1' is not a whole number"),
         ("score TEXTS --seed 4294967296", "argument --seed: '4294967296' is not a whole number"),
+        ("score TEXTS --folds 1", "1 folds: at least two are needed, or 0 for none"),
+        ("score TEXTS --folds -2", "-2 folds: at least two are needed, or 0 for none"),
+        ("score TEXTS --folds some", "argument --folds: invalid int value: 'some'"),
+        ("recommend", "the following arguments are required: RUN"),
+        ("recommend nope", "no run 'nope'"),
         ("score TEXTS --workspace notes.txt", "cannot make the workspace"),
         ("score", "the following arguments are required: DATA"),
         ("train TEXTS --out no/model.safetensors", "its folder is not there"),

@@ -17,17 +17,19 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 import oga_core as oga
-from oga_core import scoring
 from oga_core.data import Dataset
+from oga_core.detectors import Recommendation, named, of_head
 from oga_core.errors import InputError
 from oga_core.models import Classifier, load_model, save_weights, train, wrap
 from oga_core.models.inputs import FeatureEncoder, collate_default
-from oga_core.progress import Cancelled
-from oga_core.runs import Run, Workspace
-from oga_core.scoring import do_run, estimate, prepare, score
+from oga_core.progress import Cancelled, Progress
+from oga_core.runs import Run, Workspace, recommend
+from oga_core.runs.run import FACTORS, RECOMMENDATION, SKETCHES, TABLE
+from oga_core.scoring import do_run, estimate, one_pass, prepare, score, unseen
+from oga_core.scoring.unseen import Unseen
 
 COLUMNS = [
-    "sample_id", "index", "source", "label", "predicted", "loss", "confidence",
+    "sample_id", "index", "source", "label", "predicted", "loss", "confidence", "recommended",
     "l1", "l2", "iforest", "random", "low_confidence", "suggested_label", "suggested_label_source",
 ]  # fmt: skip
 """The loss is a control too, in the one column of that name."""
@@ -75,7 +77,7 @@ def by_id(run: Run) -> pd.DataFrame:
 
 def test_the_columns_are_those_that_are_documented(run: Run) -> None:
     assert list(run.table) == COLUMNS
-    numbers = ["loss", "confidence", "l1", "l2", "iforest", "random", "low_confidence"]
+    numbers = ["loss", "confidence", "recommended", "l1", "l2", "iforest", "random", "low_confidence"]
     assert all(run.table[c].dtype == np.float64 for c in numbers)
     assert np.isfinite(run.table[numbers]).all(axis=None)
     assert run.table["index"].tolist() == list(range(N))
@@ -118,7 +120,7 @@ def test_norms_over_any_scope_are_those_of_autograd(scope: str, run: Run, module
     )
     np.testing.assert_allclose(wider.table["loss"], run.table["loss"], rtol=1e-5)
     assert wider.factors.width == 512
-    assert (wider.summary["scope"], wider.summary["head"]) == (scope, None)
+    assert (wider.summary["scope"], wider.summary["head"]) == (scope, "2")
     assert any(note.startswith(f"scope {scope}: {len(parameters)} parameters") for note in wider.summary["notes"])
 
 
@@ -149,7 +151,26 @@ def test_a_scope_without_parameters_enters_no_run(module: nn.Module, tmp_path: P
     assert not Workspace(tmp_path).runs()
 
 
-@pytest.mark.parametrize("name", ["l1", "l2", "iforest", "loss", "low_confidence"])
+def kept(run: Run) -> set[str]:
+    """Names of the arrays among the files of a run."""
+    return {path.stem for path in run.path.glob("*.npy")}
+
+
+def test_beyond_the_head_the_sketches_are_kept_beside_the_features_of_the_head(
+    run: Run, module: nn.Module, tmp_path: Path
+) -> None:
+    few = slice(40)
+    wider = score(module, data(few), scope="all", workspace=tmp_path)
+    assert kept(run) == set(FACTORS)
+    assert kept(wider) == {"features", "feature_norms", *SKETCHES}
+    for name in ("features", "feature_norms"):
+        assert np.array_equal(np.load(wider.file(f"{name}.npy")), np.load(run.file(f"{name}.npy"))[few])
+    assert isinstance(module, nn.Sequential)
+    clamping = score(nn.Sequential(module, nn.Hardtanh()), data(few), scope="all", workspace=tmp_path)
+    assert kept(clamping) == set(SKETCHES)
+
+
+@pytest.mark.parametrize("name", ["recommended", "l1", "l2", "iforest", "loss", "low_confidence"])
 def test_flipped_labels_score_higher(run: Run, name: str) -> None:
     assert roc_auc_score(GIVEN != TRUE, run.table[name]) > 0.9
     assert (run.flag(name, FLIPS)["index"] < FLIPS).mean() > 0.7
@@ -158,9 +179,10 @@ def test_flipped_labels_score_higher(run: Run, name: str) -> None:
 def test_a_flag_is_the_top_of_the_table(run: Run) -> None:
     flagged = run.flag("l2", 0.1)
     assert flagged["l2"].tolist() == sorted(run.table["l2"], reverse=True)[:33]
+    assert run.flag("recommended", 0.1)["recommended"].tolist() == sorted(run.table["recommended"], reverse=True)[:33]
     assert list(flagged) == COLUMNS
     assert len(run.flag("random", 7)) == 7
-    with pytest.raises(InputError, match="no score 'l3'; it has: l1, l2, iforest, random, loss, low_confidence"):
+    with pytest.raises(InputError, match="no score 'l3'; it has: recommended, l1, l2, iforest, random, loss, low_confidence"):
         run.flag("l3", 7)
 
 
@@ -182,21 +204,22 @@ def test_the_summary_counts_and_names(run: Run, module: nn.Module) -> None:
     assert summary["agreement"] == pytest.approx((module(torch.from_numpy(X)).argmax(1).numpy() == GIVEN).mean())
     assert (summary["class_names"], summary["head"], summary["scope"], summary["kind"]) == (NAMES, "2", "head", "features")
     assert summary["mapping"] == [["ant", 0, "ant"], ["bee", 1, "bee"], ["cat", 2, "cat"]]
-    assert summary["detectors"] == ["l1", "l2", "iforest", "random", "loss", "low_confidence"]
+    assert summary["detectors"] == ["recommended", "l1", "l2", "iforest", "random", "loss", "low_confidence"]
     assert json.loads(json.dumps(summary)) == summary
     assert (run.title, run.status().state) == ("Sequential on 330 samples", "done")
 
 
 def test_the_controls_come_with_any_detector(module: nn.Module, tmp_path: Path) -> None:
-    run = score(module, data(), detectors=["iforest"], workspace=tmp_path)
-    assert list(run.table) == [c for c in COLUMNS if c not in ("l1", "l2")]
-    assert [d.name for d in run.detectors] == ["iforest", "random", "loss", "low_confidence"]
+    for asked in (["iforest"], ["iforest", "recommended"]):
+        run = score(module, data(slice(60)), detectors=asked, workspace=tmp_path)
+        assert list(run.table) == [c for c in COLUMNS if c not in ("l1", "l2")]
+        assert [d.name for d in run.detectors] == ["recommended", "iforest", "random", "loss", "low_confidence"]
 
 
 def test_a_seed_gives_the_same_table_and_another_only_another_chance(run: Run, module: nn.Module, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(score(module, data(), workspace=tmp_path, seed=0).table, run.table)
     other = score(module, data(), workspace=tmp_path, seed=1).table
-    assert [c for c in COLUMNS if not other[c].equals(run.table[c])] == ["iforest", "random"]
+    assert [c for c in COLUMNS if not other[c].equals(run.table[c])] == ["recommended", "iforest", "random"]
 
 
 def test_the_order_of_the_data_does_not_change_a_score(run: Run, module: nn.Module, tmp_path: Path) -> None:
@@ -209,7 +232,7 @@ def test_the_order_of_the_data_does_not_change_a_score(run: Run, module: nn.Modu
 def test_a_sample_scores_the_same_in_any_batch(
     run: Run, module: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "BATCH", 7)
+    monkeypatch.setattr(one_pass, "BATCH", 7)
     pd.testing.assert_frame_equal(score(module, data(), workspace=tmp_path).table, run.table, rtol=1e-4)
 
 
@@ -301,6 +324,8 @@ def classifier(module: nn.Module, names: list[str]) -> Classifier:
 
 def test_classes_are_matched_by_name_and_the_scores_are_the_same(run: Run, module: nn.Module, tmp_path: Path) -> None:
     turned = score(classifier(Named(module), ["dog", "cat", "ant", "bee"]), data(), workspace=tmp_path)
+    mistaken = [{pair[:2] for pair in recommend(one).mistaken[:4]} for one in (turned, run)]
+    assert len(mistaken[0] & mistaken[1]) >= 3
     assert turned.summary["mapping"] == [["ant", 2, "ant"], ["bee", 3, "bee"], ["cat", 1, "cat"]]
     same = ["sample_id", "label", "predicted", "loss", "confidence", "l1", "l2", "suggested_label"]
     pd.testing.assert_frame_equal(turned.table[same], run.table[same], rtol=1e-4)
@@ -360,7 +385,86 @@ def test_without_a_model_a_starter_is_trained_and_kept(files: tuple[Path, Path],
     assert 0.3 < run.summary["held_out_accuracy"] <= 1
     loaded = load_model(None, run.file("model.safetensors"), data())
     again = score(loaded, data(), workspace=tmp_path)
-    pd.testing.assert_frame_equal(again.table, run.table)
+    # What is recommended is by other starters yet.
+    pd.testing.assert_frame_equal(again.table.drop(columns="recommended"), run.table.drop(columns="recommended"))
+
+
+def test_the_recommendation_is_by_starters_that_have_not_seen_the_samples_unless_there_are_to_be_none(
+    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int, int]] = []
+
+    def cross_fitted(dataset: Dataset, k: int, *, seed: int, epochs: int, progress: Progress) -> Unseen | None:
+        asked.append((k, seed, epochs))
+        return unseen.cross_fitted(dataset, k, seed=seed, epochs=epochs, progress=progress)
+
+    monkeypatch.setattr("oga_core.scoring.cross_fitted", cross_fitted)
+    runs = []
+    for folds in (None, 0, 2):
+        runs.append(prepare(Workspace(tmp_path), files[0], epochs=2, seed=3, folds=folds))
+        do_run(runs[-1])
+    assert asked == [(5, 3, 2), (2, 3, 2)]
+    assert [recommend(run).unseen for run in runs] == [True, False, True]
+    scores = [run.table["recommended"] for run in runs]
+    assert not any(scores[i].equals(scores[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+    direct = score(load_model(None, runs[1].file("model.safetensors"), data()), data(), seed=3, workspace=tmp_path)
+    pd.testing.assert_frame_equal(direct.table, runs[1].table)
+
+
+def test_a_recommendation_is_of_the_labels_that_were_flipped(run: Run, module: nn.Module) -> None:
+    found = recommend(run)
+    assert found.wrong.value == pytest.approx(FLIPS / N, abs=0.03)
+    assert found.at_budget is not None
+    flags = run.flag("recommended", found.budget)
+    assert 3 <= len(flags) <= FLIPS + 5
+    assert (flags["index"] < FLIPS).mean() == pytest.approx(found.at_budget.precision.value, abs=0.15)
+    truly = pd.Series([(NAMES[t], NAMES[g]) for t, g in zip(TRUE[:FLIPS], GIVEN[:FLIPS])]).value_counts()
+    assert found.mistaken[0][:2] in list(truly.index[:3])
+    assert {name for pair in found.mistaken for name in pair[:2]} <= set(NAMES)
+    assert Recommendation.from_dict(json.loads((run.path / RECOMMENDATION).read_text())) == found
+    # By hand: the probability of a wrong label of heads that are fitted again, in the order of the ids.
+    by_id = np.argsort(run.table["sample_id"])
+    assert isinstance(module, nn.Sequential)
+    features = module[:2](torch.from_numpy(X)).detach().numpy()
+    gradients = of_head(np.zeros((N, 3)), features[by_id], GIVEN[by_id])
+    wanted = named("recommended").fit_score(gradients)
+    np.testing.assert_allclose(run.table["recommended"].to_numpy()[by_id], wanted, atol=1e-3)
+
+
+def test_few_samples_have_no_recommendation_and_a_note_that_says_so(module: nn.Module, tmp_path: Path) -> None:
+    few = score(module, data(slice(49)), detectors="recommended,l1", workspace=tmp_path)
+    assert few.recommendation is None
+    assert list(few.table) == [c for c in COLUMNS if c not in ("recommended", "l2", "iforest")]
+    assert [d.name for d in few.detectors] == ["l1", "random", "loss", "low_confidence"]
+    reason = "nothing can be recommended for fewer than 50 samples of two classes"
+    assert f"no recommendation: {reason}" in few.summary["notes"]
+    assert not (few.path / RECOMMENDATION).exists()
+    with pytest.raises(InputError, match=f"has no recommendation: {reason}"):
+        recommend(few)
+    enough = score(module, data(slice(50)), detectors="l1", workspace=tmp_path)
+    assert enough.recommendation is not None
+    assert not any("no recommendation" in note for note in enough.summary["notes"])
+
+
+def test_without_a_head_there_is_no_recommendation_and_a_note_that_says_so(module: nn.Module, tmp_path: Path) -> None:
+    headless = score(nn.Sequential(module, nn.Hardtanh()), data(slice(60)), scope="all", workspace=tmp_path)
+    assert headless.recommendation is None
+    assert any("no recommendation: " in note and "no head to fit again" in note for note in headless.summary["notes"])
+
+
+def test_a_run_that_is_cut_off_before_its_table_is_not_done(
+    module: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: pd.DataFrame, path: Path, **_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", fail)
+    with pytest.raises(OSError, match="disk full"):
+        score(module, data(slice(60)), workspace=tmp_path)
+    (run,) = Workspace(tmp_path).runs()
+    assert (run.status().state, run.has_file(TABLE)) == ("failed", False)
+    with pytest.raises(InputError, match="no table"):
+        _ = run.detectors
 
 
 @pytest.mark.parametrize(
@@ -411,6 +515,9 @@ def test_wrong_settings_are_refused_before_a_run_is_entered(
     ):
         with pytest.raises(InputError, match=reason):
             start()
+    for folds in (1, -1):
+        with pytest.raises(InputError, match=f"{folds} folds: at least two are needed, or 0 for none"):
+            prepare(workspace, files[0], folds=folds)
     with pytest.raises(InputError, match=r"weights file .* is not there"):
         prepare(workspace, files[0], weights=tmp_path / "absent.pt")
     with pytest.raises(InputError, match="has 4 outputs, and the data have 3 classes"):
@@ -465,7 +572,7 @@ def test_an_unexpected_error_is_entered_too(module: nn.Module, tmp_path: Path) -
     assert (run.status().state, run.status().message) == ("failed", "unexpected ZeroDivisionError: of the owner's transform")
 
 
-@pytest.mark.parametrize("stage", ["scoring", "isolation forest", "writing"])
+@pytest.mark.parametrize("stage", ["scoring", "planting canaries", "estimating wrong labels", "isolation forest", "writing"])
 def test_a_run_can_be_cancelled(stage: str, module: nn.Module, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
 
@@ -474,7 +581,7 @@ def test_a_run_can_be_cancelled(stage: str, module: nn.Module, tmp_path: Path) -
             workspace.runs()[0].job("score").cancel()
 
     with pytest.raises(Cancelled):
-        score(module, data(), workspace=workspace, progress=cancel)
+        score(module, data(slice(60)), workspace=workspace, progress=cancel)
     (run,) = workspace.runs()
     assert (run.status().state, run.has_file("table.parquet")) == ("cancelled", False)
 
@@ -483,5 +590,8 @@ def test_progress_tells_every_stage_to_its_end(module: nn.Module, tmp_path: Path
     told: list[tuple[str, int, int]] = []
     score(module, data(), workspace=tmp_path, progress=lambda *step: told.append(step))
     last = {stage: (done, total) for stage, done, total in told}
-    assert last == {"scoring": (N, N), "isolation forest": (100, 100), "writing": (1, 1)}
+    assert last == {
+        "scoring": (N, N), "planting canaries": (6, 6), "estimating wrong labels": (20, 20), "isolation forest": (100, 100),
+        "writing": (1, 1),
+    }  # fmt: skip
     assert [t[1] for t in told if t[0] == "scoring"] == [64, 128, 192, 256, 320, N]

@@ -12,6 +12,7 @@ the model can predict from the sample, such as those of a labelling rule, leave 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -22,16 +23,19 @@ from torch import Tensor
 
 from oga_core.detectors.detector import Detector
 from oga_core.detectors.gradients import Gradients
-from oga_core.detectors.threads import one_thread
+from oga_core.detectors.threads import threads_for
 from oga_core.gradients.factors import BLOCK
 from oga_core.progress import Progress, silent
 
 PAIRS_UP_TO = 64
 """Classes up to which each pair of classes has its own rate; above, a class's errors fall on all others alike."""
-RATE_SPREAD, PAIR_SPREAD, BIAS_SPREAD = 0.5, 1.0, 1.0
-"""Standard deviations of the Gaussian priors on the log odds of noise: between classes, and between pairs; and on the bias."""
-USUAL_ODDS = -4.0
-"""Log odds of a wrong label where the search starts."""
+RATE_SPREAD, PAIR_SPREAD, BIAS_SPREAD, SCALE_SPREAD = 0.5, 1.0, 1.0, 0.5
+"""Standard deviations of the Gaussian priors on the log odds of noise, between classes and between pairs; on the bias; and on the
+logarithm of the scale around what it is without noise. Without the last, a model that knows next to nothing may as well be one
+that is always sure under much noise: the likelihood hardly tells the two apart."""
+FIRST_ODDS, LEAST_ODDS = -1.0, -4.0
+"""Log odds of a wrong label where the search starts, and the least of them where it starts from another model. A search that
+comes to no noise at all stays there, for the gradient has vanished too: so it comes from above."""
 LEARNED_FROM = 50_000
 STEPS, TOLERANCE = 100, 1e-5
 
@@ -46,18 +50,20 @@ class NoiseModel:
         The calibration: q = softmax(scale · log p + bias); bias float64, shape ``(classes,)``.
     transition
         P(given class | true class), float64, shape ``(classes, classes)``, a row for each true class.
+    plain_scale
+        The scale that calibrates the same predictions where no label is taken to be wrong.
     """
 
     scale: float
     bias: np.ndarray
     transition: np.ndarray
+    plain_scale: float
 
     def clean(self, logits: np.ndarray) -> np.ndarray:
         """Calibrated probabilities of the true class, float64, shape ``(n, classes)``."""
         log_p = torch.log_softmax(torch.from_numpy(np.asarray(logits, np.float64)), 1)
         return np.asarray(torch.softmax(self.scale * log_p + torch.from_numpy(self.bias), 1).numpy())
 
-    @one_thread()
     def wrong(self, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """P(the given label is wrong), float64, shape ``(n,)``, to all digits near 0 and 1."""
         out = np.empty(len(labels))
@@ -82,7 +88,6 @@ class NoiseModel:
         return out
 
 
-@one_thread()
 def fit_noise(
     logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None, start: NoiseModel | None = None
 ) -> NoiseModel:
@@ -108,21 +113,20 @@ def fit_noise(
     diagonal = torch.eye(classes, dtype=torch.bool)
     log_scale, bias = _value(1), _value(classes)
     odds, rates, pairs = _value(1), _value(classes), _value(classes, classes)
-    with torch.no_grad():
-        if start is None:
-            odds += USUAL_ODDS
-        else:
-            log_scale += float(np.log(start.scale))
-            bias += torch.from_numpy(start.bias)
-            found = torch.from_numpy(start.transition)
-            # Not below the usual odds: where noise has vanished, so has the gradient that would bring it back.
-            rates += torch.logit(1 - found.diagonal(), eps=1e-9).clamp_min(USUAL_ODDS)
-            pairs += torch.where(diagonal, 0.0, found.clamp_min(1e-12).log())
-            pairs -= pairs.sum(1, keepdim=True) / max(classes - 1, 1) * ~diagonal
-            odds += rates.mean()
-            rates -= rates.mean().clone()
-    by_pair = classes <= PAIRS_UP_TO
-    values = [log_scale, bias, odds, rates] + ([pairs] if by_pair else [])
+
+    def minimise(values: list[Tensor], log_likelihood: Callable[[Tensor], Tensor], prior: Callable[[], Tensor]) -> None:
+        def closure() -> Tensor:
+            search.zero_grad()
+            log_q = torch.log_softmax(log_scale.exp() * log_p + bias, 1)
+            loss = ((prior() + (bias / BIAS_SPREAD).square().sum()) / 2 - (counts * log_likelihood(log_q)).sum()) / counts.sum()
+            loss.backward()
+            return loss
+
+        search = torch.optim.LBFGS(
+            values, max_iter=STEPS, history_size=20, tolerance_grad=TOLERANCE, line_search_fn="strong_wolfe"
+        )
+        with threads_for(log_p.numel() * classes):
+            search.step(closure)
 
     def noise() -> tuple[Tensor, Tensor]:
         """Log of P(right) a class, and log P(given | true) off the diagonal."""
@@ -130,22 +134,41 @@ def fit_noise(
         spread = torch.log_softmax(pairs.masked_fill(diagonal, -torch.inf), 1)
         return F.logsigmoid(-total), F.logsigmoid(total)[:, None] + spread
 
-    def closure() -> Tensor:
-        search.zero_grad()
-        log_q = torch.log_softmax(log_scale.exp() * log_p + bias, 1)
+    def with_noise(log_q: Tensor) -> Tensor:
         right, wrong = noise()
-        seen = torch.logsumexp(torch.where(diagonal, right[:, None], wrong)[:, given].T + log_q, 1)
-        prior = (rates / RATE_SPREAD).square().sum() + (pairs / PAIR_SPREAD).square().sum() + (bias / BIAS_SPREAD).square().sum()
-        loss = (prior / 2 - (counts * seen).sum()) / counts.sum()
-        loss.backward()
-        return loss
+        return torch.logsumexp(torch.where(diagonal, right[:, None], wrong)[:, given].T + log_q, 1)
 
-    search = torch.optim.LBFGS(values, max_iter=STEPS, history_size=20, tolerance_grad=TOLERANCE, line_search_fn="strong_wolfe")
-    search.step(closure)
+    if start is None:
+        minimise([log_scale, bias], lambda log_q: log_q[torch.arange(len(given)), given], lambda: log_p.new_zeros(()))
+        plain_scale = float(log_scale.detach().exp())
+        with torch.no_grad():
+            odds += FIRST_ODDS
+    else:
+        plain_scale = start.plain_scale
+        with torch.no_grad():
+            log_scale += float(np.log(start.scale))
+            bias += torch.from_numpy(start.bias)
+            found = torch.from_numpy(start.transition)
+            rates += torch.logit(1 - found.diagonal(), eps=1e-9).clamp_min(LEAST_ODDS)
+            pairs += torch.where(diagonal, 0.0, found.clamp_min(1e-12).log())
+            pairs -= pairs.sum(1, keepdim=True) / max(classes - 1, 1) * ~diagonal
+            odds += rates.mean()
+            rates -= rates.mean().clone()
+    usual = float(np.log(plain_scale))
+    by_pair = classes <= PAIRS_UP_TO
+    minimise(
+        [log_scale, bias, odds, rates] + ([pairs] if by_pair else []),
+        with_noise,
+        lambda: (
+            ((log_scale - usual) / SCALE_SPREAD).square().sum()
+            + (rates / RATE_SPREAD).square().sum()
+            + (pairs / PAIR_SPREAD).square().sum()
+        ),
+    )
     with torch.no_grad():
         right, wrong = noise()
         transition = torch.where(diagonal, right[:, None], wrong).exp().numpy()
-    return NoiseModel(float(log_scale.detach().exp()), bias.detach().numpy(), transition)
+    return NoiseModel(float(log_scale.detach().exp()), bias.detach().numpy(), transition, plain_scale)
 
 
 def _value(*shape: int) -> Tensor:

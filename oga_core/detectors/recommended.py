@@ -14,7 +14,6 @@ from oga_core.detectors.detector import Detector
 from oga_core.detectors.gradients import Gradients
 from oga_core.detectors.noise import Noise, NoiseModel, drawn, fit_noise
 from oga_core.detectors.out_of_fold import PREFIX, out_of_fold, scores_by_fold
-from oga_core.detectors.threads import one_thread
 from oga_core.errors import InputError
 from oga_core.progress import Progress, silent
 
@@ -133,7 +132,6 @@ class Recommended(Detector):
     title = "Recommended"
     meaning = "The score that does best on these data, by flipped labels planted among them; see the evidence on the Scores page."
 
-    @one_thread()
     def fit(self, gradients: Gradients, *, seed: int = 0, progress: Progress = silent) -> Self:
         if len(gradients) < FEWEST or len(np.unique(gradients.labels)) < 2:
             raise InputError(f"nothing can be recommended for fewer than {FEWEST} samples of two classes")

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from oga_core.detectors.gradients import Gradients
-from oga_core.detectors.threads import one_thread
+from oga_core.detectors.threads import threads_for
 from oga_core.errors import InputError
 from oga_core.gradients.factors import BLOCK
 
@@ -43,7 +43,6 @@ class Head:
         return np.asarray(((features - self.mean) / self.spread) @ self.weight.T + self.bias)
 
 
-@one_thread()
 def fit_head(features: np.ndarray, labels: np.ndarray, classes: int, decay: float = DECAY) -> Head:
     """Minimise mean cross-entropy + ½ decay ‖W‖² by L-BFGS from zero: convex, so the same each time.
 
@@ -68,7 +67,8 @@ def fit_head(features: np.ndarray, labels: np.ndarray, classes: int, decay: floa
         loss.backward()
         return loss
 
-    search.step(closure)
+    with threads_for(inputs.numel() * classes):
+        search.step(closure)
     fitted = values.detach().numpy()
     return Head(fitted[:, :-1], fitted[:, -1], mean, spread)
 

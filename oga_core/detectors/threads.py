@@ -7,12 +7,16 @@ from contextlib import contextmanager
 
 import torch
 
+SMALL = 1 << 27
+"""Multiplications in one step below which a second thread costs more than it brings."""
+
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """While open, torch computes with one thread."""
+def threads_for(multiplications: int) -> Iterator[None]:
+    """While open, torch computes with one thread where a step has few multiplications."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    if multiplications < SMALL:
+        torch.set_num_threads(1)
     try:
         yield
     finally:

@@ -10,18 +10,19 @@ from streamlit.testing.v1 import AppTest
 
 from oga_core import Run, decide
 from oga_core.export import WHAT, rows
+from tests.app.conftest import flags_at_first
 
 OpenPage = Callable[..., AppTest]
 
 
 @pytest.mark.parametrize("what", list(WHAT))
 def test_the_preview_is_the_export(open_page: OpenPage, run: Run, what: str) -> None:
-    flags = run.flag("l1", 0.05)
+    flags = flags_at_first(run)
     decide(run, flags.iloc[:1], "remove", reviewer="Ann")
     decide(run, flags.iloc[1:2], "relabel", new_label=str(flags["suggested_label"].iloc[1]), reviewer="Ann")
     at = open_page("export", run=run.id)
     at.selectbox(key="export_what").set_value(what).run()
-    asked = {"detector": "l1", "budget": 0.05} if what == "flags" else {}
+    asked = {"detector": "recommended", "budget": len(flags)} if what == "flags" else {}
     expected = rows(run, what, **asked)
     assert len(expected)
     shown = at.dataframe[0].value.reset_index(drop=True)
@@ -29,12 +30,13 @@ def test_the_preview_is_the_export(open_page: OpenPage, run: Run, what: str) -> 
 
 
 def test_flags_that_nobody_decided_on_come_only_when_asked_for_and_are_marked(open_page: OpenPage, run: Run) -> None:
-    decide(run, run.flag("l1", 0.05).iloc[:1], "remove", reviewer="Ann")
+    flags = flags_at_first(run)
+    decide(run, flags.iloc[:1], "remove", reviewer="Ann")
     at = open_page("export", run=run.id)
     assert len(at.dataframe[0].value) == 1
     at.toggle(key="export_flags").set_value(True).run()
     shown = at.dataframe[0].value
-    assert sorted(shown["status"]) == ["confirmed", *["flagged"] * (len(run.flag("l1", 0.05)) - 1)]
+    assert sorted(shown["status"]) == ["confirmed", *["flagged"] * (len(flags) - 1)]
 
 
 def test_with_nothing_decided_the_page_says_where_to_go(open_page: OpenPage, run: Run) -> None:

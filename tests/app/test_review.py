@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from app.components.decision_buttons import keys_of_classes
 from oga_core import Run, decide, decisions
-from tests.app.conftest import CLASSES
+from tests.app.conftest import CLASSES, flags_at_first
 
 OpenPage = Callable[..., AppTest]
 
@@ -25,12 +25,12 @@ def click(at: AppTest, beginning: str) -> None:
 
 def test_the_most_suspicious_sample_comes_first(open_page: OpenPage, run: Run) -> None:
     at = open_page("review", run=run.id)
-    assert shown(at) == run.flag("l1", 0.05)["sample_id"].iloc[0]
+    assert shown(at) == flags_at_first(run)["sample_id"].iloc[0]
 
 
 def test_a_decision_is_in_the_log_when_the_page_says_saved_and_the_next_sample_is_shown(open_page: OpenPage, run: Run) -> None:
     at = open_page("review", run=run.id)
-    order = list(run.flag("l1", 0.05)["sample_id"])
+    order = list(flags_at_first(run)["sample_id"])
     at.text_input(key="reviewer_name").set_value("Ann").run()
     click(at, "act_remove")
     assert at.success[0].value.startswith("Saved")
@@ -41,7 +41,7 @@ def test_a_decision_is_in_the_log_when_the_page_says_saved_and_the_next_sample_i
 
 def test_relabel_takes_the_suggestion_or_the_class_of_the_key(open_page: OpenPage, run: Run) -> None:
     at = open_page("review", run=run.id)
-    flags = run.flag("l1", 0.05)
+    flags = flags_at_first(run)
     click(at, "act_relabel_A")
     other = next(c for c in CLASSES if c != flags["label"].iloc[1])
     click(at, f"act_relabel_{CLASSES.index(other) + 1}")
@@ -52,7 +52,7 @@ def test_relabel_takes_the_suggestion_or_the_class_of_the_key(open_page: OpenPag
 
 def test_undo_goes_back_through_every_decision(open_page: OpenPage, run: Run) -> None:
     at = open_page("review", run=run.id)
-    order = list(run.flag("l1", 0.05)["sample_id"])
+    order = list(flags_at_first(run)["sample_id"])
     for action in ("act_keep", "act_unsure", "act_remove"):
         click(at, action)
     assert len(decisions(run)) == 3
@@ -65,10 +65,10 @@ def test_undo_goes_back_through_every_decision(open_page: OpenPage, run: Run) ->
 
 
 def test_a_refresh_shows_decisions_and_their_reviewer(open_page: OpenPage, run: Run) -> None:
-    first = run.flag("l1", 0.05).head(1)
+    first = flags_at_first(run).head(1)
     decide(run, first, "keep", reviewer="Bob")
     at = open_page("review", run=run.id)
-    assert shown(at) == run.flag("l1", 0.05)["sample_id"].iloc[1]
+    assert shown(at) == flags_at_first(run)["sample_id"].iloc[1]
     click(at, "previous")
     assert any("keep, by Bob" in str(b.value).replace("\\", "") for b in at.get("badge") or at.markdown)
 
@@ -76,7 +76,7 @@ def test_a_refresh_shows_decisions_and_their_reviewer(open_page: OpenPage, run: 
 def test_a_decision_of_somebody_else_meanwhile_is_shown_as_a_conflict(open_page: OpenPage, run: Run) -> None:
     at = open_page("review", run=run.id)
     at.text_input(key="reviewer_name").set_value("Ann").run()
-    decide(run, run.flag("l1", 0.05).head(1), "keep", reviewer="Bob")
+    decide(run, flags_at_first(run).head(1), "keep", reviewer="Bob")
     click(at, "act_remove")
     click(at, "previous")
     assert any("overtook another reviewer" in w.value for w in at.warning)
@@ -104,7 +104,7 @@ def test_in_the_gallery_ticked_samples_are_decided_in_one_step(open_page: OpenPa
         next(c for c in at.checkbox if not c.value).check().run()
     click(at, "bulk_remove")
     found = decisions(run)
-    assert set(found) == set(run.flag("l1", 0.1)["sample_id"].head(2))
+    assert set(found) == set(run.flag("recommended", 0.1)["sample_id"].head(2))
     click(at, "undo")
     assert not decisions(run)
 
@@ -118,7 +118,7 @@ def test_deciding_on_all_selected_asks_first_and_shows_the_classes(open_page: Op
     assert not decisions(run)
     next(b for b in at.button if b.label.startswith("Yes, keep")).click().run()
     assert {d.action for d in decisions(run).values()} == {"keep"}
-    assert set(decisions(run)) == set(run.flag("l1", 0.05)["sample_id"])
+    assert set(decisions(run)) == set(flags_at_first(run)["sample_id"])
 
 
 def test_keys_are_the_digits_themselves_where_the_classes_are_digits() -> None:

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -67,6 +68,36 @@ def test_scoring_an_upload_starts_a_process_of_its_own_and_opens_the_run(
     assert run.settings["detectors"] == ["l1", "l2", "iforest"]
     assert Path(run.settings["data"]).read_bytes() == table()
     assert at.query_params["run"] in (run.id, [run.id])
+
+
+def folds_of(at: AppTest) -> Any:
+    return next(n for n in at.number_input if n.label.startswith("More starter models"))
+
+
+@pytest.mark.parametrize("folds", [None, 0, 3])
+def test_as_many_starters_are_trained_for_the_recommendation_as_are_asked_for(
+    open_page: OpenPage, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, folds: int | None
+) -> None:
+    monkeypatch.setattr("app.jobs.start", lambda run, kind: None)
+    at = open_page("start")
+    at.segmented_control(key="way").set_value(start_form.WAYS[1]).run()
+    at.file_uploader(key="data_file").upload("animals.csv", table()).run()
+    if folds is not None:
+        folds_of(at).set_value(folds).run()
+    at.button(key="score").click().run()
+    assert not at.exception
+    assert [run.settings["folds"] for run in workspace.runs()] == [folds]
+
+
+def test_one_more_starter_is_an_error_box_and_no_run(open_page: OpenPage, workspace: Workspace) -> None:
+    at = open_page("start")
+    at.segmented_control(key="way").set_value(start_form.WAYS[1]).run()
+    at.file_uploader(key="data_file").upload("animals.csv", table()).run()
+    folds_of(at).set_value(1).run()
+    at.button(key="score").click().run()
+    assert "at least two are needed" in at.error[0].value
+    assert not at.exception
+    assert not workspace.runs()
 
 
 def test_each_scope_shows_its_size_and_cost_and_the_one_chosen_is_scored(

@@ -16,7 +16,7 @@ from oga_core.detectors.noise import NoiseModel
 from oga_core.detectors.out_of_fold import out_of_fold
 from oga_core.detectors.refit import out_of_fold_logits
 
-CLEAN = NoiseModel(1.0, np.zeros(3), np.full((3, 3), 1e-3) + 0.997 * np.eye(3))
+CLEAN = NoiseModel(1.0, np.zeros(3), np.full((3, 3), 1e-3) + 0.997 * np.eye(3), 1.0)
 
 
 def blobs(n: int = 240, seed: int = 0) -> Gradients:

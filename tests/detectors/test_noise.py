@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
+from scipy.special import softmax
 
 from oga_core.detectors import named, noise, of_head
 from oga_core.detectors.noise import Noise, NoiseModel, drawn, fit_noise
@@ -35,6 +37,7 @@ def counted(true: np.ndarray, given: np.ndarray) -> np.ndarray:
 
 def assert_alike(one: NoiseModel, other: NoiseModel, tolerance: float) -> None:
     assert one.scale == pytest.approx(other.scale, rel=tolerance)
+    assert one.plain_scale == pytest.approx(other.plain_scale, rel=tolerance)
     np.testing.assert_allclose(one.bias, other.bias, atol=tolerance)
     np.testing.assert_allclose(one.transition, other.transition, atol=tolerance)
 
@@ -64,12 +67,24 @@ def test_a_model_that_is_too_sure_or_too_modest_is_set_right(factor: float) -> N
     np.testing.assert_allclose(model.wrong(factor * logits, given), honest.wrong(logits, given), atol=1e-3)
 
 
+def test_the_plain_scale_is_what_calibrates_without_noise() -> None:
+    logits, _, given = simulated()
+    found = fit_noise(2.0 * logits, given)
+
+    def loss(values: np.ndarray) -> float:
+        q = softmax(np.exp(values[0]) * 2.0 * logits + values[1:], axis=1)
+        return float((values[1:] ** 2).sum() / 2 - np.log(q[np.arange(N), given]).sum())
+
+    assert found.plain_scale == pytest.approx(np.exp(minimize(loss, np.zeros(CLASSES + 1)).x[0]), rel=1e-3)
+    assert found.plain_scale < 0.8 * found.scale  # what is wrong makes a model look too sure
+
+
 def test_a_model_that_favours_a_class_is_set_right() -> None:
     logits, true, given = simulated()
     leaning = logits + np.array([1.0, 0.0, -1.0, 0.5])
     found = fit_noise(leaning, given).clean(leaning)
     shares = np.bincount(true) / N
-    assert np.abs(NoiseModel(1.0, np.zeros(4), np.eye(4)).clean(leaning).mean(0) - shares).max() > 0.05
+    assert np.abs(NoiseModel(1.0, np.zeros(4), np.eye(4), 1.0).clean(leaning).mean(0) - shares).max() > 0.05
     np.testing.assert_allclose(found.mean(0), shares, atol=0.02)
 
 
@@ -93,7 +108,7 @@ def test_a_probability_is_the_share_of_such_labels_that_are_wrong(seed: int) -> 
 
 def test_wrong_is_bayes_rule_by_hand() -> None:
     transition = np.array([[0.7, 0.2, 0.1], [0.05, 0.9, 0.05], [0.3, 0.1, 0.6]])
-    model = NoiseModel(2.0, np.array([0.5, 0.0, -0.3]), transition)
+    model = NoiseModel(2.0, np.array([0.5, 0.0, -0.3]), transition, 1.0)
     logits = np.array([[1.0, 0.2, -0.4], [0.0, 0.0, 3.0], [-1.0, 2.0, 0.0], [0.1, 0.2, 0.3]])
     for row, label in [(0, 0), (0, 2), (1, 0), (1, 2), (2, 1), (3, 1)]:
         e = [math.exp(2.0 * z + b) for z, b in zip(logits[row], (0.5, 0.0, -0.3))]
@@ -104,7 +119,7 @@ def test_wrong_is_bayes_rule_by_hand() -> None:
 
 
 def test_small_probabilities_keep_their_digits() -> None:
-    model = NoiseModel(1.0, np.zeros(2), np.array([[0.9, 0.1], [0.1, 0.9]]))
+    model = NoiseModel(1.0, np.zeros(2), np.array([[0.9, 0.1], [0.1, 0.9]]), 1.0)
     wrong = model.wrong(np.array([[60.0, 0.0], [60.0, 0.0]]), np.array([0, 1]))
     assert wrong[0] == pytest.approx(math.exp(-60) / 9, rel=1e-9)
     assert 1 - wrong[1] < 1e-15
@@ -137,17 +152,19 @@ def test_a_weight_is_how_often_a_sample_is_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "start",
+    ("scale", "bias", "transition"),
     [
-        NoiseModel(3.0, np.array([1.0, -1.0, 0.0, 0.5]), np.full((4, 4), 0.1) + 0.6 * np.eye(4)),
-        NoiseModel(0.3, np.zeros(4), np.full((4, 4), 1e-4) + (1 - 4e-4) * np.eye(4)),
-        NoiseModel(1.0, np.zeros(4), np.eye(4)),
+        (3.0, [1.0, -1.0, 0.0, 0.5], np.full((4, 4), 0.1) + 0.6 * np.eye(4)),
+        (0.3, [0.0] * 4, np.full((4, 4), 1e-4) + (1 - 4e-4) * np.eye(4)),
+        (1.0, [0.0] * 4, np.eye(4)),
     ],
     ids=["noisy", "nearly clean", "clean"],
 )
-def test_wherever_the_search_starts_it_ends_at_the_same_model(start: NoiseModel) -> None:
+def test_wherever_the_search_starts_it_ends_at_the_same_model(scale: float, bias: list[float], transition: np.ndarray) -> None:
     logits, _, given = simulated(1)
-    assert_alike(fit_noise(logits, given, start=start), fit_noise(logits, given), 2e-3)
+    fresh = fit_noise(logits, given)
+    start = NoiseModel(scale, np.array(bias), transition, fresh.plain_scale)
+    assert_alike(fit_noise(logits, given, start=start), fresh, 2e-3)
 
 
 @pytest.mark.parametrize("size", [1e3, 1e30])

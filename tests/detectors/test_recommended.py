@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def blobs(rate: float, seed: int, n: int = N) -> tuple[Gradients, np.ndarray]:
     wrong = np.zeros(n, bool)
     wrong[rng.choice(n, round(rate * n), replace=False)] = True
     given = np.where(wrong, (true + rng.integers(1, CLASSES, n)) % CLASSES, true)
-    model = LogisticRegression(C=100).fit(features, given)
+    model = LogisticRegression(C=100, max_iter=1000).fit(features, given)
     return of_head(model.decision_function(features), features, given), wrong
 
 
@@ -110,14 +111,15 @@ def test_two_detectors_are_averaged_by_rank(monkeypatch: pytest.MonkeyPatch) -> 
     assert detector.recommendation.detectors == ["oof:noise", "oof:iforest"]
 
 
-def test_the_most_frequent_mistakes_come_first_with_their_number() -> None:
-    gradients, _ = blobs(0, 0)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_most_frequent_mistakes_come_first_with_their_number(seed: int) -> None:
+    gradients, _ = blobs(0, seed)
     labels = gradients.labels.copy()
     labels[np.flatnonzero(labels == 2)[:30]] = 0
     labels[np.flatnonzero(gradients.labels == 1)[:12]] = 2
     found = Recommended().fit(replace(gradients, labels=labels)).recommendation.mistaken
     assert [pair[:2] for pair in found[:2]] == [("2", "0"), ("1", "2")]
-    assert [pair[2] for pair in found[:2]] == pytest.approx([30, 12], abs=4)
+    assert [pair[2] for pair in found[:2]] == pytest.approx([30, 12], abs=7)
     assert all(pair[2] >= 0.5 for pair in found)
 
 
@@ -183,6 +185,26 @@ def test_in_words_the_classes_have_their_names() -> None:
     assert replace(found, mistaken=known().mistaken) == known()
 
 
+@pytest.mark.parametrize(("doubting", "trimmed"), [(0, 12), (1, 12), (3, 0)])
+def test_what_more_than_a_tenth_of_the_bootstraps_doubt_is_not_suggested(
+    monkeypatch: pytest.MonkeyPatch, doubting: int, trimmed: int
+) -> None:
+    gradients, _ = blobs(0.1, 0, n=100)
+    original = recommended._probabilities
+
+    def doubted(base: Gradients, *rest: Any) -> tuple[Any, np.ndarray, np.ndarray]:
+        model, wrong, resampled = original(base, *rest)
+        order = np.argsort(-wrong, kind="stable")
+        resampled[:] = np.isin(np.arange(100), order[:12])
+        resampled[:doubting] = 0
+        return model, wrong, resampled
+
+    monkeypatch.setattr(recommended, "_probabilities", doubted)
+    detector = Recommended().fit(gradients)
+    assert detector.recommendation.detectors == ["oof:noise"]
+    assert round(detector.recommendation.budget * 100) == trimmed
+
+
 @pytest.mark.parametrize(
     ("surely", "count"),
     [
@@ -212,7 +234,7 @@ def found(detector: str, *average_precisions: float) -> list[Found]:
     ("l2", "el2n", "chosen"),
     [
         ([0.5] * 6, [0.7] * 6, ["noise"]),  # no better
-        ([0.71] * 6, [0.72] * 6, ["noise"]),  # by no more than it must be
+        ([0.71] * 6, [0.715] * 6, ["noise"]),  # by no more than it must be
         ([0.8] * 6, [0.73] * 6, ["noise", "l2"]),
         ([0.8] * 6, [0.85] * 6, ["noise", "el2n"]),  # the better of two
         ([0.9, 0.9, 0.9, 0.6, 0.6, 0.8], [0.5] * 6, ["noise"]),  # in the mean, but not surely

@@ -30,5 +30,5 @@ def run(tmp_path: Path) -> Run:
         vectors, norms = unit_rows(values)
         made.add_file(f"{name}s.npy", partial(save_array, vectors))
         made.add_file(f"{name}_norms.npy", partial(save_array, norms))
-    made.set_summary({"class_names": ["cat", "dog", "owl"]})
+    made.set_summary({"class_names": ["cat", "dog", "owl"], "detectors": ["l1", "loss"]})
     return made

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from oga_core.detectors import Interval, Recommendation
 from oga_core.review import Selection, decide, decisions, default_selection, inside, load_view, save_view, selected
 from oga_core.runs import Run, Workspace, database
+from oga_core.runs.run import RECOMMENDATION, TABLE
 
 SQUARE = ((0.0, 0.0), (2.0, 0.0), (2.0, 2.0), (0.0, 2.0))
 RIGHT = ((1.0, -1.0), (9.0, -1.0), (9.0, 9.0), (1.0, 9.0))
@@ -30,6 +32,20 @@ def test_the_most_suspicious_come_first_and_the_budget_says_how_many(run: Run) -
     assert rows(run, Selection("l1", budget=0.5)) == [1, 3, 5]
     assert rows(run, Selection("loss", budget=0.5)) == [0, 5, 4]
     assert default_selection(run) == Selection("l1", budget=0.05)
+
+
+@pytest.mark.parametrize(("suggested", "budget", "first"), [(0.5, 0.5, [4, 0, 2]), (1 / 3, 0.3333, [4, 0]), (0.0, 0.01, [])])
+def test_at_first_as_many_are_flagged_as_are_recommended_by_the_recommended_score(
+    run: Run, suggested: float, budget: float, first: list[int]
+) -> None:
+    table = run.table.assign(recommended=[0.9, 0.0, 0.8, 0.2, 1.0, 0.1])
+    found = Recommendation(["oof:noise"], False, Interval(0.1, 0.0, 0.2), suggested, None, [], [], [])
+    run.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
+    run.add_file(RECOMMENDATION, lambda path: path.write_text(json.dumps(found.to_dict())))
+    run.set_summary(run.summary | {"detectors": ["recommended", "l1", "loss"]})
+    again = Workspace(run.workspace.path).run(run.id)
+    assert default_selection(again) == load_view(again, None) == Selection("recommended", budget)
+    assert rows(again, default_selection(again)) == first
 
 
 def test_labels_predictions_and_decisions_narrow_it_together(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -9,12 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from oga_core.detectors import Interval, Recommendation
 from oga_core.errors import InputError
 from oga_core.files import save_array
-from oga_core.runs import Run, Workspace
-from oga_core.runs.run import FACTORS, NOT_SCORED, TABLE
+from oga_core.runs import Run, Workspace, recommend
+from oga_core.runs.run import FACTORS, NOT_SCORED, RECOMMENDATION, SKETCHES, TABLE
 
 L1 = [0.5, 3.0, 1.0, 2.0]
+RECOMMENDED = Recommendation(
+    ["oof:noise"], unseen=False, wrong=Interval(0.25, 0.125, 0.5), budget=0.0, at_budget=None, curve=[], canaries=[],
+    mistaken=[("x", "y", 1.5)],
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -26,7 +32,7 @@ def run(tmp_path: Path) -> Run:
     for i, name in enumerate(FACTORS):
         values = np.full((4, 2) if i < 2 else 4, 1.0, np.float16 if i < 2 else np.float32)
         made.add_file(f"{name}.npy", partial(save_array, values))
-    made.set_summary({"class_names": ["x", "y"]})
+    made.set_summary({"class_names": ["x", "y"], "detectors": ["l1", "random"]})
     return made
 
 
@@ -111,7 +117,7 @@ def test_flagged_are_the_most_suspicious_first(run: Run, budget: float, rows: li
 
 
 def test_an_unknown_detector_and_a_budget_that_is_none_are_refused(run: Run) -> None:
-    with pytest.raises(InputError, match=r"no score 'l2'; it has: l1, random"):
+    with pytest.raises(InputError, match=r"no score 'l2'; it has: l1, random$"):
         run.flag("l2", 0.5)
     for budget in (-1, float("nan"), float("inf")):
         with pytest.raises(InputError, match="budget"):
@@ -125,3 +131,55 @@ def test_data_that_are_gone_are_said_to_be(run: Run) -> None:
 
 def test_a_run_says_what_it_is(run: Run) -> None:
     assert repr(run) == f"<oga run {run.id}: four, absent>"
+
+
+def test_beyond_the_head_the_gradients_are_their_sketches_beside_the_features_of_the_head(run: Run) -> None:
+    run.add_file("sketches.npy", partial(save_array, np.array([[0.6, 0.8, 0.0]] * 4, np.float16)))
+    with pytest.raises(InputError, match=r"has no sketch_norms\.npy"):
+        _ = again(run).factors
+    run.add_file("sketch_norms.npy", partial(save_array, np.array([5.0, 10, 0, 1], np.float32)))
+    residuals, sketches = again(run).factors.block(slice(None))
+    np.testing.assert_allclose(residuals * sketches, [[3, 4, 0], [6, 8, 0], [0, 0, 0], [0.6, 0.8, 0]], atol=5e-3)
+    assert isinstance(again(run).factors.features, np.memmap)
+    for name in SKETCHES:
+        kept = (run.path / f"{name}.npy").read_bytes()
+        flip(run.path / f"{name}.npy", -1)
+        with pytest.raises(InputError, match=f"{name}.npy of run .* has changed"):
+            _ = again(run).factors
+        (run.path / f"{name}.npy").write_bytes(kept)
+
+
+def test_a_run_that_is_not_done_says_so_whatever_is_asked_of_it(tmp_path: Path) -> None:
+    queued = Workspace(tmp_path).new_run("queued", {})
+    for ask in (lambda: queued.table, lambda: queued.detectors, lambda: queued.flag("l1", 0.1), lambda: recommend(queued)):
+        with pytest.raises(InputError, match=r"has no table\.parquet \(the run is absent\)"):
+            ask()
+    assert queued.recommendation is None
+
+
+def written(run: Run) -> Run:
+    run.add_file(RECOMMENDATION, lambda path: path.write_text(json.dumps(RECOMMENDED.to_dict()), "utf-8"))
+    return run
+
+
+def test_a_recommendation_is_found_once_it_is_written_and_in_another_process(run: Run) -> None:
+    assert run.recommendation is None
+    written(run)
+    for one in (run, again(run)):
+        assert one.recommendation == RECOMMENDED
+        assert recommend(one) is one.recommendation
+
+
+def test_a_changed_recommendation_is_never_shown(run: Run) -> None:
+    flip(written(run).path / RECOMMENDATION, 40)
+    for show in (lambda: again(run).recommendation, lambda: recommend(again(run))):
+        with pytest.raises(InputError, match=r"recommendation\.json of run .* has changed"):
+            show()
+
+
+def test_without_a_recommendation_the_reason_is_told(run: Run) -> None:
+    with pytest.raises(InputError, match=f"run {run.id} has no recommendation: it was made by an older version; score the data"):
+        recommend(run)
+    run.set_summary(run.summary | {"notes": ["3 files were skipped", "no recommendation: there are too few samples"]})
+    with pytest.raises(InputError, match=f"^run {run.id} has no recommendation: there are too few samples$"):
+        recommend(run)
