@@ -72,4 +72,4 @@ def _renamed() -> None:
 
 
 def _share(budget: float) -> str:
-    return f"{100 * budget:g} %"
+    return f"{100 * budget:.3g} %"

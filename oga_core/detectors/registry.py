@@ -56,7 +56,7 @@ def named(name: str) -> Detector:
 
 def _maker(name: str, asked: str) -> Callable[[], Detector]:
     known = DETECTORS | BEYOND | CONTROLS | OPTIONAL
-    if name in known:
+    if name in known and (name == asked or name != Recommended.name):  # which is out of fold itself, and needs all classes
         return known[name]
     if name.startswith(pyod.PREFIX):
         return partial(pyod.PyOD, name.removeprefix(pyod.PREFIX))

@@ -66,7 +66,7 @@ def default_selection(run: Run) -> Selection:
     Where nothing is to be trimmed, the first 1 %.
     """
     found = run.recommendation
-    budget = USUAL_BUDGET if found is None else round(found.budget, 4) or NOTHING_TO_TRIM
+    budget = USUAL_BUDGET if found is None else found.budget or NOTHING_TO_TRIM
     return Selection(run.detectors[0].name, budget)
 
 

@@ -17,6 +17,7 @@ from torch import nn
 from oga_core import detectors
 from oga_core.data import Dataset, located
 from oga_core.detectors import RECOMMENDED, Recommended, listed
+from oga_core.detectors.recommended import FEWEST
 from oga_core.errors import InputError
 from oga_core.files import save_array
 from oga_core.gradients import HEAD, NAMED, Factors, parameters_in
@@ -178,7 +179,7 @@ def do_run(run: Run, progress: Progress = silent) -> None:
             facts["model_source"] = f"starter model trained here on 90 % of the samples, {trained.epochs} epochs"
             facts["held_out_accuracy"] = trained.accuracy
             folds = usual_folds(dataset) if settings.get("folds") is None else settings["folds"]
-            if folds:
+            if folds and len(dataset) >= FEWEST:  # else there will be no recommendation
                 unseen = cross_fitted(dataset, folds, seed=settings["seed"], epochs=settings.get("epochs"), progress=report)
         _score(run, classifier, dataset, report, facts, unseen)
 

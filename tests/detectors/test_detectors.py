@@ -109,6 +109,8 @@ def test_the_controls_always_come_along(asked: str | list[str]) -> None:
         ("by_class:oof:l1", "unknown detector 'by_class:oof:l1'"),
         ("by_class:by_class:l1", "unknown detector 'by_class:by_class:l1'"),
         ("oof:", "unknown detector 'oof:'"),
+        ("oof:recommended", "unknown detector 'oof:recommended'"),
+        ("by_class:recommended", "unknown detector 'by_class:recommended'"),
         (["l1", "L2"], "'L2'"),
         ("", "''"),
         ("l1,", "''"),

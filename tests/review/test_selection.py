@@ -34,7 +34,7 @@ def test_the_most_suspicious_come_first_and_the_budget_says_how_many(run: Run) -
     assert default_selection(run) == Selection("l1", budget=0.05)
 
 
-@pytest.mark.parametrize(("suggested", "budget", "first"), [(0.5, 0.5, [4, 0, 2]), (1 / 3, 0.3333, [4, 0]), (0.0, 0.01, [])])
+@pytest.mark.parametrize(("suggested", "budget", "first"), [(0.5, 0.5, [4, 0, 2]), (1 / 3, 1 / 3, [4, 0]), (0.0, 0.01, [])])
 def test_at_first_as_many_are_flagged_as_are_recommended_by_the_recommended_score(
     run: Run, suggested: float, budget: float, first: list[int]
 ) -> None:
