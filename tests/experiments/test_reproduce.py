@@ -53,7 +53,8 @@ def test_text_without_data_takes_the_docstrings(tmp_path: Path) -> None:
     oracle = rows.set_index("arm").loc["oracle"]
     assert oracle["trimmed"] == 120  # a fifth of 600
     assert rows.set_index("arm").loc["l1", "trimmed"] == 180
-    assert set(rows.dropna(subset=["accuracy"])["arm"]) == {"untrimmed", "oracle", "random", "l1", "iforest", "low_confidence"}
+    trained = {"untrimmed", "oracle", "random", "l1", "iforest", "low_confidence", "recommended"}
+    assert set(rows.dropna(subset=["accuracy"])["arm"]) == trained
     assert rows.set_index("arm").loc[["l1", "low_confidence"], "auc"].min() > 0.8
     curve = rows.set_index("arm").loc["l1", "by_epoch"].split()
     assert float(curve[-1]) == rows.set_index("arm").loc["l1", "accuracy"]
@@ -113,7 +114,7 @@ def test_vision_without_data_takes_the_digits(tmp_path: Path) -> None:
     assert set(rows["setting"]) == {"class_noise_20"}
     assert rows.loc["l1", "trimmed"] == 25  # 5 % of 500
     assert rows.loc["l1", "precision"] > 0.6
-    assert rows["accuracy"].notna().sum() == 5
+    assert rows["accuracy"].notna().sum() == 6
 
 
 def test_shift_goes_on_after_an_interruption_as_if_there_had_been_none(tmp_path: Path) -> None:
