@@ -65,8 +65,9 @@ def _draw_evidence(found: Recommendation) -> None:
         else:
             st.text("None is expected even once.")
     st.markdown("**Flipped labels planted among the samples: how well each score finds them**")
-    st.dataframe(canary_table(found), hide_index=True, column_config={
-        name: st.column_config.NumberColumn(format="%.2f") for name in canary_table(found).columns[2:]})  # fmt: skip
+    table = canary_table(found)
+    st.dataframe(table, hide_index=True, column_config={
+        name: st.column_config.NumberColumn(format="%.2f") for name in table.columns[2:]})  # fmt: skip
     st.text(ASSUMES)
 
 

@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from oga_core.detectors.detector import Detector
+from oga_core.detectors.detector import Around, Detector
 from oga_core.detectors.gradients import Gradients
 from oga_core.progress import Progress, silent
 
@@ -16,7 +16,7 @@ FEWEST = 2
 """Samples of a class that a detector is fitted to; those of smaller classes get the middle score."""
 
 
-class ByClass(Detector):
+class ByClass(Around):
     """One detector for each given label; a score is the share of the class that scores lower, ties counted half.
 
     So classes are flagged in proportion to their size, whatever the length of their gradients.
@@ -28,12 +28,7 @@ class ByClass(Detector):
     """
 
     def __init__(self, make: Callable[[], Detector]) -> None:
-        self.make = make
-        one = make()
-        self.name, self.compares = PREFIX + one.name, one.compares
-        self.require = one.require  # type: ignore[method-assign]
-        self.title = f"{one.title}, by class"
-        self.meaning = f"Share of the class (by given label) that scores lower. {one.meaning}"
+        super().__init__(make, PREFIX, "by class", "Share of the class (by given label) that scores lower.")
 
     def fit(self, gradients: Gradients, *, seed: int = 0, progress: Progress = silent) -> Self:
         self.fitted: dict[int, tuple[Detector, np.ndarray]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Self
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from oga_core.detectors.detector import Detector, Unfitted
 from oga_core.detectors.gradients import Gradients
+from oga_core.gradients import HeadGradients
 from oga_core.progress import Progress, silent
 
 
@@ -49,7 +51,21 @@ class LowConfidence(Unfitted):
         return -np.expm1(-gradients.losses)
 
 
-class Margin(Unfitted):
+class OfBlocks(Unfitted):
+    """A score of the model's output, taken a block of samples at a time."""
+
+    @abstractmethod
+    def of_block(self, gradients: Gradients, rows: slice, found: HeadGradients) -> np.ndarray:
+        """Scores of the samples at ``rows``, whose residuals and losses are ``found``."""
+
+    def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:
+        out = np.empty(len(gradients))
+        for rows, found in gradients.blocks():
+            out[rows] = self.of_block(gradients, rows, found)
+        return out
+
+
+class Margin(OfBlocks):
     """Normalized margin p_y − max p_c over the other classes (Northcutt et al., arXiv 1911.00068), turned round.
 
     1 is added, so that well-fitted samples keep their digits.
@@ -59,15 +75,12 @@ class Margin(Unfitted):
     title = "Normalized margin (control)"
     meaning = "1 − p of the given label + the largest p of another class."
 
-    def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:
-        out = np.empty(len(gradients))
-        for rows, found in gradients.blocks():
-            given = np.arange(len(found.losses)), gradients.labels[rows]
-            out[rows] = found.residuals.max(1) - found.residuals[given]  # p_y − 1 is never the largest
-        return out
+    def of_block(self, gradients: Gradients, rows: slice, found: HeadGradients) -> np.ndarray:
+        given = np.arange(len(found.losses)), gradients.labels[rows]
+        return np.asarray(found.residuals.max(1) - found.residuals[given])  # p_y − 1 is never the largest
 
 
-class ConfidenceEntropy(Unfitted):
+class ConfidenceEntropy(OfBlocks):
     """Confidence-weighted entropy: entropy over log(classes), divided by p_y (Kuan, Mueller: Model-agnostic label quality
     scoring, ICML 2022 workshop DataPerf); of that log(1 + x), which keeps the order and stays finite."""
 
@@ -75,32 +88,27 @@ class ConfidenceEntropy(Unfitted):
     title = "Confidence entropy (control)"
     meaning = "log(1 + x), x = entropy of the model's probabilities over the probability of the given label."
 
-    def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:
-        out = np.empty(len(gradients))
-        for rows, found in gradients.blocks():
-            # In logarithms throughout: x is beyond any double at a loss of 710.
-            logits = torch.from_numpy(np.array(gradients.logits[rows], np.float64))
-            log_p = torch.log_softmax(logits, 1).clamp_min(-1e300).numpy()
-            largest = np.arange(len(log_p)), log_p.argmax(1)
-            others = log_p.copy()
-            others[largest] = -np.inf
-            rest = np.logaddexp.reduce(others, 1)  # log (1 − p) of the largest p, which may round to one
-            surprise = np.log(np.maximum(-log_p, 1e-300))
-            surprise[largest] = np.where(rest < -40, rest, np.log(-np.log1p(-np.exp(np.maximum(rest, -40)))))
-            out[rows] = np.logaddexp.reduce(log_p + surprise, 1) + found.losses
-        return np.logaddexp(0, out - np.log(np.log(gradients.classes)))
+    def of_block(self, gradients: Gradients, rows: slice, found: HeadGradients) -> np.ndarray:
+        # In logarithms throughout: x is beyond any double at a loss of 710.
+        logits = torch.from_numpy(np.array(gradients.logits[rows], np.float64))
+        log_p = torch.log_softmax(logits, 1).clamp_min(-1e300).numpy()
+        largest = np.arange(len(log_p)), log_p.argmax(1)
+        others = log_p.copy()
+        others[largest] = -np.inf
+        rest = np.logaddexp.reduce(others, 1)  # log (1 − p) of the largest p, which may round to one
+        surprise = np.log(np.maximum(-log_p, 1e-300))
+        surprise[largest] = np.where(rest < -40, rest, np.log(-np.log1p(-np.exp(np.maximum(rest, -40)))))
+        entropy = np.logaddexp.reduce(log_p + surprise, 1) + found.losses
+        return np.asarray(np.logaddexp(0, entropy - np.log(np.log(gradients.classes))))
 
 
-class EL2N(Unfitted):
+class EL2N(OfBlocks):
     """‖p − e_y‖₂ (Paul et al., arXiv 2107.07075, definition 2.2), of the final model."""
 
     name = "el2n"
     title = "EL2N (control)"
     meaning = "L2 norm of the model's error: its probabilities less 1 at the given label."
 
-    def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:
-        out = np.empty(len(gradients))
-        for rows, found in gradients.blocks():
-            largest = np.maximum(np.abs(found.residuals).max(1, keepdims=True), 1e-300)  # squares below 1e-308 would be lost
-            out[rows] = largest[:, 0] * np.linalg.norm(found.residuals / largest, axis=1)
-        return out
+    def of_block(self, gradients: Gradients, rows: slice, found: HeadGradients) -> np.ndarray:
+        largest = np.maximum(np.abs(found.residuals).max(1, keepdims=True), 1e-300)  # squares below 1e-308 would be lost
+        return np.asarray(largest[:, 0] * np.linalg.norm(found.residuals / largest, axis=1))

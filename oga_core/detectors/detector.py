@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Self
 
 import numpy as np
 
 from oga_core.detectors.gradients import Gradients
+from oga_core.errors import InputError
 from oga_core.progress import Progress, silent
 
 
@@ -43,6 +45,42 @@ class Detector(ABC):
     def fit_score(self, gradients: Gradients, *, seed: int = 0, progress: Progress = silent) -> np.ndarray:
         """Outlier scores of the samples that are learned from."""
         return self.fit(gradients, seed=seed, progress=progress).score_samples(gradients, progress=progress)
+
+
+class OfFitted(Detector):
+    """A detector that scores the samples it was fitted to, no others: `fit` leaves ``gradients`` and ``scores``."""
+
+    gradients: Gradients
+    scores: np.ndarray
+
+    def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:
+        if gradients is not self.gradients:
+            raise InputError(f"{self.name} scores only the samples it was fitted to")
+        return self.scores
+
+
+class Around(Detector):
+    """A detector made of others of one kind.
+
+    Parameters
+    ----------
+    make
+        Makes a fresh one of them.
+    prefix, suffix
+        Before its name, and after its title.
+    meaning
+        What is done with them, before their own meaning.
+    """
+
+    def __init__(self, make: Callable[[], Detector], prefix: str, suffix: str, meaning: str) -> None:
+        self.make, self.inner = make, make()
+        self.name, self.compares = prefix + self.inner.name, self.inner.compares
+        self.title = f"{self.inner.title}, {suffix}"
+        self.meaning = f"{meaning} {self.inner.meaning}"
+
+    def require(self) -> None:
+        """As theirs."""
+        self.inner.require()
 
 
 class Unfitted(Detector):

@@ -7,10 +7,9 @@ from typing import Self
 
 import numpy as np
 
-from oga_core.detectors.detector import Detector
+from oga_core.detectors.detector import Around, Detector, OfFitted
 from oga_core.detectors.gradients import Gradients, of_units
 from oga_core.detectors.refit import needed_features, out_of_fold_logits
-from oga_core.errors import InputError
 from oga_core.progress import Progress, silent
 
 PREFIX = "oof:"
@@ -47,8 +46,8 @@ def scores_by_fold(make: Callable[[], Detector], gradients: Gradients, seed: int
     return out
 
 
-class OutOfFold(Detector):
-    """A detector on out-of-fold gradients; it scores the samples it was fitted to, no others.
+class OutOfFold(OfFitted, Around):
+    """A detector on out-of-fold gradients.
 
     Parameters
     ----------
@@ -57,19 +56,9 @@ class OutOfFold(Detector):
     """
 
     def __init__(self, make: Callable[[], Detector]) -> None:
-        self.make = make
-        one = make()
-        self.name, self.compares = PREFIX + one.name, one.compares
-        self.title = f"{one.title}, out of fold"
-        self.meaning = f"By models or heads that have not seen the sample. {one.meaning}"
-        self.require = one.require  # type: ignore[method-assign]
+        super().__init__(make, PREFIX, "out of fold", "By models or heads that have not seen the sample.")
 
     def fit(self, gradients: Gradients, *, seed: int = 0, progress: Progress = silent) -> Self:
         self.gradients = gradients
         self.scores = scores_by_fold(self.make, out_of_fold(gradients, seed), seed, progress)
         return self
-
-    def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:
-        if gradients is not self.gradients:
-            raise InputError(f"{self.name} scores only the samples it was fitted to")
-        return self.scores

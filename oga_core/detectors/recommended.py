@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from oga_core.detectors.canaries import BUDGETS, CANDIDATES, Found, trial
-from oga_core.detectors.detector import Detector
+from oga_core.detectors.detector import OfFitted
 from oga_core.detectors.gradients import Gradients
 from oga_core.detectors.noise import Noise, NoiseModel, drawn, fit_noise
 from oga_core.detectors.out_of_fold import PREFIX, out_of_fold, scores_by_fold
@@ -122,11 +122,8 @@ class Recommendation:
         )  # fmt: skip
 
 
-class Recommended(Detector):
-    """The detector that finds canaries best on these data, with a `Recommendation` once it is fitted.
-
-    It scores the samples it was fitted to, no others.
-    """
+class Recommended(OfFitted):
+    """The detector that finds canaries best on these data, with a `Recommendation` once it is fitted."""
 
     name = NAME
     title = "Recommended"
@@ -157,11 +154,6 @@ class Recommended(Detector):
             mistaken=[(str(t), str(g), float(mistaken[t, g])) for t, g in pairs if mistaken[t, g] >= 0.5],
         )
         return self
-
-    def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:
-        if gradients is not self.gradients:
-            raise InputError(f"{self.name} scores only the samples it was fitted to")
-        return self.scores
 
 
 def _chosen(found: list[Found]) -> list[str]:
