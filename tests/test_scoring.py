@@ -486,6 +486,8 @@ def test_an_estimate_is_positive_and_grows_with_the_data(module: nn.Module) -> N
             assert 0 < few[scope].seconds < 60
             assert 0 < few[scope].bytes < many[scope].bytes
         assert few["head"].parameters < few["all"].parameters
+    once, often = (estimate(data(), scopes=["head"], folds=k)["head"].seconds for k in (0, 20))
+    assert often > 3 * once  # 20 models beside the one
     assert (few["head"].parameters, few["all"].parameters) == (16 * 3, 6 * 16 + 17 * 3)
     assert estimate(data(), wrap(module, data()), ["0.*"])["0.*"].parameters == 6 * 16
     with pytest.raises(InputError, match="nor does it match a parameter"):

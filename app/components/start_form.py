@@ -59,8 +59,8 @@ def draw(way: str) -> None:
     if data is None or model is None:
         return
     try:
-        found = _found(str(data), inputs or None, label or None, model, Path(data).stat().st_mtime_ns)
-        scope = _scope(found)
+        found = _found(str(data), inputs or None, label or None, model, folds, Path(data).stat().st_mtime_ns)
+        scope = _scope(found, folds)
         _draw_facts(found, scope)
         if not names:
             raise InputError("choose at least one detector")
@@ -121,14 +121,14 @@ class Found:
 
 
 @st.cache_resource(max_entries=4, show_spinner="Looking at data and model …")
-def _found(data: str, inputs: str | None, label: str | None, model: Model, changed: int) -> Found:
+def _found(data: str, inputs: str | None, label: str | None, model: Model, folds: int | None, changed: int) -> Found:
     """Open data and model once, not at every rerun; InputError where they do not fit together."""
     dataset = open_dataset(data, inputs=inputs, label=label)
     classifier = load_model(model.architecture, model.weights, dataset) if model.weights is not None else None
-    return Found(dataset, classifier, estimate(dataset, classifier))
+    return Found(dataset, classifier, estimate(dataset, classifier, folds=folds))
 
 
-def _scope(found: Found) -> str:
+def _scope(found: Found, folds: int | None) -> str:
     """The scope, chosen beside what each would cost."""
     named = [scope for scope in NAMED if scope in found.costs]
     captions = [f"{MEANING[s]}: {found.costs[s].parameters:,} values, about {_seconds(found.costs[s].seconds)}" for s in named]
@@ -139,7 +139,7 @@ def _scope(found: Found) -> str:
         if not scope:
             raise InputError("write the names of some parameters, with * for anything")
         if scope not in found.costs:
-            found.costs.update(estimate(found.dataset, found.classifier, [scope]))
+            found.costs.update(estimate(found.dataset, found.classifier, [scope], folds))
     return str(scope)
 
 

@@ -67,8 +67,6 @@ class Arrays(Dataset):
         return f"{sample.dtype.str}{sample.shape}".encode() + sample.tobytes()
 
     def load(self, index: int) -> Any:
-        if self.labels[index] < 0:
-            raise SampleError("has no label")
         sample = self.samples[index]
         if self.kind == "image":
             return on_white(Image.fromarray(np.squeeze(sample, -1) if sample.shape[-1] == 1 else sample))

@@ -85,8 +85,6 @@ class TextTable(Table):
         return self._text(index).encode("utf-8", "surrogatepass")
 
     def load(self, index: int) -> str:
-        if self.labels[index] < 0:
-            raise SampleError("has no label")
         text = self._text(index)
         if not text.strip():
             raise SampleError("the text is empty")

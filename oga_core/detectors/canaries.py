@@ -12,7 +12,7 @@ from oga_core.detectors.controls import EL2N, LowConfidence, Margin
 from oga_core.detectors.detector import Detector
 from oga_core.detectors.forest import IsolationForest
 from oga_core.detectors.gradients import Gradients, of_units
-from oga_core.detectors.noise import Noise, NoiseModel, drawn, fit_noise
+from oga_core.detectors.noise import Noise, NoiseModel, drawn
 from oga_core.detectors.norms import L1, L2
 from oga_core.detectors.out_of_fold import scores_by_fold
 from oga_core.detectors.refit import needed_features, out_of_fold_logits
@@ -53,7 +53,7 @@ class Found:
     recall: np.ndarray
 
 
-def trial(gradients: Gradients, seen: Gradients, seed: int, progress: Progress = silent) -> list[Found]:
+def trial(gradients: Gradients, seen: Gradients, noise: NoiseModel, seed: int, progress: Progress = silent) -> list[Found]:
     """Plant canaries, score all samples out of fold, and see where the canaries come; a `Found` a detector and kind.
 
     Without models that were trained without the samples, the head is fitted again on frozen features with the canaries
@@ -64,10 +64,11 @@ def trial(gradients: Gradients, seen: Gradients, seed: int, progress: Progress =
     ----------
     seen
         The out-of-fold gradients of the same samples.
+    noise
+        Fitted to these.
     """
     rows = drawn(len(gradients), TRIED, np.random.default_rng(seed))
     some, base = gradients.take(rows), seen.take(rows)
-    noise = fit_noise(base.logits, base.labels)
     right = 1.0 - noise.wrong(base.logits, base.labels)
     budgets = np.array([max(1, round(b * len(some))) for b in BUDGETS])
     measured: dict[tuple[str, str], list[tuple[float, np.ndarray, np.ndarray]]] = {}

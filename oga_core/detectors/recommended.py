@@ -133,11 +133,12 @@ class Recommended(OfFitted):
         if len(gradients) < FEWEST or len(np.unique(gradients.labels)) < 2:
             raise InputError(f"nothing can be recommended for fewer than {FEWEST} samples of two classes")
         self.gradients, base = gradients, out_of_fold(gradients, seed)
-        found = trial(gradients, base, seed, progress)
+        model = Noise().fit(base, seed=seed).model
+        found = trial(gradients, base, model, seed, progress)
         names = _chosen(found)
         scores = [scores_by_fold(CANDIDATES[n], base, seed, progress) for n in names]
         self.scores = scores[0] if len(scores) == 1 else np.mean([rankdata(s) for s in scores], axis=0) / len(scores[0])
-        model, wrong, resampled = _probabilities(base, seed, progress)
+        wrong, resampled = model.wrong(base.logits, base.labels), _resampled(base, model, seed, progress)
         order = np.argsort(-self.scores, kind="stable")
         counts = [max(1, round(b * len(order))) for b in BUDGETS]
         count = _suggested(np.quantile(resampled, SURE, axis=0)[order])
@@ -167,9 +168,8 @@ def _chosen(found: list[Found]) -> list[str]:
     return [Noise.name, best] if surely[best] > BETTER else [Noise.name]
 
 
-def _probabilities(base: Gradients, seed: int, progress: Progress) -> tuple[NoiseModel, np.ndarray, np.ndarray]:
-    """The noise model, P(wrong), float64 ``(n,)``, and that of each bootstrap, float32 ``(RESAMPLED, n)``."""
-    fitted = Noise().fit(base, seed=seed).model
+def _resampled(base: Gradients, fitted: NoiseModel, seed: int, progress: Progress) -> np.ndarray:
+    """P(wrong) by each bootstrap of the noise model, float32, shape ``(RESAMPLED, n)``."""
     rng = np.random.default_rng(seed)
     resampled = np.empty((RESAMPLED, len(base)), np.float32)
     for i in range(RESAMPLED):
@@ -177,7 +177,7 @@ def _probabilities(base: Gradients, seed: int, progress: Progress) -> tuple[Nois
         model = fit_noise(base.logits[rows], base.labels[rows], rng.poisson(1.0, len(rows)), fitted)
         resampled[i] = model.wrong(base.logits, base.labels)
         progress("estimating wrong labels", i + 1, RESAMPLED)
-    return fitted, fitted.wrong(base.logits, base.labels), resampled
+    return resampled
 
 
 def _suggested(surely: np.ndarray) -> int:

@@ -42,12 +42,15 @@ class Estimate:
     bytes: int
 
 
-def estimate(dataset: Dataset, classifier: Classifier | None = None, scopes: Sequence[str] = NAMED) -> dict[str, Estimate]:
+def estimate(
+    dataset: Dataset, classifier: Classifier | None = None, scopes: Sequence[str] = NAMED, folds: int | None = None
+) -> dict[str, Estimate]:
     """What a run will take with each of some scopes, from a few timed samples.
 
     ``head``, ``all`` and ``lora`` are left out where the model has none.
 
-    Without a classifier the starter model's training is counted too: a training step takes about three forward passes.
+    Without a classifier the starter model's training is counted too, with that of the models of ``folds`` as `prepare`
+    takes them: a training step takes about three forward passes.
 
     Raises
     ------
@@ -61,7 +64,7 @@ def estimate(dataset: Dataset, classifier: Classifier | None = None, scopes: Seq
             classifier = untrained(dataset)
         classifier.module.eval()
         # Beside the first, each fold's model is trained on the other folds.
-        steps = 3.0 * schedule(classifier.name, len(dataset))[1] * max(1, usual_folds(dataset))
+        steps = 3.0 * schedule(classifier.name, len(dataset))[1] * max(1, usual_folds(dataset) if folds is None else folds)
     started = time.perf_counter()
     encoded = encoded_samples(classifier, dataset, rows)[1]
     reading = time.perf_counter() - started

@@ -32,9 +32,8 @@ def test_samples_keep_their_identity_content_and_source(whole: Dataset, part: Pa
     assert part.sources == ["row 6", "row 1", "row 1", "row 4"]
     for i in (1, 2):
         assert np.array_equal(part.load(i), X[1])
-    for i, reason in ((0, "has no label"), (3, "a feature is not a finite number")):
-        with pytest.raises(SampleError, match=reason):
-            part.load(i)
+    with pytest.raises(SampleError, match="a feature is not a finite number"):
+        part.load(3)
 
 
 def test_labels_and_all_class_names_are_those_of_the_whole(whole: Dataset, part: Part) -> None:

@@ -115,7 +115,7 @@ def test_true_errors_that_come_first_are_not_held_against_a_detector() -> None:
 
 def test_every_detector_is_tried_with_every_kind_in_every_round(gradients: Gradients) -> None:
     told: list[tuple[str, int, int]] = []
-    found = trial(gradients, out_of_fold(gradients, 0), 0, lambda *step: told.append(step))
+    found = trial(gradients, out_of_fold(gradients, 0), CLEAN, 0, lambda *step: told.append(step))
     assert {(f.detector, f.kind) for f in found} == {(name, kind) for name in CANDIDATES for kind in KINDS}
     assert len(found) == len(CANDIDATES) * len(KINDS)
     for one in found:
@@ -131,7 +131,7 @@ def test_every_detector_is_tried_with_every_kind_in_every_round(gradients: Gradi
 
 def test_a_seed_gives_the_same_trial_and_another_another(gradients: Gradients) -> None:
     base = out_of_fold(gradients, 0)
-    first, again, other = (trial(gradients, base, seed) for seed in (1, 1, 2))
+    first, again, other = (trial(gradients, base, CLEAN, seed) for seed in (1, 1, 2))
     for one, same in zip(first, again):
         assert np.array_equal(one.average_precision, same.average_precision)
         assert np.array_equal(one.precision, same.precision)
@@ -174,7 +174,7 @@ def test_of_many_samples_a_draw_is_tried(gradients: Gradients, monkeypatch: pyte
 
     monkeypatch.setattr(canaries, "plant", watched)
     monkeypatch.setattr(canaries, "TRIED", 90)
-    trial(gradients, out_of_fold(gradients, 0), 0)
+    trial(gradients, out_of_fold(gradients, 0), CLEAN, 0)
     assert sizes == [90] * ROUNDS * len(KINDS)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +13,9 @@ from sklearn.metrics import average_precision_score
 
 from oga_core.detectors import BUDGETS, Gradients, Recommendation, Recommended, named, of_head, recommended
 from oga_core.detectors.canaries import CANDIDATES, KINDS, Found
+from oga_core.detectors.noise import NoiseModel
 from oga_core.detectors.out_of_fold import out_of_fold
-from oga_core.detectors.recommended import AtBudget, Canaries, Interval, _chosen, _suggested
+from oga_core.detectors.recommended import RESAMPLED, AtBudget, Canaries, Interval, _chosen, _suggested
 from oga_core.errors import InputError
 
 N, CLASSES = 400, 3
@@ -190,16 +190,14 @@ def test_what_more_than_a_tenth_of_the_bootstraps_doubt_is_not_suggested(
     monkeypatch: pytest.MonkeyPatch, doubting: int, trimmed: int
 ) -> None:
     gradients, _ = blobs(0.1, 0, n=100)
-    original = recommended._probabilities
 
-    def doubted(base: Gradients, *rest: Any) -> tuple[Any, np.ndarray, np.ndarray]:
-        model, wrong, resampled = original(base, *rest)
-        order = np.argsort(-wrong, kind="stable")
-        resampled[:] = np.isin(np.arange(100), order[:12])
+    def doubted(base: Gradients, fitted: NoiseModel, *rest: object) -> np.ndarray:
+        order = np.argsort(-fitted.wrong(base.logits, base.labels), kind="stable")
+        resampled = np.tile(np.isin(np.arange(100), order[:12]).astype(np.float32), (RESAMPLED, 1))
         resampled[:doubting] = 0
-        return model, wrong, resampled
+        return resampled
 
-    monkeypatch.setattr(recommended, "_probabilities", doubted)
+    monkeypatch.setattr(recommended, "_resampled", doubted)
     detector = Recommended().fit(gradients)
     assert detector.recommendation.detectors == ["oof:noise"]
     assert round(detector.recommendation.budget * 100) == trimmed
