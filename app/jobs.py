@@ -1,33 +1,14 @@
-"""Starts, watches and cancels work that runs outside the page."""
+"""Watches and cancels work that runs outside the page, and starts it again."""
 
 from __future__ import annotations
-
-import os
-import subprocess
-import sys
 
 import streamlit as st
 
 from app.components.literal import literal
-from oga_core import Run
+from oga_core import Run, worker
 
 POLL_SECONDS = 0.5
 TITLES = {"score": "Scoring", "map": "Drawing the map"}
-
-
-def start(run: Run, kind: str) -> None:
-    """Start a job in a process of its own, which outlives this server; nothing happens where it is running already."""
-    job = run.job(kind)
-    if job.status().state == "running":
-        return
-    command = [sys.executable, "-P", "-m", "oga_core.worker", kind, run.id, str(run.workspace.path)]
-    # Threads that spin while they wait make a busy machine many times slower.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
-    with open(run.path / f"{kind}.log", "wb") as log:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
-        )
-    job.entered(process.pid)
 
 
 def watch(run: Run, kind: str) -> bool:
@@ -42,7 +23,7 @@ def watch(run: Run, kind: str) -> bool:
     if status.state in ("failed", "cancelled"):
         show = st.error if status.state == "failed" else st.warning
         show(f"{TITLES[kind]} {status.state}: {literal(status.message)}", icon=":material/error:")
-        st.button("Start again", key=f"again_{kind}", icon=":material/replay:", on_click=start, args=(run, kind))
+        st.button("Start again", key=f"again_{kind}", icon=":material/replay:", on_click=worker.start, args=(run, kind))
         return False
     return status.state == "done"
 

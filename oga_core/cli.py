@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from oga_core import benchmarks, experiments, scoring, serving
+from oga_core import experiments, scoring, serving, worker
 from oga_core.data import SOURCES, open_dataset
 from oga_core.data.examples import EXAMPLES
 from oga_core.detectors import DEFAULT, Interval, named
@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     measured = bench.add_subparsers(required=True, metavar="WHAT").add_parser(
         "gradients", help="per-sample gradients, as a ratio to a plain forward and backward pass")  # fmt: skip
     measured.add_argument("--model", metavar="NAME", action="append",
-                          help=f"{' or '.join(benchmarks.SHOWN)}; may be repeated (default: both)")  # fmt: skip
+                          help="resnet18, encoder, …; may be repeated (default: these two)")  # fmt: skip
     measured.add_argument("--scope", default="all", metavar="SCOPE", help="all, head, or patterns (default: %(default)s)")
     measured.add_argument("--against", default="all", metavar="NAMES",
                           help="other libraries, joined by commas, all or none (default: %(default)s)")  # fmt: skip
@@ -149,7 +149,9 @@ def _server_options(parser: argparse.ArgumentParser, do: object) -> None:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    return _until_stopped(options, page=f"?example={options.example}")
+    run = scoring.prepare_example(Workspace(options.workspace), options.example)
+    worker.start(run, "score")  # it has begun by the time the server answers
+    return _until_stopped(options, page=f"?run={run.id}")
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -258,6 +260,8 @@ def _reproduce(options: argparse.Namespace) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
+    from oga_core import benchmarks  # seconds, which no other command should wait
+
     with Bar() as bar:
         rows = benchmarks.compare(
             options.model or benchmarks.SHOWN, options.scope, options.against, batch=options.batch, repeats=options.repeats,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import _thread
+import os
+import subprocess
 import sys
 import threading
 import time
@@ -16,6 +18,22 @@ from oga_core.scoring import do_run
 
 JOBS: dict[str, Callable[[Run], object]] = {"score": do_run, "map": do_map}
 CANCEL_SECONDS = 0.5
+
+
+def start(run: Run, kind: str) -> None:
+    """Start a job in a process of its own, which outlives this one; nothing happens where it is running already."""
+    job = run.job(kind)
+    if job.status().state == "running":
+        return
+    # -P: a folder "oga_core" where the user stands must not be taken for ours.
+    command = [sys.executable, "-P", "-m", "oga_core.worker", kind, run.id, str(run.workspace.path)]
+    # Threads that spin while they wait make a busy machine many times slower.
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    with open(run.path / f"{kind}.log", "wb") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
+        )
+    job.entered(process.pid)
 
 
 def main(kind: str, run_id: str, workspace: str) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,3 +79,10 @@ def test_a_stage_imports_only_stages_left_of_it(path: Path) -> None:
     core = [m.split(".") for m in imports(path.read_text("utf-8")) if within(m, "oga_core")]
     assert [m for m in core if len(m) < 2 or m[1] not in RANK] == []
     assert [".".join(m) for m in core if m[1] != own and RANK[m[1]] >= RANK[own]] == []
+
+
+def test_the_command_line_starts_without_what_most_commands_never_need() -> None:
+    slow = ("torchvision", "sklearn", "scipy.stats", "umap", "streamlit", "plotly")
+    code = f"import sys, oga_core.cli; print([m for m in {slow} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

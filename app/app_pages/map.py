@@ -6,6 +6,7 @@ import streamlit as st
 
 from app import jobs, state
 from app.components import empty, map_panel, thumbnail
+from oga_core import worker
 
 SHOWN = 12
 
@@ -17,7 +18,7 @@ st.caption(
 positions = state.positions(run)
 if positions is None:
     if run.job("map").status().state in ("absent", "done"):
-        jobs.start(run, "map")
+        worker.start(run, "map")
     if jobs.watch(run, "map"):
         st.rerun()
     st.stop()

@@ -5,12 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from app import jobs, state
-from app.components import examples, run_list, run_summary, start_form
+from app.components import run_list, run_summary, start_form
 
 run = state.current_run()
-if run is None and (wanted := st.query_params.get(examples.WANTED)):
-    run = examples.start(wanted)
-
 if run is not None:
     run_summary.draw_header(run)
     if jobs.watch(run, "score"):

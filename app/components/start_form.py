@@ -7,13 +7,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import jobs, state
+from app import state
 from app.components import examples
 from app.components.literal import literal
-from oga_core import Dataset, InputError, load_model, open_dataset
+from oga_core import Dataset, InputError, load_model, open_dataset, worker
 from oga_core.data import SOURCES
 from oga_core.detectors import ALWAYS, CONTROLS, DEFAULT, DETECTORS, named
-from oga_core.models import ARCHITECTURES, Classifier, class_mapping, starter_for
+from oga_core.models import Classifier, architectures, class_mapping, starter_for
 from oga_core.models.weights import SUFFIXES
 from oga_core.scoring import NAMED, Estimate, estimate, prepare
 from oga_core.serving import allowed_path
@@ -78,7 +78,7 @@ def draw(way: str) -> None:
             st.error(literal(error), icon=":material/error:")
             return
         state.open_run(run)
-        jobs.start(run, "score")
+        worker.start(run, "score")
         st.rerun()
 
 
@@ -104,7 +104,7 @@ def _model(dropped: bool) -> Model | None:
         return Model()
     left, right = st.columns(2)
     with left:
-        name = st.selectbox("Architecture", [BY_FILE, *ARCHITECTURES], key="architecture",
+        name = st.selectbox("Architecture", [BY_FILE, *architectures()], key="architecture",
                             help="Weights that OGA has saved say which architecture they belong to.")  # fmt: skip
     with right:
         weights = _dropped("Weights", "weights_file", SUFFIXES) if dropped else _by_path("Path of the weights", "weights_path")

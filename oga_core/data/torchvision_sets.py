@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from torchvision import datasets
 
 from oga_core.data.arrays import RowNames
 from oga_core.data.dataset import Dataset, SampleError, one_line
@@ -44,6 +43,8 @@ class TorchvisionSet(Dataset):
             raise InputError(f"unknown torchvision set {name!r}; there are: {', '.join(SETS)}")
         if split not in SETS[name]:
             raise InputError(f"unknown split {split!r} of {name}; there are: {', '.join(SETS[name])}")
+        from torchvision import datasets  # seconds, which those who open other data should not wait
+
         arguments = {} if name == "EuroSAT" else SETS[name][split]
         try:
             self.samples: Any = getattr(datasets, name)(root, download=False, **arguments)

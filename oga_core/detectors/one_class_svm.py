@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
-from sklearn.svm import OneClassSVM as ExactOneClassSVM
 
 from oga_core.detectors.detector import Detector
 from oga_core.detectors.gradients import Gradients
@@ -38,6 +37,8 @@ class OneClassSVM(Detector):
         mean = (residuals.sum(1) * features.sum(1)).mean() / inliers.width
         spread = squares.mean() - inliers.width * mean**2  # width × the variance of all coordinates
         self.gamma = 1.0 / spread if spread > 0 else 1.0
+        from sklearn.svm import OneClassSVM as ExactOneClassSVM  # half a second, for those only who fit
+
         self.svm = ExactOneClassSVM(kernel="precomputed")
         self.svm.fit(self._kernel(residuals, features, residuals, features))
         self.support = inliers.take(self.svm.support_)

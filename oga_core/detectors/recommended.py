@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-from scipy.stats import rankdata
 
 from oga_core.detectors.canaries import BUDGETS, CANDIDATES, Found, trial
 from oga_core.detectors.detector import OfFitted
@@ -137,6 +136,8 @@ class Recommended(OfFitted):
         found = trial(gradients, base, model, seed, progress)
         names = _chosen(found)
         scores = [scores_by_fold(CANDIDATES[n], base, seed, progress) for n in names]
+        from scipy.stats import rankdata  # half a second, for those only who fit
+
         self.scores = scores[0] if len(scores) == 1 else np.mean([rankdata(s) for s in scores], axis=0) / len(scores[0])
         wrong, resampled = model.wrong(base.logits, base.labels), _resampled(base, model, seed, progress)
         order = np.argsort(-self.scores, kind="stable")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from typing import Any
 
-import torchvision
 from torch import nn
 
 from oga_core.errors import InputError
@@ -14,7 +14,13 @@ from oga_core.models import starters
 STARTERS = {"small_resnet": "image", "text_ngrams": "text", "feature_mlp": "features"}
 """Our own architectures and the kind of data each takes."""
 
-ARCHITECTURES: list[str] = [*STARTERS, *torchvision.models.list_models(module=torchvision.models)]
+
+@functools.cache
+def architectures() -> tuple[str, ...]:
+    """The names: ours, and torchvision's classification models."""
+    from torchvision import models  # seconds, which those who need none of them should not wait
+
+    return (*STARTERS, *models.list_models(module=models))
 
 
 def known(name: str) -> str:
@@ -25,14 +31,14 @@ def known(name: str) -> str:
     InputError
         If it is not on the list, with the nearest names.
     """
-    if name in ARCHITECTURES:
+    if name in STARTERS or name in architectures():
         return name
     if any(c in name for c in ":/\\@"):
         raise InputError(
             f"architecture {name!r} is not on the list: models are never fetched from a hub or an address; "
             "give one of torchvision's classification models with a weights file"
         )
-    near = difflib.get_close_matches(name.lower(), ARCHITECTURES, 3, 0.6)
+    near = difflib.get_close_matches(name.lower(), architectures(), 3, 0.6)
     there = f"there are {', '.join(STARTERS)} and torchvision's (resnet18, …)"
     hint = f"did you mean {' or '.join(near)}?" if near else there
     raise InputError(f"unknown architecture {name!r}; {hint}")
@@ -49,7 +55,7 @@ def build(name: str, num_classes: int, spec: dict[str, Any]) -> nn.Module:
     Parameters
     ----------
     name
-        A name of `ARCHITECTURES`.
+        One of `architectures`.
     num_classes
         Number of outputs.
     spec
@@ -63,10 +69,12 @@ def build(name: str, num_classes: int, spec: dict[str, Any]) -> nn.Module:
     """
     known(name)
     if name not in STARTERS:
+        from torchvision import models
+
         more = {}
         if name in ("googlenet", "inception_v3"):
             more = {"init_weights": False, "aux_logits": bool(spec.get("aux_logits", True))}
-        module: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **more)
+        module: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **more)
         return module
     try:
         return starters.build(name, num_classes, spec)

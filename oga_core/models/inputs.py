@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate
-from torchvision import models as torchvision_models
 
 from oga_core.data.dataset import Dataset, SampleError
 from oga_core.errors import InputError
@@ -173,7 +172,9 @@ def torchvision_input(name: str) -> dict[str, Any]:
     """Size and normalisation that torchvision's own weights of an architecture were trained with."""
     if name.startswith("vit_"):  # built for 224 pixels, whatever some of its weights are for
         return {"size": 224, "resize": 256, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
-    weights = next(iter(torchvision_models.get_model_weights(name)))
+    from torchvision import models
+
+    weights = next(iter(models.get_model_weights(name)))
     preset = weights.transforms()
     (crop,), (resize,) = preset.crop_size, preset.resize_size
     return {"size": crop, "resize": resize, "mean": list(preset.mean), "std": list(preset.std)}

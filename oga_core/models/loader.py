@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from oga_core.data.dataset import Dataset, SampleError
 from oga_core.errors import InputError
 from oga_core.models import inputs
-from oga_core.models.architectures import ARCHITECTURES, build, kind_of, known
+from oga_core.models.architectures import architectures, build, kind_of, known
 from oga_core.models.classifier import Classifier
 from oga_core.models.weights import load_strict, read_state_dict
 
@@ -56,7 +56,7 @@ def load_model(name: str | None, weights: Path | None, dataset: Dataset) -> Clas
         if "name" not in about:
             raise InputError(f"{Path(str(weights)).name} does not say which model it belongs to; name it (--model)")
         name = about["name"]
-        if name not in ARCHITECTURES:  # a file must not choose the code that is run
+        if name not in architectures():  # a file must not choose the code that is run
             raise InputError(f"{Path(str(weights)).name} belongs to {name!r}, which is not built in; name it (--model)")
     if factory:
         classifier = _from_factory(name, len(about.get("class_names") or dataset.class_names), dataset)

@@ -16,6 +16,7 @@ from torch import nn
 
 from oga_core import detectors
 from oga_core.data import Dataset, located
+from oga_core.data.examples import EXAMPLES, make_example
 from oga_core.detectors import RECOMMENDED, Recommended, listed
 from oga_core.detectors.recommended import FEWEST
 from oga_core.errors import InputError
@@ -30,7 +31,7 @@ from oga_core.scoring.estimate import Estimate, estimate
 from oga_core.scoring.one_pass import OnePass, passed
 from oga_core.scoring.unseen import Unseen, cross_fitted, usual_folds
 
-__all__ = ["NAMED", "Estimate", "do_run", "estimate", "prepare", "score"]
+__all__ = ["NAMED", "Estimate", "do_run", "estimate", "prepare", "prepare_example", "score"]
 
 
 def score(
@@ -146,6 +147,18 @@ def prepare(
         "detectors": listed(detectors), "seed": seed, "epochs": epochs, "folds": folds, "notes": list(notes),
     }  # fmt: skip
     return workspace.new_run(title or Path(spec).name, settings)
+
+
+def prepare_example(workspace: Workspace, name: str) -> Run:
+    """Enter a run on an embedded example, whose files are written into the workspace where they are not there yet.
+
+    Raises
+    ------
+    InputError
+        For an unknown name.
+    """
+    path = make_example(name, workspace.path / "examples")
+    return prepare(workspace, path, title=EXAMPLES[name].title, notes=[EXAMPLES[name].note])
 
 
 def do_run(run: Run, progress: Progress = silent) -> None:

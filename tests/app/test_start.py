@@ -58,7 +58,7 @@ def test_scoring_an_upload_starts_a_process_of_its_own_and_opens_the_run(
     open_page: OpenPage, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[tuple[str, str]] = []
-    monkeypatch.setattr("app.jobs.start", lambda run, kind: started.append((run.id, kind)))
+    monkeypatch.setattr("oga_core.worker.start", lambda run, kind: started.append((run.id, kind)))
     at = open_page("start")
     at.segmented_control(key="way").set_value(start_form.WAYS[1]).run()
     at.file_uploader(key="data_file").upload("animals.csv", table()).run()
@@ -78,7 +78,7 @@ def folds_of(at: AppTest) -> Any:
 def test_as_many_starters_are_trained_for_the_recommendation_as_are_asked_for(
     open_page: OpenPage, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, folds: int | None
 ) -> None:
-    monkeypatch.setattr("app.jobs.start", lambda run, kind: None)
+    monkeypatch.setattr("oga_core.worker.start", lambda run, kind: None)
     at = open_page("start")
     at.segmented_control(key="way").set_value(start_form.WAYS[1]).run()
     at.file_uploader(key="data_file").upload("animals.csv", table()).run()
@@ -103,7 +103,7 @@ def test_one_more_starter_is_an_error_box_and_no_run(open_page: OpenPage, worksp
 def test_each_scope_shows_its_size_and_cost_and_the_one_chosen_is_scored(
     open_page: OpenPage, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.jobs.start", lambda run, kind: None)
+    monkeypatch.setattr("oga_core.worker.start", lambda run, kind: None)
     at = open_page("start")
     at.segmented_control(key="way").set_value(start_form.WAYS[1]).run()
     at.file_uploader(key="data_file").upload("animals.csv", table()).run()
@@ -173,7 +173,7 @@ def test_a_failed_run_tells_its_reason_and_can_be_started_again(
     with pytest.raises(InputError), run.job("score").doing(lambda *_: None):
         raise InputError("nowhere.csv is not there")
     started: list[str] = []
-    monkeypatch.setattr("app.jobs.start", lambda run, kind: started.append(run.id))
+    monkeypatch.setattr("oga_core.worker.start", lambda run, kind: started.append(run.id))
     at = open_page("start", run=run.id)
     assert "is not there" in at.error[0].value.replace("\\", "")
     at.button(key="again_score").click().run()

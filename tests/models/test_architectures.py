@@ -7,7 +7,7 @@ import torch
 import torchvision
 
 from oga_core.errors import InputError
-from oga_core.models import ARCHITECTURES
+from oga_core.models import architectures
 from oga_core.models.architectures import STARTERS, build, kind_of, known
 from oga_core.models.inputs import encoder_for, spec_for, torchvision_input
 
@@ -15,13 +15,13 @@ from oga_core.models.inputs import encoder_for, spec_for, torchvision_input
 def test_every_classifier_of_torchvision_and_every_starter_is_on_the_list() -> None:
     theirs = torchvision.models.list_models(module=torchvision.models)
     assert len(theirs) > 70
-    assert sorted(ARCHITECTURES) == sorted({*theirs, "small_resnet", "text_ngrams", "feature_mlp"})
-    assert all(known(name) == name for name in ARCHITECTURES)
+    assert sorted(architectures()) == sorted({*theirs, "small_resnet", "text_ngrams", "feature_mlp"})
+    assert all(known(name) == name for name in architectures())
     assert [kind_of(name) for name in ("small_resnet", "text_ngrams", "feature_mlp", "resnet18")] == [*STARTERS.values(), "image"]
 
 
 def test_every_architecture_of_torchvision_has_the_input_its_weights_were_trained_with() -> None:
-    for name in set(ARCHITECTURES) - set(STARTERS):
+    for name in set(architectures()) - set(STARTERS):
         spec = torchvision_input(name)
         encode, _ = encoder_for(name, spec)
         assert 224 <= spec["size"] <= spec["resize"] <= 600, name
