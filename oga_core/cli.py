@@ -117,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     repeat.add_argument("--data", metavar="DIR", type=Path, help="folder of the data (default: what every installation has)")
     repeat.add_argument("--seeds", metavar="N", type=int, help="how many (default: as many as the experiment needs)")
     repeat.add_argument("--quick", action="store_true", help="smaller, to see that it works")
+    repeat.add_argument("--samples", metavar="N", type=int, help="training samples at most, in the vision experiment")
     repeat.add_argument("--arch", metavar="NAME", help="model to train, in the vision, text and shift experiments")
     repeat.set_defaults(do=_reproduce)
 
@@ -254,7 +255,7 @@ def _reproduce(options: argparse.Namespace) -> None:
     with Bar() as bar:
         report = experiments.reproduce(
             options.experiment, data=options.data, out=options.out, seeds=options.seeds, quick=options.quick, arch=options.arch,
-            progress=bar,
+            samples=options.samples, progress=bar,
         )  # fmt: skip
     _say(str(report))
 

@@ -42,7 +42,7 @@ LATER = {"llm": "the language model experiment comes with transformers, in a lat
 
 def reproduce(
     name: str, *, data: Path | None = None, out: Path, seeds: int | None = None, quick: bool = False, arch: str | None = None,
-    progress: Progress = silent,
+    samples: int | None = None, progress: Progress = silent,
 ) -> Path:  # fmt: skip
     """Run one of the paper's experiments; returns the path of its report.
 
@@ -62,6 +62,8 @@ def reproduce(
         Smaller, with fewer seeds and arms, to see that it works.
     arch
         Model to train, where the experiment leaves a choice.
+    samples
+        Training samples at most, in the vision experiment, whose models take minutes to train.
 
     Raises
     ------
@@ -72,6 +74,8 @@ def reproduce(
         raise InputError(LATER.get(name, f"unknown experiment {name!r}; there are: {', '.join(EXPERIMENTS)}"))
     if seeds is not None and seeds < 1:
         raise InputError(f"{seeds} seeds: at least one is needed")
+    if samples is not None and (name != "vision" or samples < 1):
+        raise InputError(f"{samples} samples: a number of training samples can be given for the vision experiment only")
     if data is not None and not data.is_dir():
         raise InputError(f"data {data} is not a folder")
     try:
@@ -82,5 +86,5 @@ def reproduce(
     count = seeds or (experiment.quick_seeds if quick else experiment.seeds)
     from oga_core.experiments.report import write
 
-    study = import_module(f"{__name__}.{name}").run(Asked(data, out, count, quick, arch, progress))
+    study = import_module(f"{__name__}.{name}").run(Asked(data, out, count, quick, arch, samples, progress))
     return write(study, out)

@@ -24,6 +24,8 @@ class Asked:
         Whether smaller, with fewer arms.
     arch
         Model to train; None for the experiment's own.
+    samples
+        Training samples at most; None for all.
     """
 
     data: Path | None
@@ -31,4 +33,5 @@ class Asked:
     seeds: int
     quick: bool
     arch: str | None
+    samples: int | None
     progress: Progress

@@ -38,6 +38,7 @@ def run(asked: Asked) -> Study:
     if asked.quick:
         names = names[:: max(1, len(names) - 1)][:QUICK_SETTINGS]  # the first and the last
     most = QUICK if asked.quick else {"train": 1 << 62, "validation": VALIDATION, "test": 1 << 62}
+    most |= {"train": asked.samples} if asked.samples else {}
     epochs = QUICK_EPOCHS if asked.quick else None
     results = Results(asked.out, {
         "experiment": "vision", "quick": asked.quick, "arch": asked.arch, "most": most, "epochs": epochs,

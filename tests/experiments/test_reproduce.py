@@ -110,9 +110,9 @@ def test_a_test_file_without_labels_is_not_tested_on(tmp_path: Path) -> None:
 
 
 def test_vision_without_data_takes_the_digits(tmp_path: Path) -> None:
-    rows = checked(reproduce("vision", out=tmp_path, seeds=1, quick=True), {"arms"}).set_index("arm")
+    rows = checked(reproduce("vision", out=tmp_path, seeds=1, quick=True, samples=400), {"arms"}).set_index("arm")
     assert set(rows["setting"]) == {"class_noise_20"}
-    assert rows.loc["l1", "trimmed"] == 25  # 5 % of 500
+    assert rows.loc["l1", "trimmed"] == 20  # 5 % of 400
     assert rows.loc["l1", "precision"] > 0.6
     assert rows["accuracy"].notna().sum() == 6
 
@@ -146,6 +146,8 @@ def test_shift_goes_on_after_an_interruption_as_if_there_had_been_none(tmp_path:
         ("speech", {}, "unknown experiment 'speech'; there are: synthetic, text, vision, shift"),
         ("llm", {}, "comes with transformers"),
         ("synthetic", {"seeds": 0}, "0 seeds: at least one is needed"),
+        ("text", {"samples": 100}, "for the vision experiment only"),
+        ("vision", {"samples": 0}, "0 samples"),
         ("synthetic", {"data": Path()}, "leave out --data and --arch"),
         ("text", {"data": Path("missing")}, "data missing is not a folder"),
         ("text", {"data": Path()}, "has no task: a folder sst2"),
