@@ -1,6 +1,6 @@
 """Outlier scores of per-sample gradients and the controls beside them. Everywhere: higher = more suspicious."""
 
-from oga_core.detectors.budget import flagged
+from oga_core.detectors.budget import flag_count, flagged
 from oga_core.detectors.canaries import BUDGETS
 from oga_core.detectors.detector import Detector
 from oga_core.detectors.gradients import Gradients, of_head, of_units
@@ -23,6 +23,7 @@ __all__ = [
     "Recommendation",
     "Recommended",
     "chosen",
+    "flag_count",
     "flagged",
     "listed",
     "named",

@@ -21,7 +21,7 @@ class Cleanlab(Unfitted):
 
     name = "cleanlab"
     title = "cleanlab (control)"
-    meaning = "1 − cleanlab's label quality: self-confidence adjusted for how confident the model is in each class."
+    meaning = "1 − cleanlab's label quality: self-confidence adjusted by class (Northcutt et al., JAIR 2021)."
 
     def require(self) -> None:
         """Raise `InputError` if cleanlab is not installed."""

@@ -34,7 +34,7 @@ class Loss(Unfitted):
 
     name = "loss"
     title = "Loss (control)"
-    meaning = "Cross-entropy on the given label."
+    meaning = "Cross-entropy on the given label y, −log p_y."
 
     def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:
         return gradients.losses
@@ -45,7 +45,7 @@ class LowConfidence(Unfitted):
 
     name = "low_confidence"
     title = "Given-label confidence (control)"
-    meaning = "1 − the model's probability of the given label; the same order as the loss."
+    meaning = "1 − p_y, the model's probability of the given label; the same order as the loss (Northcutt et al., JAIR 2021)."
 
     def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:
         return -np.expm1(-gradients.losses)
@@ -73,7 +73,7 @@ class Margin(OfBlocks):
 
     name = "margin"
     title = "Normalized margin (control)"
-    meaning = "1 − p of the given label + the largest p of another class."
+    meaning = "1 − p_y + the largest p of another class than the given y (normalized margin; Northcutt et al., JAIR 2021)."
 
     def of_block(self, gradients: Gradients, rows: slice, found: HeadGradients) -> np.ndarray:
         given = np.arange(len(found.losses)), gradients.labels[rows]
@@ -86,7 +86,7 @@ class ConfidenceEntropy(OfBlocks):
 
     name = "confidence_entropy"
     title = "Confidence entropy (control)"
-    meaning = "log(1 + x), x = entropy of the model's probabilities over the probability of the given label."
+    meaning = "log(1 + H(p) / (p_y log C)), H the entropy of the probabilities of C classes (Kuan and Mueller, 2022)."
 
     def of_block(self, gradients: Gradients, rows: slice, found: HeadGradients) -> np.ndarray:
         # In logarithms throughout: x is beyond any double at a loss of 710.
@@ -107,7 +107,7 @@ class EL2N(OfBlocks):
 
     name = "el2n"
     title = "EL2N (control)"
-    meaning = "L2 norm of the model's error: its probabilities less 1 at the given label."
+    meaning = "‖p − e_y‖₂, the size of the model's error on the given label y (EL2N; Paul et al., NeurIPS 2021)."
 
     def of_block(self, gradients: Gradients, rows: slice, found: HeadGradients) -> np.ndarray:
         largest = np.maximum(np.abs(found.residuals).max(1, keepdims=True), 1e-300)  # squares below 1e-308 would be lost

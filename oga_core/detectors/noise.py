@@ -219,7 +219,7 @@ class Noise(Detector):
 
     name = "noise"
     title = "Probability of a wrong label"
-    meaning = "How likely the given label is wrong, by calibrated predictions and the label noise estimated with them."
+    meaning = "P(the given label y is wrong) = 1 − q_y T_yy / (qᵀT)_y, q calibrated, T the label noise (arXiv 1609.03683)."
 
     def fit(self, gradients: Gradients, *, seed: int = 0, progress: Progress = silent) -> Self:
         rows = drawn(len(gradients), LEARNED_FROM, np.random.default_rng(seed))

@@ -14,7 +14,7 @@ class L1(Unfitted):
 
     name = "l1"
     title = "L1 norm"
-    meaning = "L1 norm of the sample's loss gradient; of the head alone: 2 (1 − p of the given label) × feature norm."
+    meaning = "‖g‖₁ of the sample's loss gradient; of the head 2 (1 − p_y) ‖h‖₁, h the features (arXiv 2405.03869)."
 
     def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:
         return gradients.l1
@@ -25,7 +25,7 @@ class L2(Unfitted):
 
     name = "l2"
     title = "L2 norm"
-    meaning = "L2 norm of the sample's loss gradient."
+    meaning = "‖g‖₂ of the sample's loss gradient; of the head ‖p − e_y‖₂ ‖h‖₂, h the features (arXiv 2405.03869)."
 
     def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:
         return gradients.l2

@@ -26,7 +26,7 @@ class OneClassSVM(Detector):
     name = "ocsvm"
     title = "One-class SVM"
     compares = True
-    meaning = "Distance outside the region that holds half of the loss gradients (RBF kernel)."
+    meaning = "Distance outside the region that holds half of the loss gradients (RBF kernel; Schölkopf et al., 2001)."
 
     def fit(self, gradients: Gradients, *, seed: int = 0, progress: Progress = silent) -> Self:
         n = len(gradients)
