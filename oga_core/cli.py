@@ -122,7 +122,8 @@ def _parser() -> argparse.ArgumentParser:
     repeat.set_defaults(do=_reproduce)
 
     bench = commands.add_parser("bench", help="measure what things cost on this machine")
-    measured = bench.add_subparsers(required=True, metavar="WHAT").add_parser(
+    benches = bench.add_subparsers(required=True, metavar="WHAT")
+    measured = benches.add_parser(
         "gradients", help="per-sample gradients, as a ratio to a plain forward and backward pass")  # fmt: skip
     measured.add_argument("--model", metavar="NAME", action="append",
                           help="resnet18, encoder, …; may be repeated (default: these two)")  # fmt: skip
@@ -133,7 +134,14 @@ def _parser() -> argparse.ArgumentParser:
     measured.add_argument("--repeats", type=int, default=9, help="measurements of each method (default: %(default)s)")
     measured.add_argument("--threads", type=int, help="of torch (default: as many as torch takes)")
     measured.add_argument("--json", action="store_true", help="print a JSON list")
-    measured.set_defaults(do=_bench)
+    measured.set_defaults(do=_bench_gradients)
+    pages = benches.add_parser("dashboard", help="what a person waits for, in a real Chromium")
+    pages.add_argument("--samples", metavar="N", type=int, action="append",
+                       help="size of the run; may be repeated (default: 10,000, 100,000 and 1,000,000)")  # fmt: skip
+    pages.add_argument("--repeats", type=int, default=7, help="tries of each (default: %(default)s)")
+    pages.add_argument("--keep", metavar="DIR", type=Path, help="a workspace for the runs, which are used again from it")
+    pages.add_argument("--json", action="store_true", help="print a JSON list")
+    pages.set_defaults(do=_bench_dashboard)
     return parser
 
 
@@ -260,7 +268,7 @@ def _reproduce(options: argparse.Namespace) -> None:
     _say(str(report))
 
 
-def _bench(options: argparse.Namespace) -> None:
+def _bench_gradients(options: argparse.Namespace) -> None:
     from oga_core import benchmarks  # seconds, which no other command should wait
 
     with Bar() as bar:
@@ -269,6 +277,18 @@ def _bench(options: argparse.Namespace) -> None:
             threads=options.threads, progress=bar,
         )  # fmt: skip
     print(json.dumps(rows) if options.json else benchmarks.markdown(rows))
+
+
+def _bench_dashboard(options: argparse.Namespace) -> None:
+    from oga_core.benchmarks import dashboard
+
+    with Bar() as bar:
+        rows = [
+            row
+            for samples in options.samples or dashboard.SIZES
+            for row in dashboard.measure(samples, repeats=options.repeats, keep=options.keep, progress=bar)
+        ]
+    print(json.dumps(rows) if options.json else dashboard.markdown(rows))
 
 
 def _say(line: str, file: TextIO | None = None) -> None:

@@ -205,13 +205,17 @@ def test_reproduce_passes_all_on_and_prints_where_the_report_is(oga: Oga, monkey
         return Path("out") / "report.md"
 
     monkeypatch.setattr(experiments, "reproduce", reproduce)
-    command = ["reproduce", "text", "--data", "data", "--out", "out", "--seeds", 3, "--quick", "--arch", "text_ngrams"]
+    command = ["reproduce", "text", "--data", "data", "--out", "out", "--seeds", 3, "--quick", "--arch", "text_ngrams",
+               "--samples", 90]  # fmt: skip
     assert oga(*command) == (0, "out/report.md\n", "sst2, seed 0: l1\n")
     assert asked == {
         "name": "text", "data": Path("data"), "out": Path("out"), "seeds": 3, "quick": True, "arch": "text_ngrams",
+        "samples": 90,
     }  # fmt: skip
     oga("reproduce", "shift", "--out", "out")
-    assert asked == {"name": "shift", "data": None, "out": Path("out"), "seeds": None, "quick": False, "arch": None}
+    assert asked == {
+        "name": "shift", "data": None, "out": Path("out"), "seeds": None, "quick": False, "arch": None, "samples": None,
+    }  # fmt: skip
 
 
 def test_export_writes_what_is_removed_by_default_and_finds_the_run_by_its_beginning(oga: Oga, workspace: Workspace) -> None:

@@ -17,12 +17,13 @@ ORDER = (
     ("data",),
     ("models",),
     ("gradients",),
-    ("benchmarks", "detectors"),
+    ("detectors",),
     ("runs",),
     ("maps", "review"),
     ("export",),
     ("scoring",),
     ("experiments", "worker", "serving"),
+    ("benchmarks",),
     ("cli",),
 )
 """The modules of ``oga_core``, each after all that it may import; those of one line do not know each other."""

@@ -6,15 +6,20 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image
 
+from oga_core.data.search import texts, with_words
 from oga_core.errors import InputError
 
 Kind = Literal["image", "text", "features"]
+SEARCHES = 8
+"""Answers that are kept."""
 
 
 def one_line(error: object) -> str:
@@ -151,3 +156,20 @@ class Dataset(ABC):
             values = ", ".join(f"{v:.4g}" for v in sample[:32])
             return f"[{values}{', …' if len(sample) > 32 else ''}]"
         return str(self.sources[index])
+
+    def search(self, words: str) -> np.ndarray:
+        """Which samples have every one of some words in their text or source, in capitals or not, bool, shape ``(n,)``."""
+        found = self._found.get(words)
+        if found is None:
+            while len(self._found) >= SEARCHES:
+                self._found.pop(next(iter(self._found)), None)
+            found = self._found[words] = with_words(self._searched, words)
+        return found.copy()
+
+    @cached_property
+    def _found(self) -> dict[str, np.ndarray]:
+        return {}
+
+    @cached_property
+    def _searched(self) -> list[pa.Array]:
+        return [texts(self.sources)]

@@ -9,6 +9,7 @@ import json
 import re
 import zlib
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 
 from oga_core.data.arrays import Arrays, RowNames
 from oga_core.data.dataset import Dataset, SampleError, in_order, one_line
+from oga_core.data.search import texts
 from oga_core.errors import InputError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
@@ -95,6 +97,10 @@ class TextTable(Table):
 
     def _text(self, index: int) -> str:
         return "\n".join(self.columns[c][index] for c in self.inputs)
+
+    @cached_property
+    def _searched(self) -> list[pa.Array]:
+        return [*(texts(self.columns[c]) for c in self.inputs), texts(self.sources)]
 
     def save(self, folder: Path) -> tuple[str, dict[str, Any]]:
         path = folder / "samples.parquet"

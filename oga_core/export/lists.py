@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from oga_core.errors import InputError
-from oga_core.review.decisions import decisions
+from oga_core.review.standing import standing
 from oga_core.runs import Run
 
 WHAT = {
@@ -60,19 +61,22 @@ def rows(run: Run, what: str, *, detector: str | None = None, budget: float | No
 
 
 def _marked(run: Run, detector: str | None, budget: float | None) -> pd.DataFrame:
-    table = run.table
-    stands = decisions(run)
-    found = [stands.get(s) for s in table["sample_id"]]
-    flags = set(run.flag(detector, budget)["index"]) if detector is not None and budget is not None else set()
-    flagged = table["index"].isin(flags)
+    """The samples that somebody has decided on or that are flagged, in the order of the data."""
+    flagged = np.zeros(len(run.table), bool)
+    if detector is not None and budget is not None:
+        flagged[run.flag(detector, budget).index] = True
+    stands = standing(run)
+    rows = np.flatnonzero(flagged | (stands.codes > 0))
+    table = run.table.iloc[rows]
+    found = [stands.by_id.get(s) for s in table["sample_id"]]
     marked = table[["sample_id", "index", "source", "label"]].assign(
         new_label=[d.new_label if d else "" for d in found],
         decision=[d.action if d else "" for d in found],
-        status=["confirmed" if d else "flagged" if f else "" for d, f in zip(found, flagged)],
+        status=["confirmed" if d else "flagged" for d in found],
         reviewer=[d.reviewer if d else "" for d in found],
         time=[d.time if d else "" for d in found],
         suggested_label=table["suggested_label"],
-        flagged=flagged,
+        flagged=flagged[rows],
     )
     return marked.join(table[[d.name for d in run.detectors]]).sort_values("index")
 
@@ -83,10 +87,11 @@ def _cleaned(run: Run, marked: pd.DataFrame, removed: set[int]) -> pd.DataFrame:
         raise InputError(f"the data of run {run.id} have changed: {run.summary['samples']:,} samples were scored, "
                          f"now there are {len(dataset):,}; score them again")  # fmt: skip
     known = marked.set_index("index")
-    for i in known.index[(known["decision"] != "") | known["flagged"]]:
+    for i in known.index:
         if not dataset.holds(int(i), str(known.at[i, "sample_id"])):
             raise InputError(f"{dataset.sources[i]} has changed since run {run.id} scored it; score the data again")
-    decided = dict(zip(known.index.tolist(), zip(known["decision"], known["new_label"])))
+    decided = dict.fromkeys(run.table["index"].tolist(), ("", ""))
+    decided |= dict(zip(known.index.tolist(), zip(known["decision"], known["new_label"])))
     kept = []
     for i in range(len(dataset)):
         if i in removed:

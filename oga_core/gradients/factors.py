@@ -9,6 +9,8 @@ import torch
 
 BLOCK = 4096
 """Samples handled at a time; bounds memory at ``BLOCK × n`` float32 in neighbour searches."""
+SMALL_BLOCK = 1024
+"""Where one vector meets many: what is made of a block stays in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -50,19 +52,19 @@ class Factors:
 
     def cosines(self, row: int) -> np.ndarray:
         """Cosine of the gradient of ``row`` with every gradient, float32, shape ``(n,)``."""
-        r, h = self.residuals[row].astype(np.float32), self.features[row].astype(np.float32)
+        r, h = (torch.from_numpy(v[row].astype(np.float32)) for v in (self.residuals, self.features))
         out = np.empty(len(self), np.float32)
-        for start in range(0, len(self), BLOCK):
-            rows = slice(start, start + BLOCK)
-            out[rows] = (self.residuals[rows].astype(np.float32) @ r) * (self.features[rows].astype(np.float32) @ h)
+        for start in range(0, len(self), SMALL_BLOCK):
+            rows = slice(start, start + SMALL_BLOCK)
+            residuals, features = (torch.from_numpy(np.array(v[rows])).float() for v in (self.residuals, self.features))
+            out[rows] = ((residuals @ r) * (features @ h)).numpy()
         return out
 
     def neighbours(self, row: int, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k gradients with the largest cosine to that of ``row``, itself left out: rows int64 and cosines, ``(k,)``."""
         cosines = self.cosines(row)
         cosines[row] = -np.inf
-        k = min(k, len(self) - 1)
-        best = np.argsort(-cosines, kind="stable")[:k]
+        best = largest(cosines, min(k, len(self) - 1))
         return best, cosines[best]
 
     def sketch(self, width: int, seed: int) -> np.ndarray:
@@ -80,6 +82,14 @@ class Factors:
             r, h = self.residuals[rows].astype(np.float32), self.features[rows].astype(np.float32)
             out[rows] = (r @ p) * (h @ q) / np.sqrt(width, dtype=np.float32)
         return out
+
+
+def largest(values: np.ndarray, k: int) -> np.ndarray:
+    """Positions of the k largest of n values, largest first, int64; equal ones keep their order."""
+    if k < 1:
+        return np.zeros(0, np.int64)
+    among = np.flatnonzero(values >= np.partition(values, len(values) - k)[len(values) - k])
+    return among[np.argsort(-values[among], kind="stable")[:k]]
 
 
 def nearest(queries: Factors, among: Factors, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,31 +1,64 @@
 """Decisions of the people who look at the flagged samples, and what they look at."""
 
-from oga_core.review.card import Neighbour, Score, neighbours, scores
-from oga_core.review.decisions import ACTIONS, Decision, decide, decisions, history, undo, version
-from oga_core.review.selection import STATES, UNDECIDED, Selection, default_selection, inside, selected, states
-from oga_core.review.views import load_view, remember_reviewer, reviewer_of, save_view
+from oga_core.review.agreement import agreement, others_decide
+from oga_core.review.claims import claim
+from oga_core.review.clusters import clusters
+from oga_core.review.decision import Decision, Word
+from oga_core.review.decisions import ACTIONS, decide, decisions, history, redo, undo, version
+from oga_core.review.lasso import inside
+from oga_core.review.layer_shares import layer_shares
+from oga_core.review.orders import ORDERS
+from oga_core.review.pace import Pace, pace
+from oga_core.review.selection import Selection, arranged, default_selection, selected
+from oga_core.review.standing import STATES, UNDECIDED, Standing, standing
+from oga_core.review.views import (
+    forget_view,
+    load_view,
+    name_view,
+    named_views,
+    remember_reviewer,
+    reviewer_of,
+    save_view,
+)
+from oga_core.review.why import Neighbour, Number, Probability, Why, why
 
 __all__ = [
     "ACTIONS",
+    "ORDERS",
     "STATES",
     "UNDECIDED",
     "Decision",
     "Neighbour",
-    "Score",
+    "Number",
+    "Pace",
+    "Probability",
     "Selection",
+    "Standing",
+    "Why",
+    "Word",
+    "agreement",
+    "arranged",
+    "claim",
+    "clusters",
     "decide",
     "decisions",
     "default_selection",
+    "forget_view",
     "history",
     "inside",
+    "layer_shares",
     "load_view",
-    "neighbours",
+    "name_view",
+    "named_views",
+    "others_decide",
+    "pace",
+    "redo",
     "remember_reviewer",
     "reviewer_of",
     "save_view",
-    "scores",
     "selected",
-    "states",
+    "standing",
     "undo",
     "version",
+    "why",
 ]

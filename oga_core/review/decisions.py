@@ -1,38 +1,20 @@
-"""Decisions as an append-only log of events; the present state is a view of the log, and undo is an event too."""
+"""Decisions as an append-only log of events; the present state is a view of the log, and undo and redo are events too."""
 
 from __future__ import annotations
 
+import sqlite3
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 
 from oga_core.errors import InputError
+from oga_core.review.decision import Decision, Event, after, in_force
 from oga_core.runs import Run, database
 from oga_core.runs.workspace import now
 
 ACTIONS = ("keep", "remove", "relabel", "unsure")
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What stands for a sample now, and whether another reviewer's decision was overtaken without having been seen.
-
-    A conflict stays until somebody who has seen it decides.
-    """
-
-    seq: int
-    sample_id: str
-    reviewer: str
-    action: str
-    old_label: str
-    new_label: str
-    time: str
-    conflict: bool
-
-    def __str__(self) -> str:
-        return f"{self.action} to {self.new_label}" if self.new_label else self.action
+COLUMNS = ", ".join(Event._fields)
 
 
 def decide(
@@ -42,7 +24,7 @@ def decide(
     *,
     reviewer: str,
     new_label: str | Sequence[str] = "",
-    seen: Mapping[str, Decision] | None = None,
+    seen: Mapping[str, int] | None = None,
     op_id: str | None = None,
 ) -> int:
     """Append one event for each sample, in one transaction; when this returns, they are on disk.
@@ -60,7 +42,7 @@ def decide(
     new_label
         Name of the class, for ``relabel``; or one for each of ``samples``.
     seen
-        The decisions the reviewer had before their eyes, by sample id: each event is based on that.
+        The ``seq`` of the decisions that the reviewer had before their eyes, by sample id: each event is based on that.
     op_id
         Identity of this action: doing it twice (double click, held key, repeated request) counts once.
 
@@ -80,18 +62,28 @@ def decide(
     labels = [new_label] * len(samples) if isinstance(new_label, str) else list(new_label)
     if action == "relabel":
         names = run.class_names
-        unknown = [name for name in labels if name not in names]
+        unknown = [name for name in dict.fromkeys(labels) if name not in names]
         if unknown:
             raise InputError(f"cannot relabel to {unknown[0]!r}: not a class of this data; there are: {', '.join(names[:20])}")
-    batch = op_id or uuid.uuid4().hex
-    seen = seen or {}
-    unique = samples[["sample_id", "label"]].assign(new_label=labels if action == "relabel" else "").drop_duplicates("sample_id")
+    else:
+        labels = [""] * len(samples)
+    unique: dict[str, tuple[str, str]] = {}
+    for sample_id, label, new in zip(samples["sample_id"].tolist(), samples["label"].tolist(), labels, strict=True):
+        unique.setdefault(sample_id, (label, new))
+    batch, seen, time = op_id or uuid.uuid4().hex, seen or {}, now()
     rows = [
-        (f"{batch}/{i}", batch, run.id, sample_id, reviewer.strip(), action, label, new,
-         seen[sample_id].seq if sample_id in seen else 0, None, now())
-        for i, (sample_id, label, new) in enumerate(unique.itertuples(index=False))
-    ]  # fmt: skip
-    return _append(run, batch, rows)
+        (f"{batch}/{i}", batch, run.id, sample_id, reviewer.strip(), action, label, new, seen.get(sample_id, 0), time)
+        for i, (sample_id, (label, new)) in enumerate(unique.items())
+    ]
+    with database.writing(run.workspace.database) as connection:
+        if _is_there(connection, batch):
+            return 0
+        connection.executemany(
+            "INSERT INTO events (op_id, batch, run, sample_id, reviewer, action, old_label, new_label, base_seq, time) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            rows,
+        )
+    return len(rows)
 
 
 def undo(run: Run, *, reviewer: str, op_id: str | None = None) -> list[str]:
@@ -101,63 +93,71 @@ def undo(run: Run, *, reviewer: str, op_id: str | None = None) -> list[str]:
     -------
     The sample ids concerned; empty if nothing is left to undo.
     """
-    batch = op_id or uuid.uuid4().hex
-    undone = "SELECT undoes FROM events WHERE undoes IS NOT NULL"
+    last = (
+        "SELECT batch FROM events AS decision WHERE run = :run AND reviewer = :reviewer AND undoes IS NULL AND NOT EXISTS ("
+        "SELECT 1 FROM events AS undo WHERE undo.undoes = decision.seq AND NOT EXISTS ("
+        "SELECT 1 FROM events AS redo WHERE redo.undoes = undo.seq)) ORDER BY seq DESC LIMIT 1"
+    )
+    return _turn_round(run, "undo", last, reviewer.strip(), op_id or uuid.uuid4().hex)
+
+
+def redo(run: Run, *, reviewer: str, op_id: str | None = None) -> list[str]:
+    """Do again what the reviewer's last undo in this run took back. Unlimited, until they decide something new.
+
+    Decisions that others have made meanwhile are not overtaken: what is done again stands where it stood.
+
+    Returns
+    -------
+    The sample ids concerned; empty if nothing is left to do again.
+    """
+    last = (
+        "SELECT batch FROM events AS undo WHERE run = :run AND reviewer = :reviewer AND action = 'undo' AND seq > coalesce(("
+        "SELECT max(seq) FROM events WHERE run = :run AND reviewer = :reviewer AND undoes IS NULL), 0) AND NOT EXISTS ("
+        "SELECT 1 FROM events AS redo WHERE redo.undoes = undo.seq) ORDER BY seq DESC LIMIT 1"
+    )
+    return _turn_round(run, "redo", last, reviewer.strip(), op_id or uuid.uuid4().hex)
+
+
+def _turn_round(run: Run, action: str, last: str, reviewer: str, batch: str) -> list[str]:
+    """Append an event that takes back each event of the batch that a query names; the sample ids concerned."""
     with database.writing(run.workspace.database) as connection:
-        if connection.execute("SELECT 1 FROM events WHERE batch = ?", (batch,)).fetchone():
+        if _is_there(connection, batch):
             return []
-        last = connection.execute(
-            f"SELECT batch FROM events WHERE run = ? AND reviewer = ? AND undoes IS NULL AND seq NOT IN ({undone}) "
-            "ORDER BY seq DESC LIMIT 1",
-            (run.id, reviewer.strip()),
-        ).fetchone()
-        if last is None:
+        found = connection.execute(last, {"run": run.id, "reviewer": reviewer}).fetchone()
+        if found is None:
             return []
-        events = connection.execute("SELECT * FROM events WHERE batch = ? ORDER BY seq", (last["batch"],)).fetchall()
-        for i, event in enumerate(events):
-            row = (f"{batch}/{i}", batch, run.id, event["sample_id"], reviewer.strip(), "undo", event["old_label"],
-                   event["new_label"], event["seq"], event["seq"], now())  # fmt: skip
-            connection.execute(_INSERT, row)
-    return [event["sample_id"] for event in events]
+        connection.execute(
+            "INSERT INTO events (op_id, batch, run, sample_id, reviewer, action, old_label, new_label, base_seq, undoes, time) "
+            "SELECT ? || '/' || (row_number() OVER (ORDER BY seq) - 1), ?, run, sample_id, reviewer, ?, old_label, new_label, "
+            "seq, seq, ? FROM events WHERE batch = ? ORDER BY seq",
+            (batch, batch, action, now(), found["batch"]),
+        )
+        return [
+            row["sample_id"] for row in connection.execute("SELECT sample_id FROM events WHERE batch = ? ORDER BY seq", (batch,))
+        ]
 
 
-_INSERT = (
-    "INSERT INTO events (op_id, batch, run, sample_id, reviewer, action, old_label, new_label, base_seq, undoes, time) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
+def _is_there(connection: sqlite3.Connection, batch: str) -> bool:
+    return connection.execute("SELECT 1 FROM events WHERE batch = ?", (batch,)).fetchone() is not None
 
 
-def _append(run: Run, batch: str, rows: Sequence[tuple[object, ...]]) -> int:
-    with database.writing(run.workspace.database) as connection:
-        if connection.execute("SELECT 1 FROM events WHERE batch = ?", (batch,)).fetchone():
-            return 0
-        connection.executemany(_INSERT, rows)
-    return len(rows)
+def events_where(connection: sqlite3.Connection, condition: str = "true", *values: object) -> list[Event]:
+    """The events for which a condition of SQL holds, in their order."""
+    connection.row_factory = None
+    return list(map(Event._make, connection.execute(f"SELECT {COLUMNS} FROM events WHERE {condition} ORDER BY seq", values)))
 
 
 def decisions(run: Run) -> dict[str, Decision]:
     """What stands now for each decided sample, by sample id.
 
     Decisions belong to the sample's content and given label: one made in another run of this workspace, or before the
-    data were put in another order, stands here too.
+    data were put in another order, stands here too. All of the log is read; `Standing` reads only what is new.
     """
     with database.reading(run.workspace.database) as connection:
-        events = connection.execute("SELECT * FROM events ORDER BY seq").fetchall()
-    undone = {event["undoes"] for event in events if event["undoes"] is not None}
+        events = events_where(connection)
     standing: dict[str, Decision] = {}
-    for event in events:
-        if event["undoes"] is not None or event["seq"] in undone:
-            continue
-        sample_id = event["sample_id"]
-        before = standing.get(sample_id)
-        conflict = False
-        if before is not None and before.seq > event["base_seq"]:
-            differs = (before.action, before.new_label) != (event["action"], event["new_label"])
-            conflict = before.conflict or (differs and before.reviewer != event["reviewer"])
-        standing[sample_id] = Decision(
-            event["seq"], sample_id, event["reviewer"], event["action"], event["old_label"], event["new_label"],
-            event["time"], conflict,
-        )  # fmt: skip
+    for event in in_force(events):
+        standing[event.sample_id] = after(event, standing.get(event.sample_id))
     return standing
 
 
@@ -169,8 +169,7 @@ def version(run: Run) -> int:
 
 def history(run: Run, sample_id: str) -> pd.DataFrame:
     """Every event of a sample, oldest first: ``seq, reviewer, action, old_label, new_label, undoes, time``."""
-    columns = ["seq", "reviewer", "action", "old_label", "new_label", "undoes", "time"]
     with database.reading(run.workspace.database) as connection:
-        query = f"SELECT {', '.join(columns)} FROM events WHERE sample_id = ? ORDER BY seq"
-        rows = connection.execute(query, (sample_id,)).fetchall()
-    return pd.DataFrame([tuple(row) for row in rows], columns=columns)
+        events = events_where(connection, "sample_id = ?", sample_id)
+    columns = [name for name in Event._fields if name not in ("sample_id", "base_seq")]
+    return pd.DataFrame([event._asdict() for event in events], columns=columns)

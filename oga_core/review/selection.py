@@ -1,27 +1,28 @@
-"""The one selection behind histogram, map, table and gallery: which samples are meant, in the order of suspicion."""
+"""The one selection behind histogram, map, table and gallery: which samples are meant, and in which order."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from oga_core.detectors import flagged
-from oga_core.review.decisions import ACTIONS, Decision
+from oga_core.data import Dataset
+from oga_core.data.search import texts, with_words
+from oga_core.detectors import flag_count
+from oga_core.review.lasso import MODES, Drawn, Polygon, within
+from oga_core.review.orders import ORDERS, in_clusters, most_uncertain_first
+from oga_core.review.standing import STATES, Standing
 from oga_core.runs import Run
 
 USUAL_BUDGET, NOTHING_TO_TRIM = 0.05, 0.01
 """Shares that are flagged at first where there is no recommendation, and where it is to trim nothing."""
-UNDECIDED = "undecided"
-STATES = (UNDECIDED, *ACTIONS)
-MODES = ("replace", "add", "subtract")
-POINTS_AT_ONCE = 1 << 16  # working arrays stay in the processor's cache
+LONGEST_SEARCH = 200
+"""Characters."""
 
-Polygon = tuple[tuple[float, float], ...]
+Positions = Mapping[str, np.ndarray] | None
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,16 @@ class Selection:
     decisions
         Values of `STATES`; empty means all.
     lassos
-        Polygons on the map in the order they were drawn, each with ``replace``, ``add`` or ``subtract``.
+        Polygons on pictures of the map in the order they were drawn: ``replace``, ``add`` or ``subtract``, the corners, and the
+        picture.
+    score_range
+        Least and greatest score by the detector, both inclusive.
+    search
+        Words that must all be in the text or the source, in capitals or not.
+    disputed
+        Whether only samples are meant that reviewers disagree about.
+    order
+        One of `ORDERS`.
     """
 
     detector: str
@@ -48,12 +58,20 @@ class Selection:
     labels: tuple[str, ...] = ()
     predicted: tuple[str, ...] = ()
     decisions: tuple[str, ...] = ()
-    lassos: tuple[tuple[str, Polygon], ...] = ()
+    lassos: tuple[Drawn, ...] = ()
+    score_range: tuple[float, float] | None = None
+    search: str = ""
+    disputed: bool = False
+    order: str = ORDERS[0]
 
-    def lassoed(self, polygon: Polygon, mode: str) -> Selection:
-        """The selection after another lasso; one that replaces makes those before it pointless."""
+    def lassoed(self, polygon: Polygon, mode: str, picture: str) -> Selection:
+        """The selection after another lasso; one that replaces makes those before it pointless.
+
+        The first one takes from all samples, not from the flagged ones only, unless it subtracts.
+        """
         before = () if mode == "replace" else self.lassos
-        return replace(self, lassos=(*before, (mode, polygon)), flagged_only=self.flagged_only and bool(self.lassos))
+        flagged_only = self.flagged_only and (bool(self.lassos) or mode == "subtract")
+        return replace(self, lassos=(*before, (mode, polygon, picture)), flagged_only=flagged_only)
 
     def without_lasso(self) -> Selection:
         """The selection with nothing drawn on the map."""
@@ -70,77 +88,79 @@ def default_selection(run: Run) -> Selection:
     return Selection(run.detectors[0].name, budget)
 
 
-def selected(run: Run, selection: Selection, standing: Mapping[str, Decision], positions: np.ndarray | None) -> np.ndarray:
-    """Rows of ``run.table`` that are selected, most suspicious first, int64.
+def selected(
+    run: Run, selection: Selection, standing: Standing, positions: Positions = None, dataset: Dataset | None = None
+) -> np.ndarray:
+    """Rows of ``run.table`` that are selected, in the order of the selection, int64.
 
     Parameters
     ----------
     standing
-        The decisions that stand, by sample id.
+        The decisions that stand.
     positions
-        The run's map, float32, shape ``(n, 2)``; without it lassos are left out of account.
+        Of the samples in each picture of the map, by its name, float32, shape ``(n, 2)``; a lasso on a picture that is not
+        there is left out of account.
+    dataset
+        The run's data, whose texts are searched; without it only the sources are.
     """
-    table = run.table
-    score = table[selection.detector].to_numpy()
-    rows = flagged(score, selection.budget) if selection.flagged_only else flagged(score, len(score))
-    keep = np.ones(len(table), bool)
-    if selection.labels:
-        keep &= table["label"].isin(selection.labels).to_numpy()
-    if selection.predicted:
-        keep &= table["predicted"].isin(selection.predicted).to_numpy()
+    return arranged(run, selection, standing, positions, dataset)[0]
+
+
+def arranged(
+    run: Run, selection: Selection, standing: Standing, positions: Positions = None, dataset: Dataset | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """As `selected`, and in the order ``cluster`` the number of each row's group, int64, as `clusters` gives it.
+
+    Groups are made before decisions are looked at, so that deciding does not change them.
+    """
+    rows = run.ranked(selection.detector)
+    count = flag_count(selection.budget, len(rows))
+    rows = (rows[:count] if selection.flagged_only else rows).astype(np.int64)
+    rows = _left(rows, _by_content(run, selection, positions, dataset))
+    groups = None
+    if selection.order == "cluster":
+        rows, groups = in_clusters(run, rows)
+    elif selection.order == "uncertainty":
+        rows = most_uncertain_first(run, rows, selection.detector, count)
+    decided = _by_decision(selection, standing)
+    return _left(rows, decided), groups if groups is None or decided is None else groups[decided[rows]]
+
+
+def _left(rows: np.ndarray, keep: np.ndarray | None) -> np.ndarray:
+    return rows if keep is None else rows[keep[rows]]
+
+
+def _by_content(run: Run, selection: Selection, positions: Positions, dataset: Dataset | None) -> np.ndarray | None:
+    """Which rows pass the filters that no decision changes, bool, shape ``(n,)``; None where there are none."""
+    masks = []
+    for column, names in (("label", selection.labels), ("predicted", selection.predicted)):
+        if names:
+            wanted = np.isin(np.array([*run.class_names, ""], dtype=object), names)
+            masks.append(wanted[run.codes(column)])
+    if selection.score_range is not None:
+        score = run.table[selection.detector].to_numpy()
+        low, high = selection.score_range
+        masks.append((score >= low) & (score <= high))
+    if selection.search.strip():
+        masks.append(_with_words(run, selection.search, dataset))
+    if (drawn := within(positions or {}, selection.lassos)) is not None:
+        masks.append(drawn)
+    return np.logical_and.reduce(masks) if masks else None
+
+
+def _by_decision(selection: Selection, standing: Standing) -> np.ndarray | None:
+    masks = []
     if selection.decisions:
-        keep &= np.isin(states(table, standing), selection.decisions)
-    if selection.lassos and positions is not None:
-        keep &= within(positions, selection.lassos)
-    return rows[keep[rows]]
+        masks.append(np.isin(STATES, selection.decisions)[standing.codes])
+    if selection.disputed:
+        masks.append(standing.disputed)
+    return np.logical_and.reduce(masks) if masks else None
 
 
-def states(table: pd.DataFrame, standing: Mapping[str, Decision]) -> np.ndarray:
-    """A value of `STATES` for each row of a run's table, str, shape ``(n,)``."""
-    return np.array([standing[s].action if s in standing else UNDECIDED for s in table["sample_id"]], dtype=str)
-
-
-def within(positions: np.ndarray, lassos: tuple[tuple[str, Polygon], ...]) -> np.ndarray:
-    """Which points a series of lassos leaves, bool, shape ``(n,)``."""
-    chosen = np.zeros(len(positions), bool)
-    for mode, polygon in lassos:
-        hit = inside(positions, polygon)
-        chosen = hit if mode == "replace" else chosen | hit if mode == "add" else chosen & ~hit
-    return chosen
-
-
-def inside(positions: np.ndarray, polygon: Sequence[Sequence[float]]) -> np.ndarray:
-    """Which points lie in a polygon by the even-odd rule, bool ``(n,)``; it may cross itself and is closed by itself.
-
-    Parameters
-    ----------
-    positions
-        float ``(n, 2)``; a point that is not finite lies outside.
-    polygon
-        Corners ``(x, y)``; fewer than 3 enclose nothing.
-    """
-    mask = np.zeros(len(positions), bool)
-    if len(polygon) < 3:
-        return mask
-    corners = np.asarray(polygon, np.float64)
-    low, high = corners.min(0), corners.max(0)
-    for start in range(0, len(positions), POINTS_AT_ONCE):
-        block = positions[start : start + POINTS_AT_ONCE]
-        near = np.flatnonzero(((block >= low) & (block <= high)).all(1))
-        mask[start + near] = _odd_crossings(block[near].astype(np.float64), corners)
-    return mask
-
-
-def _odd_crossings(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Whether the ray from each point to the right crosses the polygon an odd number of times."""
-    x, y = points.T
-    odd = np.zeros(len(points), bool)
-    for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0)):
-        spans = (y < y0) != (y < y1)
-        # Multiplied out instead of divided, so that corners on whole numbers are decided exactly.
-        side = (y - y0) * (x1 - x0) - (x - x0) * (y1 - y0)
-        odd ^= spans & (side > 0 if y1 > y0 else side < 0)
-    return odd
+def _with_words(run: Run, words: str, dataset: Dataset | None) -> np.ndarray:
+    if dataset is not None:
+        return dataset.search(words)[run.table["index"].to_numpy()]
+    return with_words([texts(run.table["source"])], words)
 
 
 def to_json(selection: Selection) -> str:
@@ -153,11 +173,14 @@ def from_json(text: str, run: Run) -> Selection:
     known = default_selection(run)
     try:
         found: dict[str, Any] = json.loads(text)
-        lassos = tuple((str(mode), tuple((float(x), float(y)) for x, y in polygon)) for mode, polygon in found["lassos"])
+        lassos = tuple(
+            (str(mode), tuple((float(x), float(y)) for x, y in polygon), str(picture))
+            for mode, polygon, picture in found["lassos"]
+        )
         budget = float(found["budget"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return known
-    detector = str(found.get("detector"))
+    detector, search, order = (str(found.get(field, "")) for field in ("detector", "search", "order"))
     return Selection(
         detector=detector if detector in {d.name for d in run.detectors} else known.detector,
         budget=budget if 0 < budget < 1 else known.budget,
@@ -165,9 +188,21 @@ def from_json(text: str, run: Run) -> Selection:
         labels=_known(found.get("labels"), run.class_names),
         predicted=_known(found.get("predicted"), run.class_names),
         decisions=_known(found.get("decisions"), STATES),
-        lassos=tuple((mode, polygon) for mode, polygon in lassos if mode in MODES),
+        lassos=tuple(drawn for drawn in lassos if drawn[0] in MODES),
+        score_range=_range(found.get("score_range")),
+        search=search[:LONGEST_SEARCH],
+        disputed=found.get("disputed") is True,
+        order=order if order in ORDERS else ORDERS[0],
     )
 
 
 def _known(values: Any, allowed: Any) -> tuple[str, ...]:
     return tuple(v for v in values if v in allowed) if isinstance(values, list) else ()
+
+
+def _range(found: Any) -> tuple[float, float] | None:
+    try:
+        low, high = map(float, found)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return (low, high) if low <= high else None

@@ -1,11 +1,15 @@
-"""What a browser should find again after a refresh: the selection of a run, and the reviewer's name."""
+"""What is to be found again: the selection of a run after a refresh or under a name, and the reviewer's name."""
 
 from __future__ import annotations
 
 import hashlib
 
+from oga_core.errors import InputError
 from oga_core.review.selection import Selection, default_selection, from_json, to_json
 from oga_core.runs import Run, Workspace, database
+
+LONGEST_NAME = 80
+"""Characters."""
 
 
 def save_view(run: Run, selection: Selection) -> str:
@@ -40,3 +44,33 @@ def remember_reviewer(workspace: Workspace, browser: str, name: str) -> None:
     """Keep the name entered in a browser."""
     with database.writing(workspace.database) as connection:
         connection.execute("INSERT OR REPLACE INTO reviewers (browser, name) VALUES (?, ?)", (browser, name))
+
+
+def name_view(run: Run, name: str, selection: Selection) -> None:
+    """Keep a selection under a name; one of the same name is replaced.
+
+    Raises
+    ------
+    InputError
+        If the name is empty or too long.
+    """
+    name = " ".join(name.split())
+    if not name or len(name) > LONGEST_NAME:
+        raise InputError(f"a view needs a name of 1 to {LONGEST_NAME} characters")
+    with database.writing(run.workspace.database) as connection:
+        connection.execute(
+            "INSERT OR REPLACE INTO named_views (run, name, state) VALUES (?, ?, ?)", (run.id, name, to_json(selection))
+        )
+
+
+def named_views(run: Run) -> dict[str, Selection]:
+    """The selections that were kept under a name, in the order of the names."""
+    with database.reading(run.workspace.database) as connection:
+        rows = connection.execute("SELECT name, state FROM named_views WHERE run = ? ORDER BY name", (run.id,)).fetchall()
+    return {row["name"]: from_json(row["state"], run) for row in rows}
+
+
+def forget_view(run: Run, name: str) -> None:
+    """Drop a named selection; nothing happens where there is none of that name."""
+    with database.writing(run.workspace.database) as connection:
+        connection.execute("DELETE FROM named_views WHERE run = ? AND name = ?", (run.id, name))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from oga_core.errors import InputError
+from oga_core.files import write_whole
 
-SCHEMA_VERSION = 1
 BUSY_SECONDS = 20.0
 
-_SCHEMA = """
+_VERSION_1 = """
 CREATE TABLE runs (
     id TEXT PRIMARY KEY, created TEXT NOT NULL, title TEXT NOT NULL, settings TEXT NOT NULL, summary TEXT NOT NULL DEFAULT '{}');
 CREATE TABLE jobs (
@@ -33,6 +33,17 @@ CREATE INDEX events_of_sample ON events (sample_id, seq);
 CREATE TRIGGER events_are_never_changed BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 CREATE TRIGGER events_are_never_deleted BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 """
+_VERSION_2 = """
+CREATE TABLE claims (sample_id TEXT PRIMARY KEY, reviewer TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE named_views (
+    run TEXT NOT NULL REFERENCES runs(id), name TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (run, name));
+CREATE INDEX events_of_batch ON events (batch);
+CREATE INDEX events_of_reviewer ON events (run, reviewer);
+CREATE INDEX events_that_undo ON events (undoes) WHERE undoes IS NOT NULL;
+"""
+_STEPS = (_VERSION_1, _VERSION_2)
+"""What makes each version of the one before."""
+SCHEMA_VERSION = len(_STEPS)
 
 
 def _wal_is_safe() -> bool:
@@ -58,7 +69,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def create(path: Path) -> None:
-    """Make the file and its tables where there are none.
+    """Make the file and its tables where there are none; bring those of an older version up to date, a copy of them beside.
 
     Raises
     ------
@@ -74,17 +85,32 @@ def create(path: Path) -> None:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version == 0 and connection.execute("SELECT 1 FROM sqlite_master").fetchone():
             raise InputError(f"{path} is a database of something else; choose another workspace")
-        if version == 0:
-            for statement in _statements(_SCHEMA):
-                connection.execute(statement)
+        if 0 < version < SCHEMA_VERSION:
+            _copy(path, path.with_name(f"{path.name}.version-{version}"))
+        if version < SCHEMA_VERSION:
+            for step in _STEPS[version:]:
+                for statement in _statements(step):
+                    connection.execute(statement)
             connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         connection.execute("COMMIT")
     except sqlite3.DatabaseError as error:
         raise InputError(f"{path} is not a usable OGA workspace file: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be brought up to date without a copy of it: {error.strerror}") from error
     finally:
         connection.close()
     if version > SCHEMA_VERSION:
         raise InputError(f"{path} has schema {version}; this OGA knows {SCHEMA_VERSION}: update OGA to open it")
+
+
+def _copy(path: Path, to: Path) -> None:
+    """A copy of the file as it was last committed, whole or not at all."""
+
+    def write(temporary: Path) -> None:
+        with closing(_open(path)) as source, closing(sqlite3.connect(temporary)) as target:
+            source.backup(target)
+
+    write_whole(to, write)
 
 
 def _statements(script: str) -> Iterator[str]:

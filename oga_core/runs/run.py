@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from oga_core import detectors
 from oga_core.data import Dataset, open_dataset
@@ -18,6 +19,7 @@ from oga_core.files import sha256, write_whole
 from oga_core.gradients import Factors
 from oga_core.runs import database
 from oga_core.runs.job import Job, Status
+from oga_core.runs.sample_ids import SampleIds
 
 if TYPE_CHECKING:
     from oga_core.runs.workspace import Workspace
@@ -33,9 +35,16 @@ SKETCHES = ("sketches", "sketch_norms")
 
 
 class Run:
-    """A run in a workspace. Cheap to make; files are read when they are first asked for."""
+    """A run in a workspace. Cheap to make; files are read when they are first asked for.
+
+    Attributes
+    ----------
+    kept
+        What has been worked out of the run's files, by what it is; they never change, so it holds as long as this object.
+    """
 
     def __init__(self, workspace: Workspace, run_id: str) -> None:
+        self.kept: dict[Any, Any] = {}
         self.workspace = workspace
         self.id = run_id
         self.path: Path = workspace.path / "runs" / run_id
@@ -70,7 +79,7 @@ class Run:
         return dict(json.loads(self._row()["summary"]))
 
     def job(self, kind: str) -> Job:
-        """Work done for this run: ``score`` or ``map``."""
+        """Work done for this run: ``score``, ``map`` or ``features_map``."""
         return Job(self.workspace.database, self.id, kind)
 
     def status(self) -> Status:
@@ -125,7 +134,42 @@ class Run:
     def table(self) -> pd.DataFrame:
         """One row a scored sample: ``sample_id, index, source, label, predicted, loss, confidence``, a column a
         detector or control (higher = more suspicious), ``suggested_label, suggested_label_source``."""
-        return pd.read_parquet(self.file(TABLE))
+        table = pd.read_parquet(self.file(TABLE))
+        pa.default_memory_pool().release_unused()  # more than the table itself
+        return table
+
+    def ranked(self, detector: str) -> np.ndarray:
+        """All rows of `table`, most suspicious first, int32, shape ``(n,)``; equal scores keep the order of the data."""
+        key = ("ranked", detector)
+        if key not in self.kept:
+            score = self.table[detector].to_numpy()
+            self.kept[key] = _fixed(detectors.flagged(score, len(score)).astype(np.int32))
+        ranked: np.ndarray = self.kept[key]
+        return ranked
+
+    def codes(self, column: str) -> np.ndarray:
+        """Each row's class as its position in `class_names`, uint16 (int32 for more classes), shape ``(n,)``.
+
+        Parameters
+        ----------
+        column
+            ``label`` or ``predicted``. A class that only the model has is ``len(class_names)``.
+        """
+        key = ("codes", column)
+        if key not in self.kept:
+            found = pd.Index(self.class_names).get_indexer(pd.Index(self.table[column]))
+            found[found < 0] = len(self.class_names)
+            self.kept[key] = _fixed(found.astype(np.uint16 if len(self.class_names) < 1 << 16 else np.int32))
+        codes: np.ndarray = self.kept[key]
+        return codes
+
+    def rows_of(self, sample_ids: Iterable[str]) -> np.ndarray:
+        """Every row of `table` with one of these ids, int64, sorted; twins of one content and label are several rows."""
+        return self._sample_ids.rows(sample_ids)
+
+    @cached_property
+    def _sample_ids(self) -> SampleIds:
+        return SampleIds(self.table["sample_id"].to_numpy())
 
     @cached_property
     def not_scored(self) -> pd.DataFrame:
@@ -149,8 +193,9 @@ class Run:
     def _recommendation(self) -> detectors.Recommendation:
         return detectors.Recommendation.from_dict(json.loads(self.file(RECOMMENDATION).read_text("utf-8")))
 
-    @property
+    @cached_property
     def class_names(self) -> list[str]:
+        """Names of the classes of the data; not known before the run is done."""
         return list(self.summary["class_names"])
 
     @cached_property
@@ -177,8 +222,7 @@ class Run:
         names = [d.name for d in self.detectors]
         if detector not in names:
             raise InputError(f"run {self.id} has no score {detector!r}; it has: {', '.join(names)}")
-        rows = detectors.flagged(self.table[detector].to_numpy(), budget)
-        return self.table.iloc[rows]
+        return self.table.iloc[self.ranked(detector)[: detectors.flag_count(budget, len(self.table))]]
 
     def open_dataset(self) -> Dataset:
         """The data the run was made from.
@@ -189,6 +233,12 @@ class Run:
             If the data are no longer there, or never were a file.
         """
         return open_dataset(self.settings["data"], **self.settings.get("data_options", {}))
+
+
+def _fixed(values: np.ndarray) -> np.ndarray:
+    """The same array, which nobody can change any more."""
+    values.flags.writeable = False
+    return values
 
 
 def recommend(run: Run) -> detectors.Recommendation:

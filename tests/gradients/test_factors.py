@@ -56,6 +56,12 @@ def test_cosines_and_neighbours_are_those_of_the_gradients(block: int, monkeypat
         np.testing.assert_allclose(cosines, true[row, rows], atol=1e-5)
 
 
+@pytest.mark.parametrize("k", [0, 1, 2, 3, 5, 7])
+def test_the_largest_values_come_in_their_order_and_equal_ones_in_that_of_their_places(k: int) -> None:
+    values = np.array([1, 3, 2, 3, 3, -np.inf, 2], np.float32)
+    assert factors.largest(values, k).tolist() == [1, 3, 4, 2, 6, 0, 5][:k]
+
+
 def test_there_are_no_more_neighbours_than_other_samples() -> None:
     made, _ = random_factors(3)
     assert sorted(made.neighbours(1, 10)[0].tolist()) == [0, 2]

@@ -23,6 +23,7 @@ def run(tmp_path: Path) -> Run:
     table = pd.DataFrame(
         {"sample_id": [f"s{i}" for i in range(6)], "index": range(6), "label": labels, "predicted": ["cat"] * 3 + ["owl"] * 3}
     )
+    table = table.assign(source=[f"{i}/{label}.png" for i, label in enumerate(labels)])
     table = table.assign(l1=[1.0, 6.0, 2.0, 5.0, 3.0, 4.0], loss=[5.0, 0.0, 1.0, 2.0, 3.0, 4.0])
     made.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
     angles = np.array([0, 10, 20, 90, 100, 180]) * np.pi / 180

@@ -12,13 +12,17 @@ from torch import nn
 
 import oga_core as oga
 from oga_core.errors import InputError
-from oga_core.review import ACTIONS, decide, decisions, history, undo, version
+from oga_core.review import ACTIONS, decide, decisions, history, redo, undo, version
 from oga_core.runs import Run, database
 from oga_core.runs.run import TABLE
 
 
 def said(run: Run) -> dict[str, tuple[str, str, str]]:
     return {s: (d.reviewer, d.action, d.new_label) for s, d in decisions(run).items()}
+
+
+def seqs(run: Run) -> dict[str, int]:
+    return {s: d.seq for s, d in decisions(run).items()}
 
 
 def conflicts(run: Run) -> list[str]:
@@ -131,6 +135,64 @@ def test_after_an_undo_one_can_decide_and_undo_again(run: Run) -> None:
         assert decisions(run) == {}
 
 
+def test_redo_does_again_step_by_step_all_that_was_undone_and_a_bulk_action_is_one_step(run: Run) -> None:
+    decide(run, run.table.iloc[:1], "keep", reviewer="ann")
+    decide(run, run.table, "remove", reviewer="ann")
+    decide(run, run.table.iloc[:1], "unsure", reviewer="ann")
+    before = decisions(run)
+    for _ in range(2):
+        for _ in range(3):
+            undo(run, reviewer="ann")
+        assert decisions(run) == {}
+        assert redo(run, reviewer="ann") == ["s0"]
+        assert said(run) == {"s0": ("ann", "keep", "")}
+        assert redo(run, reviewer=" ann") == [f"s{i}" for i in range(6)]
+        assert redo(run, reviewer="ann") == ["s0"]
+        assert decisions(run) == before
+        assert redo(run, reviewer="ann") == []
+
+
+def test_a_new_decision_of_the_reviewer_empties_what_can_be_done_again(run: Run) -> None:
+    decide(run, run.table.iloc[:1], "keep", reviewer="ann")
+    undo(run, reviewer="ann")
+    decide(run, run.table.iloc[1:2], "keep", reviewer="bob")
+    decide(run, run.table.iloc[2:3], "keep", reviewer="ann")
+    assert redo(run, reviewer="ann") == []
+    assert undo(run, reviewer="ann") == ["s2"]
+    assert redo(run, reviewer="ann") == ["s2"]
+    assert set(decisions(run)) == {"s1", "s2"}
+
+
+def test_a_decision_of_somebody_else_or_in_another_run_leaves_what_can_be_done_again(run: Run) -> None:
+    other = run.workspace.new_run("other", {})
+    decide(run, run.table.iloc[:1], "keep", reviewer="ann")
+    undo(run, reviewer="ann")
+    decide(run, run.table.iloc[1:2], "keep", reviewer="bob")
+    decide(other, run.table.iloc[2:3], "keep", reviewer="ann")
+    assert redo(run, reviewer="bob") == redo(other, reviewer="ann") == []
+    assert redo(run, reviewer="ann") == ["s0"]
+
+
+def test_a_repeated_redo_counts_once(run: Run) -> None:
+    for row in (0, 1):
+        decide(run, run.table.iloc[[row]], "keep", reviewer="ann")
+    for _ in range(2):
+        undo(run, reviewer="ann")
+    assert redo(run, reviewer="ann", op_id="held key") == ["s0"]
+    assert redo(run, reviewer="ann", op_id="held key") == []
+    assert list(decisions(run)) == ["s0"]
+
+
+def test_redo_is_an_event_that_names_the_undo(run: Run) -> None:
+    decide(run, run.table.iloc[:1], "relabel", reviewer="ann", new_label="owl")
+    undo(run, reviewer="ann")
+    redo(run, reviewer="ann")
+    events = history(run, "s0")
+    assert events["action"].tolist() == ["relabel", "undo", "redo"]
+    assert events["undoes"].iloc[1:].tolist() == events["seq"].iloc[:2].tolist()
+    assert events["new_label"].tolist() == ["owl"] * 3
+
+
 def test_undo_is_an_event_and_the_history_keeps_all_of_them(run: Run) -> None:
     decide(run, run.table.iloc[:2], "relabel", reviewer="ann", new_label="owl")
     undo(run, reviewer="ann")
@@ -169,7 +231,7 @@ def test_when_a_decision_that_overtook_another_is_undone_the_other_stands_again(
 
 
 def test_overtaking_an_unseen_decision_of_another_reviewer_is_a_conflict(run: Run) -> None:
-    seen = decisions(run)
+    seen = seqs(run)
     decide(run, run.table.iloc[:3], "keep", reviewer="ann", seen=seen)
     decide(run, run.table.iloc[2:4], "remove", reviewer="bob", seen=seen)
     assert conflicts(run) == ["s2"]
@@ -178,13 +240,13 @@ def test_overtaking_an_unseen_decision_of_another_reviewer_is_a_conflict(run: Ru
 
 def test_overtaking_a_decision_that_was_seen_is_none(run: Run) -> None:
     decide(run, run.table.iloc[:3], "keep", reviewer="ann")
-    decide(run, run.table.iloc[:3], "remove", reviewer="bob", seen=decisions(run))
+    decide(run, run.table.iloc[:3], "remove", reviewer="bob", seen=seqs(run))
     assert conflicts(run) == []
 
 
 def test_a_decision_that_changed_after_it_was_seen_was_not_seen(run: Run) -> None:
     decide(run, run.table.iloc[:1], "keep", reviewer="ann")
-    seen = decisions(run)
+    seen = seqs(run)
     decide(run, run.table.iloc[:1], "unsure", reviewer="ann", seen=seen)
     decide(run, run.table.iloc[:1], "remove", reviewer="bob", seen=seen)
     assert conflicts(run) == ["s0"]
@@ -209,7 +271,7 @@ def test_a_conflict_stays_until_somebody_who_has_seen_it_decides(run: Run, third
     decide(run, run.table.iloc[:1], "remove", reviewer="bob")
     decide(run, run.table.iloc[:1], "remove", reviewer=third)
     assert conflicts(run) == ["s0"]
-    decide(run, run.table.iloc[:1], "remove", reviewer=third, seen=decisions(run))
+    decide(run, run.table.iloc[:1], "remove", reviewer=third, seen=seqs(run))
     assert conflicts(run) == []
 
 

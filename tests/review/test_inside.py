@@ -55,6 +55,8 @@ def test_inside_leaves_out_points_that_are_nowhere_and_outlines_that_enclose_not
     assert not inside(points, []).any()
     assert not inside(points, SQUARE[:2]).any()
     assert inside(np.empty((0, 2), np.float32), SQUARE).shape == (0,)
+    for corner in (math.nan, math.inf):
+        assert not inside(points, [*SQUARE, (1.0, corner)]).any()
 
 
 def test_inside_is_the_same_across_blocks() -> None:

@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from oga_core.data import Dataset
 from oga_core.detectors import Interval, Recommendation
-from oga_core.review import Selection, decide, decisions, default_selection, inside, load_view, save_view, selected
+from oga_core.review import (
+    ORDERS,
+    Selection,
+    decide,
+    decisions,
+    default_selection,
+    inside,
+    load_view,
+    save_view,
+    selected,
+    standing,
+)
+from oga_core.review.selection import Polygon
 from oga_core.runs import Run, Workspace, database
 from oga_core.runs.run import RECOMMENDATION, TABLE
 
 SQUARE = ((0.0, 0.0), (2.0, 0.0), (2.0, 2.0), (0.0, 2.0))
 RIGHT = ((1.0, -1.0), (9.0, -1.0), (9.0, 9.0), (1.0, 9.0))
+UMAP, PCA = "gradients-umap", "gradients-pca"
 POSITIONS = np.array([[0.5, 0.5], [1.5, 0.5], [5.0, 5.0], [0.5, 1.5], [1.5, 1.5], [-1.0, 0.0]], np.float32)
 EVERYTHING = Selection("l1", flagged_only=False)
 COORDINATE = st.integers(-5, 5)
 POINT = st.tuples(COORDINATE, COORDINATE)
 
 
-def rows(run: Run, selection: Selection, positions: np.ndarray | None = None) -> list[int]:
-    return [int(i) for i in selected(run, selection, decisions(run), positions)]
+def rows(run: Run, selection: Selection, **positions: np.ndarray) -> list[int]:
+    return [int(i) for i in selected(run, selection, standing(run), positions)]
 
 
 def test_the_most_suspicious_come_first_and_the_budget_says_how_many(run: Run) -> None:
@@ -57,25 +71,118 @@ def test_labels_predictions_and_decisions_narrow_it_together(run: Run) -> None:
     assert rows(run, Selection("l1", budget=0.5, labels=("owl", "cat"), decisions=("undecided",))) == [5]
 
 
+def test_a_range_of_the_score_is_inclusive_and_is_that_of_the_chosen_score(run: Run) -> None:
+    assert rows(run, replace(EVERYTHING, score_range=(2.0, 5.0))) == [3, 5, 4, 2]
+    assert rows(run, replace(EVERYTHING, score_range=(2.0, 2.0))) == [2]
+    assert rows(run, replace(EVERYTHING, detector="loss", score_range=(2.0, 5.0))) == [0, 5, 4, 3]
+    assert rows(run, replace(EVERYTHING, score_range=(7.0, 9.0))) == []
+
+
+def test_disputed_are_those_that_reviewers_disagree_about(run: Run) -> None:
+    decide(run, run.table.iloc[:4], "keep", reviewer="ann")
+    decide(run, run.table.iloc[2:5], "remove", reviewer="bob")
+    assert rows(run, replace(EVERYTHING, disputed=True)) == [3, 2]
+    assert rows(run, replace(EVERYTHING, disputed=True, decisions=("keep",))) == []
+
+
+class Texts(Dataset):
+    """Texts in the order opposite to that of the run's table."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self.labels, self.sources, self.texts = np.zeros(len(texts), np.int64), [f"row {i}" for i in range(len(texts))], texts
+
+    def content(self, index: int) -> bytes:
+        return self.texts[index].encode()
+
+    def load(self, index: int) -> str:
+        return self.texts[index]
+
+    def search(self, words: str) -> np.ndarray:
+        return np.array([all(w in text for w in words.split()) for text in self.texts])
+
+
+def test_words_are_searched_in_the_data_at_the_samples_own_place_and_without_them_in_the_sources(run: Run) -> None:
+    table = run.table.assign(index=[5, 4, 3, 2, 1, 0])
+    run.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
+    again = Workspace(run.workspace.path).run(run.id)
+    texts = Texts(["a b", "b", "a", "c a", "", "b a"])
+    assert selected(again, replace(EVERYTHING, search="a b"), standing(again), None, texts).tolist() == [5, 0]
+    assert rows(again, replace(EVERYTHING, search=" DOG 1/ ")) == [1]
+    assert rows(again, replace(EVERYTHING, search=" ")) == [1, 3, 5, 4, 2, 0]
+
+
+FILTERS = st.fixed_dictionaries({
+    "detector": st.sampled_from(["l1", "loss"]), "budget": st.sampled_from([0.01, 0.3, 0.5, 0.99]), "flagged_only": st.booleans(),
+    "labels": st.sets(st.sampled_from(["cat", "dog", "owl"])).map(tuple),
+    "predicted": st.sets(st.sampled_from(["cat", "owl"])).map(tuple),
+    "decisions": st.sets(st.sampled_from(["undecided", "keep", "remove"])).map(tuple),
+    "score_range": st.none() | st.tuples(st.integers(0, 3), st.integers(3, 6)),
+    "search": st.sampled_from(["", "cat", "o p 1"]), "disputed": st.booleans(), "order": st.sampled_from(ORDERS),
+})  # fmt: skip
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(fields=FILTERS)
+def test_every_filter_together_is_what_they_are_one_by_one(run: Run, fields: dict[str, object]) -> None:
+    if not standing(run).by_id:
+        decide(run, run.table.iloc[1:5], "keep", reviewer="ann")
+        decide(run, run.table.iloc[4:], "remove", reviewer="bob")
+    chosen = Selection(**fields)  # type: ignore[arg-type]
+    table, stands = run.table, decisions(run)
+    score = table[chosen.detector]
+    flagged = score.sort_values(ascending=False, kind="stable").index[: round(chosen.budget * 6)]
+    low, high = chosen.score_range or (-np.inf, np.inf)
+    expected = set()
+    for row, entry in table.iterrows():
+        decision = stands.get(str(entry["sample_id"]))
+        state = decision.action if decision else "undecided"
+        if (
+            (row in flagged or not chosen.flagged_only)
+            and (entry["label"] in chosen.labels or not chosen.labels)
+            and (entry["predicted"] in chosen.predicted or not chosen.predicted)
+            and (state in chosen.decisions or not chosen.decisions)
+            and low <= score[row] <= high
+            and all(word in str(entry["source"]) for word in chosen.search.split())
+            and ((decision is not None and decision.disputed) or not chosen.disputed)
+        ):
+            expected.add(row)
+    found = rows(run, chosen)
+    assert (set(found), len(found)) == (expected, len(expected))
+    if chosen.order == "suspicion":
+        assert score[found].is_monotonic_decreasing
+
+
 def test_lassos_are_drawn_one_after_the_other(run: Run) -> None:
-    def lassoed(*steps: tuple[str, object]) -> list[int]:
-        return sorted(rows(run, Selection("l1", flagged_only=False, lassos=steps), POSITIONS))  # type: ignore[arg-type]
+    def lassoed(*steps: tuple[str, Polygon, str]) -> list[int]:
+        pictures = {UMAP: POSITIONS, PCA: POSITIONS[::-1]}
+        return sorted(rows(run, Selection("l1", flagged_only=False, lassos=steps), **pictures))
 
-    assert lassoed(("replace", SQUARE)) == [0, 1, 3, 4]
-    assert lassoed(("replace", SQUARE), ("subtract", RIGHT)) == [0, 3]
-    assert lassoed(("replace", SQUARE), ("add", RIGHT)) == [0, 1, 2, 3, 4]
-    assert lassoed(("subtract", RIGHT), ("add", SQUARE)) == [0, 1, 3, 4]
-    assert lassoed(("add", SQUARE), ("replace", RIGHT)) == [1, 2, 4]
+    assert lassoed(("replace", SQUARE, UMAP)) == [0, 1, 3, 4]
+    assert lassoed(("replace", SQUARE, UMAP), ("subtract", RIGHT, UMAP)) == [0, 3]
+    assert lassoed(("replace", SQUARE, UMAP), ("add", RIGHT, UMAP)) == [0, 1, 2, 3, 4]
+    assert lassoed(("subtract", RIGHT, UMAP)) == [0, 3, 5]
+    assert lassoed(("subtract", RIGHT, UMAP), ("add", SQUARE, UMAP)) == [0, 1, 3, 4, 5]
+    assert lassoed(("add", SQUARE, UMAP), ("replace", RIGHT, UMAP)) == [1, 2, 4]
+    assert lassoed(("replace", SQUARE, PCA)) == [1, 2, 4, 5]
+    assert lassoed(("replace", SQUARE, PCA), ("subtract", RIGHT, UMAP)) == [5]
 
 
-def test_without_a_map_lassos_are_left_out_of_account(run: Run) -> None:
-    assert rows(run, Selection("l1", flagged_only=False, lassos=(("replace", SQUARE),))) == [1, 3, 5, 4, 2, 0]
+def test_a_lasso_on_a_picture_that_is_not_there_is_left_out_of_account(run: Run) -> None:
+    drawn = replace(EVERYTHING, lassos=(("replace", SQUARE, UMAP),))
+    assert rows(run, drawn) == rows(run, drawn, **{PCA: POSITIONS}) == [1, 3, 5, 4, 2, 0]
+
+
+def test_the_first_lasso_takes_from_all_samples_unless_it_subtracts() -> None:
+    flagged = Selection("l1")
+    assert not flagged.lassoed(SQUARE, "replace", UMAP).flagged_only
+    assert not flagged.lassoed(SQUARE, "add", UMAP).flagged_only
+    assert flagged.lassoed(SQUARE, "subtract", UMAP).flagged_only
 
 
 def test_a_lasso_that_replaces_forgets_those_before_it() -> None:
-    drawn = EVERYTHING.lassoed(SQUARE, "add").lassoed(RIGHT, "subtract")
-    assert drawn.lassos == (("add", SQUARE), ("subtract", RIGHT))
-    assert drawn.lassoed(SQUARE, "replace").lassos == (("replace", SQUARE),)
+    drawn = EVERYTHING.lassoed(SQUARE, "add", UMAP).lassoed(RIGHT, "subtract", PCA)
+    assert drawn.lassos == (("add", SQUARE, UMAP), ("subtract", RIGHT, PCA))
+    assert drawn.lassoed(SQUARE, "replace", UMAP).lassos == (("replace", SQUARE, UMAP),)
     assert drawn.without_lasso().lassos == ()
 
 
@@ -106,8 +213,10 @@ def test_many_points_are_looked_at_in_blocks_as_if_at_once() -> None:
 
 
 def test_a_view_is_found_again_by_its_id_after_a_restart(run: Run) -> None:
-    lassos = (("replace", SQUARE), ("add", RIGHT))
-    first = Selection("loss", 0.25, False, ("dog",), ("owl",), ("keep", "undecided"), lassos)
+    lassos = (("replace", SQUARE, UMAP), ("add", RIGHT, PCA))
+    first = Selection(
+        "loss", 0.25, False, ("dog",), ("owl",), ("keep", "undecided"), lassos, (-1.5, 2.0), "Ä \ud800", True, "cluster"
+    )
     view, other = save_view(run, first), save_view(run, EVERYTHING)
     assert view == save_view(run, first) != other
     again = Workspace(run.workspace.path).run(run.id)
@@ -128,8 +237,11 @@ def test_without_its_id_the_latest_view_of_the_run_is_found_and_else_the_default
     [
         {"detector": "gone"}, {"detector": None}, {"detector": ["l1"]}, {"budget": 7}, {"budget": -1}, {"budget": "much"},
         {"budget": None}, {"labels": ["bird"]}, {"labels": "cat"}, {"predicted": [1, None]}, {"decisions": ["delete"]},
-        {"lassos": [["explode", [[0, 0], [1, 1], [2, 0]]]]}, {"lassos": 3}, {"lassos": [["add", [["a", "b"]]]]},
-        {"lassos": [["add", [[1]]]]},
+        {"lassos": [["explode", [[0, 0], [1, 1], [2, 0]], "x"]]}, {"lassos": [["add", [[0, 0], [1, 1], [2, 0]]]]},
+        {"lassos": 3}, {"lassos": [["add", [["a", "b"]], "x"]]},
+        {"lassos": [["add", [[1]], "x"]]}, {"budget": 10**400}, {"score_range": [2, 1]}, {"score_range": [1]},
+        {"score_range": ["a", 1]}, {"score_range": [float("nan"), 1]}, {"score_range": 3}, {"score_range": [0, 10**400]},
+        {"search": ""}, {"disputed": 1}, {"order": "random"}, {"order": None}, {"order": ["cluster"]},
     ],
 )  # fmt: skip
 def test_what_does_not_fit_the_run_is_left_out_of_a_view(run: Run, change: dict[str, object]) -> None:
@@ -139,3 +251,24 @@ def test_what_does_not_fit_the_run_is_left_out_of_a_view(run: Run, change: dict[
     with database.writing(run.workspace.database) as connection:
         connection.execute("UPDATE views SET state = ? WHERE id = ?", (text, view))
     assert load_view(run, view) == known
+
+
+def test_a_view_from_before_there_were_more_fields_is_still_a_view(run: Run) -> None:
+    view = save_view(run, Selection("loss", 0.25, labels=("dog",)))
+    known = ("detector", "budget", "flagged_only", "labels", "predicted", "decisions", "lassos")
+    text = json.dumps({name: value for name, value in asdict(load_view(run, view)).items() if name in known})
+    with database.writing(run.workspace.database) as connection:
+        connection.execute("UPDATE views SET state = ? WHERE id = ?", (text, view))
+    assert load_view(run, view) == Selection("loss", 0.25, labels=("dog",))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", "null", "{", "[" * 100_000, '{"lassos": [], "budget": "x"}'])
+def test_what_is_no_view_at_all_is_the_default(run: Run, text: str) -> None:
+    view = save_view(run, EVERYTHING)
+    with database.writing(run.workspace.database) as connection:
+        connection.execute("UPDATE views SET state = ? WHERE id = ?", (text, view))
+    assert load_view(run, view) == default_selection(run)
+
+
+def test_a_search_is_cut_to_a_length_that_can_be_looked_for(run: Run) -> None:
+    assert load_view(run, save_view(run, Selection("l1", search="x" * 5000))).search == "x" * 200

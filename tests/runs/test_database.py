@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sqlite3
 from pathlib import Path
 
@@ -113,3 +114,131 @@ def test_a_database_of_something_else_is_refused_and_left_as_it_is(tmp_path: Pat
     connection.execute("CREATE TABLE bookmarks (url TEXT)")
     connection.close()
     assert "something else" in refused(tmp_path / "oga.sqlite")
+
+
+VERSION_1 = """
+CREATE TABLE runs (
+    id TEXT PRIMARY KEY, created TEXT NOT NULL, title TEXT NOT NULL, settings TEXT NOT NULL, summary TEXT NOT NULL DEFAULT '{}');
+CREATE TABLE jobs (
+    run TEXT NOT NULL REFERENCES runs(id), kind TEXT NOT NULL, state TEXT NOT NULL, stage TEXT NOT NULL DEFAULT '',
+    done INTEGER NOT NULL DEFAULT 0, total INTEGER NOT NULL DEFAULT 0, message TEXT NOT NULL DEFAULT '', pid INTEGER,
+    cancel INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (run, kind));
+CREATE TABLE views (
+    id TEXT PRIMARY KEY, run TEXT NOT NULL REFERENCES runs(id), state TEXT NOT NULL, seq INTEGER NOT NULL);
+CREATE TABLE reviewers (browser TEXT PRIMARY KEY, name TEXT NOT NULL);
+CREATE TABLE files (
+    run TEXT NOT NULL REFERENCES runs(id), name TEXT NOT NULL, sha256 TEXT NOT NULL, bytes INTEGER NOT NULL,
+    PRIMARY KEY (run, name));
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, op_id TEXT NOT NULL UNIQUE, batch TEXT NOT NULL, run TEXT NOT NULL,
+    sample_id TEXT NOT NULL, reviewer TEXT NOT NULL, action TEXT NOT NULL, old_label TEXT NOT NULL,
+    new_label TEXT NOT NULL, base_seq INTEGER NOT NULL, undoes INTEGER, time TEXT NOT NULL);
+CREATE INDEX events_of_sample ON events (sample_id, seq);
+CREATE TRIGGER events_are_never_changed BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
+CREATE TRIGGER events_are_never_deleted BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
+PRAGMA user_version=1;
+INSERT INTO runs VALUES ('r', 'now', 'first', '{}', '{"class_names": ["cat", "dog"]}');
+INSERT INTO jobs (run, kind, state) VALUES ('r', 'score', 'done');
+INSERT INTO views VALUES ('v', 'r', '{}', 3);
+INSERT INTO reviewers VALUES ('browser', 'ann');
+INSERT INTO files VALUES ('r', 'table.parquet', 'abc', 7);
+INSERT INTO events VALUES (1, 'a/0', 'a', 'r', 's0', 'ann', 'keep', 'cat', '', 0, NULL, '2026-01-01T00:00:00+00:00');
+INSERT INTO events VALUES (4, 'b/0', 'b', 'r', 's0', 'ann', 'undo', 'cat', '', 1, 1, '2026-01-01T00:00:01+00:00');
+INSERT INTO events VALUES (5, 'c/0', 'c', 'r', 's1', 'bob', 'relabel', 'cat', 'dog', 0, NULL, '2026-01-01T00:00:02+00:00');
+"""
+KEPT = ("runs", "jobs", "views", "reviewers", "files", "events")
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A file as the first version wrote it."""
+    connection = sqlite3.connect(tmp_path / "oga.sqlite")
+    connection.executescript(VERSION_1)
+    connection.close()
+    return tmp_path / "oga.sqlite"
+
+
+def everything(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    connection = sqlite3.connect(path)
+    found = {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in KEPT}
+    connection.close()
+    return found
+
+
+def schema(path: Path) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(path)
+    found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name").fetchall()
+    connection.close()
+    return [*found, sqlite3.connect(path).execute("PRAGMA user_version").fetchone()]
+
+
+def test_a_file_of_the_first_version_becomes_one_of_this_version_with_all_that_was_in_it(old: Path, tmp_path: Path) -> None:
+    before = everything(old)
+    database.create(old)
+    assert everything(old) == before
+    database.create(tmp_path / "new.sqlite")
+    assert schema(old) == schema(tmp_path / "new.sqlite")
+    database.create(old)
+    assert everything(old) == before
+
+
+def test_before_that_a_copy_is_made_of_it(old: Path) -> None:
+    before, as_it_was = everything(old), schema(old)
+    database.create(old)
+    copy = old.with_name("oga.sqlite.version-1")
+    assert (everything(copy), schema(copy)) == (before, as_it_was)
+    with database.writing(old) as connection:
+        insert(connection, "later")
+    database.create(old)
+    assert everything(copy) == before
+    assert sorted(p.name for p in old.parent.iterdir()) == ["oga.sqlite", "oga.sqlite.version-1"]
+
+
+def test_decisions_of_the_first_version_stand_and_can_be_taken_back(old: Path) -> None:
+    from oga_core.review import decisions, redo, undo
+    from oga_core.runs import Workspace
+
+    run = Workspace(old.parent).run("r")
+    assert {s: (d.reviewer, d.action, d.new_label) for s, d in decisions(run).items()} == {"s1": ("bob", "relabel", "dog")}
+    assert redo(run, reviewer="ann") == ["s0"]
+    assert undo(run, reviewer="bob") == ["s1"]
+    assert set(decisions(run)) == {"s0"}
+
+
+@pytest.mark.parametrize("statement", range(5))
+def test_one_that_stops_half_way_leaves_the_first_version(old: Path, statement: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, as_it_was = everything(old), schema(old)
+    steps = [s for s in database._STEPS[1].split(";") if s.strip()]
+    broken = ";".join([*steps[:statement], "SELECT broken"]) + ";"
+    monkeypatch.setattr(database, "_STEPS", (database._STEPS[0], broken))
+    with pytest.raises(InputError, match="not a usable OGA workspace file"):
+        database.create(old)
+    assert (everything(old), schema(old)) == (before, as_it_was)
+    monkeypatch.undo()
+    database.create(old)
+    assert everything(old) == before
+    assert schema(old)[-1] == (database.SCHEMA_VERSION,)
+
+
+def test_where_the_copy_cannot_be_made_nothing_is_changed(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, as_it_was = everything(old), schema(old)
+
+    def full(path: Path, write: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(database, "write_whole", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        database.create(old)
+    assert (everything(old), schema(old)) == (before, as_it_was)
+
+
+def test_two_servers_that_open_an_old_file_at_once_bring_it_up_to_date_once(old: Path) -> None:
+    before = everything(old)
+    fork = multiprocessing.get_context("fork")
+    children = [fork.Process(target=database.create, args=(old,)) for _ in range(4)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0] * 4
+    assert everything(old) == before

@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from oga_core.detectors import Interval, Recommendation
 from oga_core.errors import InputError
 from oga_core.files import save_array
 from oga_core.runs import Run, Workspace, recommend
 from oga_core.runs.run import FACTORS, NOT_SCORED, RECOMMENDATION, SKETCHES, TABLE
+from oga_core.runs.sample_ids import SampleIds
 
 L1 = [0.5, 3.0, 1.0, 2.0]
 RECOMMENDED = Recommendation(
@@ -114,6 +117,46 @@ def test_settings_entered_later_are_seen_at_once(run: Run) -> None:
 @pytest.mark.parametrize(("budget", "rows"), [(2, [1, 3]), (0.25, [1]), (99, [1, 3, 2, 0]), (0, [])])
 def test_flagged_are_the_most_suspicious_first(run: Run, budget: float, rows: list[int]) -> None:
     assert run.flag("l1", budget)["index"].tolist() == rows
+
+
+def test_all_rows_are_ranked_and_equal_scores_keep_the_order_of_the_data(run: Run) -> None:
+    assert run.ranked("l1").tolist() == [1, 3, 2, 0]
+    assert run.ranked("random").tolist() == [0, 1, 2, 3]
+    assert run.ranked("l1").dtype == np.int32
+    assert run.ranked("l1") is run.ranked("l1")
+    with pytest.raises(ValueError, match="read-only"):
+        run.ranked("l1")[0] = 0
+
+
+def test_classes_have_codes_and_one_that_only_the_model_has_the_code_after_the_last(run: Run) -> None:
+    table = run.table.assign(predicted=["y", "only the model's", "x", "y"])
+    run.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
+    found = again(run)
+    assert found.codes("label").tolist() == [0, 0, 1, 1]
+    assert found.codes("predicted").tolist() == [1, 2, 0, 1]
+    assert found.codes("label").dtype == np.uint16
+    assert found.codes("label") is found.codes("label")
+    found.set_summary(found.summary | {"class_names": ["y", *map(str, range(70_000)), "x"]})
+    many = again(run)
+    assert many.codes("label").tolist() == [70_001, 70_001, 0, 0]
+    assert many.codes("label").dtype == np.int32
+
+
+def test_rows_are_found_by_their_sample_ids_each_of_them_and_in_the_order_of_the_table(run: Run) -> None:
+    table = run.table.assign(sample_id=["bb", "a", "c", "a"])
+    run.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
+    found = again(run)
+    assert found.rows_of(["c", "bb", "c"]).tolist() == [0, 2]
+    assert found.rows_of(iter(["a"])).tolist() == [1, 3]
+    assert found.rows_of(["", "b", "bbb", "z", "ä", "a "]).tolist() == found.rows_of([]).tolist() == []
+    assert found.rows_of([]).dtype == np.int64
+
+
+@settings(max_examples=100)
+@given(st.lists(st.text("ab", min_size=1, max_size=3), min_size=1, max_size=20), st.lists(st.text("abc", max_size=4)))
+def test_rows_of_many_sample_ids_are_those_of_a_search_row_by_row(ids: list[str], wanted: list[str]) -> None:
+    found = SampleIds(np.array(ids, dtype=object)).rows(wanted)
+    assert found.tolist() == [row for row, sample_id in enumerate(ids) if sample_id in wanted]
 
 
 def test_an_unknown_detector_and_a_budget_that_is_none_are_refused(run: Run) -> None:

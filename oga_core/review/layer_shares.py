@@ -1,0 +1,77 @@
+"""Where in the model a sample's gradient is long."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+
+from oga_core.data import Dataset, SampleError
+from oga_core.errors import InputError
+from oga_core.gradients import parameters_in
+from oga_core.models import Classifier, label_indices, load_model
+from oga_core.models.classifier import find_logits
+from oga_core.models.classifier import run as outputs_of
+from oga_core.review.why import beyond_head
+from oga_core.runs import Run
+
+TRAINED = "model.safetensors"
+
+
+def layer_shares(run: Run, row: int, dataset: Dataset) -> list[tuple[str, float]]:
+    """Each layer's share of the squared length of a sample's gradient, in the order of the model; they add up to 1.
+
+    Nothing where the scope is the head, which is one layer. The model is opened and run on this one sample.
+
+    Parameters
+    ----------
+    row
+        Of ``run.table``.
+    dataset
+        The run's data.
+
+    Raises
+    ------
+    InputError
+        If the model or the sample is no longer there, or the model was given from Python and never was a file.
+    """
+    if not beyond_head(run):
+        return []
+    squares = squared_norms(run, row, dataset)
+    layers: dict[str, float] = {}
+    for name, square in squares.items():
+        layer = name.rpartition(".")[0] or name
+        layers[layer] = layers.get(layer, 0.0) + square
+    total = sum(layers.values())
+    return [(layer, square / total if total else 0.0) for layer, square in layers.items()]
+
+
+def squared_norms(run: Run, row: int, dataset: Dataset) -> dict[str, float]:
+    """‖∂ℓ/∂θ‖² of one sample for each parameter in the run's scope, by name; errors as `layer_shares`."""
+    entry = run.table.iloc[row]
+    index = int(entry["index"])
+    if not dataset.holds(index, str(entry["sample_id"])):
+        raise InputError(f"{entry['source']} has changed since run {run.id} scored it; score the data again")
+    classifier = _opened(run, dataset)
+    parameters = parameters_in(classifier.module, run.settings["scope"])
+    target = torch.from_numpy(label_indices(classifier, dataset)[dataset.labels[[index]]])
+    try:
+        batch = classifier.collate([classifier.encode(dataset.load(index))])
+    except SampleError as error:
+        raise InputError(f"{entry['source']} cannot be read: {error}") from error
+    logits = find_logits(outputs_of(classifier.module, batch), classifier.name)
+    loss = functional.cross_entropy(logits.double(), target)
+    found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    return {name: 0.0 if grad is None else float(grad.double().square().sum()) for name, grad in zip(parameters, found)}
+
+
+def _opened(run: Run, dataset: Dataset) -> Classifier:
+    """The run's model."""
+    settings = run.settings
+    if settings.get("weights") or run.has_file(TRAINED):
+        weights = Path(settings["weights"]) if settings.get("weights") else run.file(TRAINED)
+        return load_model(settings.get("model"), weights, dataset)
+    if settings.get("weights", "") is None and settings.get("model"):
+        return load_model(settings["model"], None, dataset)
+    raise InputError("the model was given from Python and is not kept with the run, so its layers cannot be looked at")
