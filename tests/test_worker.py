@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oga_core import Run, Workspace, worker
+from oga_core import Run, Workspace, maps, worker
 from oga_core.scoring import prepare
 
 SECONDS = 60.0
@@ -97,3 +97,7 @@ def test_after_a_cancel_the_job_can_be_started_again(data: Path, tmp_path: Path)
     assert forked(run, cancelled=True) == 1
     assert forked(run) == 2
     assert run.status().state == "failed"
+
+
+def test_every_map_has_a_job() -> None:
+    assert set(worker.JOBS) == {"score", *maps.JOBS.values()}

@@ -1,16 +1,15 @@
-"""The embedding map: a canvas of our own for up to a million points, with lasso, box, click and legend.
+"""The embedding map: a component of our own for up to a million points, with lasso, box, crosshair, click and legend.
 
-The points go down once and the browser keeps them: they are mounted as an element of their own, whose unchanged message
-Streamlit does not send again. A rerun then costs the colour codes and one bit a point. NumPy arrays travel as Arrow
-buffers, which the script reads without copying. What comes up is a polygon; which samples lie in it is computed in Python.
+What stays the same (positions, and what the card says of each point) the browser fetches by address, once, and keeps. A run
+of the page then costs the colour codes and one bit a point: NumPy arrays travel as Arrow buffers, which the script reads
+without copying. What comes up is a polygon; which samples lie in it is computed in Python.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -18,9 +17,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import streamlit as st
 
-Mode: TypeAlias = Literal["replace", "add", "subtract", "clear"]
-Labels: TypeAlias = tuple[Sequence[str], np.ndarray, np.ndarray, np.ndarray]
-"""Class names, then of each point: given code uint16, predicted code uint16, score float32, each of shape ``(n,)``."""
+Mode: TypeAlias = Literal["replace", "add", "subtract", "clear", "isolate"]
 
 PALETTE = (
     *("#3880d7", "#e78720", "#10a787", "#bf3880", "#8f68df", "#cf4038", "#87a700", "#60b7e7"),
@@ -32,97 +29,181 @@ PALETTE = (
 _ANCHORS = ("#454ead", "#754abe", "#a442be", "#cc44a6", "#ec4d86", "#fd6663", "#ff8644", "#ffa525", "#f3c530")
 SEQUENTIAL_STEPS = 256
 MOST_CORNERS = 60
+MOST_ENTRIES = 200
+"""Classes in the legend: those with the most samples."""
 
 
 @dataclass(frozen=True)
-class Lasso:
+class Card:
+    """Where the browser finds what the card of a point says: addresses, fetched when the first card is shown.
+
+    Attributes
+    ----------
+    given, predicted
+        Places in the names, uint16 or int32, of each point.
+    scores
+        float32, of each point.
+    indices
+        Position of each point's sample in the data, int32.
+    names
+        Of the classes, a list as JSON.
+    kind
+        ``"image"`` or ``"text"``; empty where the samples cannot be shown.
+    sample
+        What comes before and after a sample's position in its address: of an image, or of JSON with its ``text``.
+    """
+
+    given: str
+    predicted: str
+    scores: str
+    indices: str
+    names: str
+    kind: Literal["image", "text", ""]
+    sample: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is drawn.
+
+    Attributes
+    ----------
+    name
+        Goes with every act on it.
+    title
+        For people, and for those who hear the page.
+    points
+        Address of the positions, float32, x and y by turns. Points that are not finite are not drawn.
+    group
+        Maps of one group show the same samples: what the pointer is on in one is marked in the others.
+    card
+        Without it the card has the row number.
+    """
+
+    name: str
+    title: str
+    points: str
+    group: str
+    card: Card | None = None
+
+
+@dataclass(frozen=True)
+class Colours:
+    """How the points are coloured.
+
+    Attributes
+    ----------
+    by
+        What the colours mean.
+    codes
+        uint8, uint16 or int32 ``(n,)``: the colour of each point, an index into `palette` (modulo its length) and `names`.
+    palette
+        CSS colours in hex, rgb(), hsl() or by name: `PALETTE` or, for steps of a quantity, `SEQUENTIAL`.
+    names
+        Of each code, for the legend; shown as literal text.
+    isolated
+        Codes that the legend singles out; None for a legend that cannot be clicked.
+    continuous
+        ``(low, high, title)`` of a quantity whose steps the codes are: a colour bar takes the place of the legend.
+    """
+
+    by: str
+    codes: np.ndarray
+    palette: Sequence[str]
+    names: Sequence[str] = ()
+    isolated: Sequence[int] | None = None
+    continuous: tuple[float, float, str] | None = None
+
+
+@dataclass(frozen=True)
+class Act:
     """What the user last did on the map.
 
     Attributes
     ----------
     mode
-        ``"replace"`` the selection, ``"add"`` to it (Shift), ``"subtract"`` from it (Alt), or ``"clear"`` it.
+        ``"replace"`` the selection, ``"add"`` to it (Shift), ``"subtract"`` from it (Alt), ``"clear"`` it, or ``"isolate"``
+        classes in the legend.
+    picture
+        Name of the picture it was done on.
     polygon
-        Corners ``(x, y)`` in data coordinates, 3 to 60 of them, after a lasso or a box.
+        Corners ``(x, y)`` in data coordinates, 3 to 60 of them, after a lasso, a box or a circle.
     row
         Row number of the point, after a click.
+    by, codes
+        What the colours meant, and which of them are singled out now; none means all.
     """
 
     mode: Mode
+    picture: str
     polygon: list[tuple[float, float]] | None = None
     row: int | None = None
+    by: str = ""
+    codes: tuple[int, ...] = ()
 
 
 def embedding_map(
-    positions: np.ndarray,
-    codes: np.ndarray,
+    picture: Picture,
+    colours: Colours,
     *,
-    palette: Sequence[str],
-    names: Sequence[str],
-    labels: Labels | None,
     selected: np.ndarray | None,
     polygon: Sequence[Sequence[float]] | None,
     key: str,
+    focus: int | None = None,
     height: int = 560,
-    continuous: tuple[float, float, str] | None = None,
 ) -> None:
     """Draw the map. What the user does on it waits in the session, and is taken by `next_act` before the next drawing.
 
     Parameters
     ----------
-    positions
-        float32 ``(n, 2)``. Points that are not finite are not drawn.
-    codes
-        uint8 or uint16 ``(n,)``: the colour of each point, an index into `palette` (modulo its length) and `names`.
-    palette
-        CSS colours in hex, rgb(), hsl() or by name: `PALETTE` or, for steps of a quantity, `SEQUENTIAL`.
-    names
-        Of each code, for the legend; shown as literal text.
-    labels
-        For the card of the point under the pointer: class names, given uint16 ``(n,)``, predicted uint16 ``(n,)``,
-        score float32 ``(n,)``. Without it the card has the row number and the name of the code.
     selected
         Mask, bool or uint8 ``(n,)``, or row numbers, int32 or int64 ``(k,)``. Drawn emphasised, the others faded.
     polygon
         Corners ``(x, y)`` of the current lasso in data coordinates.
     key
         Of the element; its acts wait in the session state under names that begin with it.
+    focus
+        Row of a point that is ringed.
     height
         Pixels, with the legend.
-    continuous
-        ``(low, high, title)`` of a quantity whose steps the codes are: a colour bar takes the place of the legend.
 
     Raises
     ------
     ValueError
         If shapes or dtypes are not as above.
     """
-    _check(positions, codes, labels)
-    points = _points(positions, labels)
-    points_id = f"{key}:{_digest(*points.values())}"
-    mask = _mask(selected, len(positions))
-    with st.container(gap=None):
-        _POINTS(key=f"{key}-points", data={"id": points_id, **points})
-        _MAP(
-            key=key,
-            on_act_change=partial(_remember, key),
-            data={
-                "id": points_id,
-                "place": f"{key}:{_digest(positions)}",
-                "seen": st.session_state.get(f"{key}-seen"),
-                "height": height,
-                "palette": list(palette),
-                "names": list(names),
-                "continuous": continuous,
-                "polygon": None if polygon is None else [[float(x), float(y)] for x, y in polygon],
-                "codes": _narrow(codes),
-                "selected": np.packbits(mask),
-                "selected_count": int(mask.sum()),
-            },
-        )
+    codes = colours.codes
+    if codes.dtype not in (np.uint8, np.uint16, np.int32) or codes.ndim != 1:
+        raise ValueError(f"codes must be uint8, uint16 or int32 (n,), not {codes.dtype} {codes.shape}")
+    mask = _mask(selected, len(codes))
+    entries = _entries(colours)
+    _MAP(
+        key=key,
+        height=height,
+        on_act_change=partial(_remember, key),
+        data={
+            "picture": picture.name,
+            "title": picture.title,
+            "points": picture.points,
+            "group": picture.group,
+            "card": None if picture.card is None else asdict(picture.card),
+            "seen": st.session_state.get(f"{key}-seen"),
+            "by": colours.by,
+            "palette": list(colours.palette),
+            "legend": entries,
+            "left_out": 0 if colours.continuous else len(colours.names) - len(entries),
+            "isolated": None if colours.isolated is None else list(colours.isolated),
+            "continuous": colours.continuous,
+            "polygon": None if polygon is None else [[float(x), float(y)] for x, y in polygon],
+            "focus": focus,
+            "codes": _narrow(codes),
+            "selected": np.packbits(mask),
+            "selected_count": int(mask.sum()),
+        },
+    )
 
 
-def next_act(key: str, n: int) -> Lasso | None:
+def next_act(key: str, n: int) -> Act | None:
     """The oldest act on the map of this key, which has `n` points, that has not been taken yet; each is taken once.
 
     Taken and applied before anything is drawn, it is seen everywhere on the page at once.
@@ -131,46 +212,18 @@ def next_act(key: str, n: int) -> Lasso | None:
     return _act(waiting.pop(0), n) if waiting else None
 
 
-def _check(positions: np.ndarray, codes: np.ndarray, labels: Labels | None) -> None:
-    n = len(positions)
-    if positions.dtype != np.float32 or positions.shape != (n, 2):
-        raise ValueError(f"positions must be float32 (n, 2), not {positions.dtype} {positions.shape}")
-    if codes.dtype not in (np.uint8, np.uint16) or codes.shape != (n,):
-        raise ValueError(f"codes must be uint8 or uint16 ({n},), not {codes.dtype} {codes.shape}")
-    if labels is not None and any(column.shape != (n,) for column in labels[1:]):
-        raise ValueError(f"given codes, predicted codes and scores must have the shape ({n},)")
-
-
-def _points(positions: np.ndarray, labels: Labels | None) -> dict[str, Any]:
-    """What stays the same while the user selects and recolours: it is sent once."""
-    points = {"positions": positions, "bounds": _bounds(positions)}
-    if labels is None:
-        return points
-    class_names, given, predicted, scores = labels
-    return points | {
-        "class_names": list(class_names),
-        "given": _narrow(given),
-        "predicted": _narrow(predicted),
-        "scores": scores.astype(np.float32, copy=False),
-    }
-
-
-def _bounds(positions: np.ndarray) -> list[float]:
-    """Left, bottom, right and top of the finite points."""
-    finite = positions[np.isfinite(positions).all(1)]
-    return [*finite.min(0).tolist(), *finite.max(0).tolist()] if len(finite) else [0.0, 0.0, 0.0, 0.0]
-
-
-def _digest(*values: Any) -> str:
-    digest = hashlib.blake2b(digest_size=8)
-    for value in values:
-        digest.update(np.ascontiguousarray(value).data if isinstance(value, np.ndarray) else repr(value).encode())
-    return digest.hexdigest()
+def _entries(colours: Colours) -> list[tuple[int, str, int]]:
+    """Of the legend: code, name and number of points, in the order of the names."""
+    if colours.continuous:
+        return []
+    counts = np.bincount(colours.codes, minlength=len(colours.names))[: len(colours.names)]
+    shown = np.sort(np.argsort(-counts, kind="stable")[:MOST_ENTRIES])
+    return [(int(code), str(colours.names[code]), int(counts[code])) for code in shown]
 
 
 def _narrow(codes: np.ndarray) -> np.ndarray:
     """In one byte a code where that is enough."""
-    return codes.astype(np.uint8 if codes.max(initial=0) < 256 else np.uint16, copy=False)
+    return codes.astype(np.uint8, copy=False) if codes.max(initial=0) < 256 else codes
 
 
 def _mask(selected: np.ndarray | None, n: int) -> np.ndarray:
@@ -190,19 +243,26 @@ def _remember(key: str) -> None:
         st.session_state.setdefault(f"{key}-acts", []).append(act)
 
 
-def _act(sent: dict[str, Any], n: int) -> Lasso | None:
+def _act(sent: dict[str, Any], n: int) -> Act | None:
     """What the browser sent, if it is an act on a map of `n` points."""
-    mode: Any = sent.get("mode")
-    polygon, row = sent.get("polygon"), sent.get("row")
-    if mode not in get_args(Mode):
+    given: list[Any] = [sent.get(name) for name in ("mode", "picture", "polygon", "row", "by", "codes")]
+    mode, picture, polygon, row, by, codes = given
+    if mode not in get_args(Mode) or not isinstance(picture, str):
         return None
     if mode == "clear":
-        return Lasso(mode)
-    if isinstance(row, int) and 0 <= row < n:
-        return Lasso(mode, row=row)
+        return Act(mode, picture)
+    if mode == "isolate":
+        fits = isinstance(by, str) and isinstance(codes, list) and len(codes) <= MOST_ENTRIES
+        return Act(mode, picture, by=by, codes=tuple(codes)) if fits and all(map(_is_code, codes)) else None
+    if _is_code(row) and row < n:
+        return Act(mode, picture, row=row)
     if isinstance(polygon, list) and 3 <= len(polygon) <= MOST_CORNERS and all(map(_is_corner, polygon)):
-        return Lasso(mode, polygon=[(float(x), float(y)) for x, y in polygon])
+        return Act(mode, picture, polygon=[(float(x), float(y)) for x, y in polygon])
     return None
+
+
+def _is_code(sent: Any) -> bool:
+    return isinstance(sent, int) and not isinstance(sent, bool) and sent >= 0
 
 
 def _is_corner(sent: Any) -> bool:
@@ -220,9 +280,11 @@ def _ramp(anchors: Sequence[str], steps: int) -> tuple[str, ...]:
 SEQUENTIAL = _ramp(_ANCHORS, SEQUENTIAL_STEPS)
 """Low to high from indigo to amber: lighter in even steps (Oklab), and both ends show on white and on dark."""
 
+_FOLDER = Path(__file__).with_suffix("")
 
-def _read(suffix: str) -> str:
-    return Path(__file__).with_suffix(suffix).read_text(encoding="utf-8")
+
+def _read(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")
 
 
 def _tool(name: str, label: str, hint: str, path: str) -> str:
@@ -233,17 +295,27 @@ def _tool(name: str, label: str, hint: str, path: str) -> str:
 _LASSO = "M12 4c5 0 9 2.5 9 6s-4 6-9 6-9-2.5-9-6 4-6 9-6zM7 15.2c-1.5 0-2.5 1-2.5 2.2s1 2.1 2.3 2.1 2-.7 2.2-2.2"
 _BOX = "M4 8V4h4M11 4h2M16 4h4v4M20 11v2M20 16v4h-4M13 20h-2M8 20H4v-4M4 13v-2"
 _PAN = "M12 3v18M3 12h18M9.5 5.5 12 3l2.5 2.5M9.5 18.5 12 21l2.5-2.5M5.5 9.5 3 12l2.5 2.5M18.5 9.5 21 12l-2.5 2.5"
+_CROSSHAIR = "M18 12a6 6 0 1 1-12 0 6 6 0 0 1 12 0zM12 2.5v6M12 15.5v6M2.5 12h6M15.5 12h6"
 _RESET = "M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5"
 _RULE = '<span class="rule"></span>'
+_KEYS = (
+    "Arrow keys pan, plus and minus zoom, 0 resets the view, L lasso, B box, P pan, Escape clears the selection. T shows a "
+    "crosshair for selecting without a mouse: arrow keys move it, with Shift farther; square brackets change its circle; Enter "
+    "selects the samples in the circle, Space the nearest one; with Shift they are added, with Alt taken away."
+)
 _HTML = f"""
 <div class="map">
   <div class="frame">
     <div class="stage">
-      <canvas class="canvas" tabindex="0" role="img"></canvas>
+      <div class="surface" tabindex="0" role="application" aria-roledescription="map" aria-describedby="keys">
+        <canvas class="canvas" role="img"></canvas>
+        <canvas class="overlay" aria-hidden="true"></canvas>
+      </div>
       <div class="toolbar" role="toolbar" aria-label="Map tools">
         {_tool("lasso", "Lasso", "L; Shift adds, Alt subtracts", _LASSO)}
         {_tool("box", "Box", "B; Shift adds, Alt subtracts", _BOX)}
-        {_tool("pan", "Pan", "P or arrow keys", _PAN)}
+        {_tool("pan", "Pan", "P, arrow keys or the middle button", _PAN)}
+        {_tool("crosshair", "Crosshair", "T; arrows move it, [ ] change it, Enter selects", _CROSSHAIR)}
         {_RULE}
         {_tool("in", "Zoom in", "+ or wheel", "M12 5v14M5 12h14")}
         {_tool("out", "Zoom out", "− or wheel", "M5 12h14")}
@@ -251,13 +323,17 @@ _HTML = f"""
         {_RULE}
         {_tool("clear", "Clear selection", "Esc", "M6 6l12 12M18 6L6 18")}
       </div>
+      <div class="note" hidden></div>
       <div class="count" role="status"></div>
+      <div class="live" role="status"></div>
+      <div class="keys" id="keys">{_KEYS}</div>
       <div class="card" hidden></div>
     </div>
-    <div class="legend" role="group" aria-label="Legend"></div>
+    <div class="legend" role="group"></div>
   </div>
 </div>
 """
 
-_POINTS = st.components.v2.component("oga_embedding_points", js=_read(".js"))
-_MAP = st.components.v2.component("oga_embedding_map", html=_HTML, css=_read(".css"), js=_read(".js"))
+_MAP = st.components.v2.component(
+    "oga_embedding_map", html=_HTML, css=_read("map.css"), js=_read("renderers.js") + _read("map.js")
+)

@@ -1,81 +1,233 @@
-"""The map with its colourings; what is done on it changes the one selection."""
+"""The maps of gradients and of features with their colourings; what is done on them changes the one selection."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Literal
+from urllib.parse import quote
 
 import numpy as np
 import streamlit as st
 
 from app import state
-from app.components.embedding_map import PALETTE, SEQUENTIAL, SEQUENTIAL_STEPS, embedding_map, next_act
-from oga_core import Run
-from oga_core.detectors import named
-from oga_core.review import STATES, Selection, states
+from app.components.embedding_map import (
+    PALETTE,
+    SEQUENTIAL,
+    SEQUENTIAL_STEPS,
+    Card,
+    Colours,
+    Picture,
+    embedding_map,
+    next_act,
+)
+from app.components.literal import literal
+from oga_core import InputError, Run, worker
+from oga_core.detectors import flag_count, named
+from oga_core.maps import JOBS, picture, pictures
+from oga_core.review import STATES, Selection
 
-WAYS = ["given label", "predicted", "score", "flag", "decision"]
+VIEWS = {"Gradients": ("gradients",), "Features": ("features",), "Both": ("gradients", "features")}
+WAYS = {"given label": "labels", "predicted": "predicted", "score": None, "flag": None, "decision": "decisions"}
+"""What the points may be coloured by, and the field of the selection that singling out a class in the legend changes."""
+NEAR = {"gradients": "like gradients lie together", "features": "like inputs of the head lie together"}
+MEANING = {
+    "gradients": "Where two samples lie together, their loss gradients point the same way: they pull the model the same way.",
+    "features": "Where two samples lie together, the model sees them alike: the inputs of its head point the same way.",
+}
+DECIDED = ("#8d93a6", "#10a787", "#cf4038", "#e78720", "#8f68df")
+"""Colours of `STATES`: what nobody has decided on is grey."""
+FLAGS = ("#8d93a6", "#cf4038")
+METHODS = {"pca": "principal components", "umap": "UMAP"}
+HEIGHT, LINE = 560, 44
+"""Pixels of a map, and of the line above it."""
+POLL_SECONDS = 1.0
+_VIEW, _BY = "map_view", "map_by"
 
 
-def draw(run: Run, positions: np.ndarray) -> None:
-    """Draw the map of a finished run."""
-    chosen = state.selection(run)
-    by = st.segmented_control("Colour by", WAYS, default=WAYS[0], required=True, key="map_by")
-    codes, names, palette, continuous = _colours(run, chosen, by)
-    table = run.table
-    embedding_map(
-        positions, codes, palette=palette, names=names, continuous=continuous, selected=state.rows(run),
-        labels=(run.class_names, _codes(table["label"], run.class_names), _codes(table["predicted"], run.class_names),
-                table[chosen.detector].to_numpy(np.float32)),
-        polygon=chosen.lassos[-1][1] if chosen.lassos else None, key=_key(run),
-    )  # fmt: skip
+def draw(run: Run) -> None:
+    """Draw the maps of a finished run."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        view = _choice("Map of", list(VIEWS), _VIEW)
+        by = _choice("Colour by", list(WAYS), _BY)
+    colours = _colours(run, state.selection(run), by)
+    spaces = VIEWS[view]
+    for column, space in zip(st.columns(len(spaces)), spaces):
+        with column:
+            _draw(run, space, colours)
 
 
 def apply_acts(run: Run) -> None:
-    """Change the selection by what was done on the map, before any part of the page is drawn."""
-    positions = state.positions(run)
-    while positions is not None and (act := next_act(_key(run), len(positions))) is not None:
-        chosen = state.selection(run)
-        if act.mode == "clear":
-            state.put(run, chosen.without_lasso())
-        elif act.polygon is not None:
-            state.put(run, chosen.lassoed(tuple(act.polygon), act.mode))
-        elif act.row is not None:
-            st.session_state[state.FOCUS] = str(run.table["sample_id"].iloc[act.row])
-            state.put(run, chosen.lassoed(_around(positions, act.row), act.mode))
+    """Change the selection by what was done on the maps, before any part of the page is drawn."""
+    for space in JOBS:
+        while (act := next_act(_key(run, space), len(run.table))) is not None:
+            chosen = state.selection(run)
+            if act.mode == "clear":
+                state.put(run, chosen.without_lasso())
+            elif act.mode == "isolate":
+                _single_out(run, act.by, act.codes)
+            elif act.picture not in pictures(run):
+                continue
+            elif act.polygon is not None:
+                state.put(run, chosen.lassoed(tuple(act.polygon), act.mode, act.picture))
+            elif act.row is not None:
+                st.session_state[state.FOCUS] = str(run.table["sample_id"].iloc[act.row])
+                around = _around(state.picture(run, act.picture), act.row)
+                state.put(run, chosen.lassoed(around, act.mode, act.picture))
 
 
-def _key(run: Run) -> str:
-    return f"map_{run.id}"
+def _choice(label: str, options: list[str], key: str) -> str:
+    """A choice that is still there after a visit to another page."""
+    kept = st.session_state.setdefault(f"{key}_kept", options[0])
+    chosen = st.segmented_control(label, options, default=kept, required=True, key=key)
+    st.session_state[f"{key}_kept"] = chosen
+    return str(chosen)
+
+
+def _draw(run: Run, space: str, colours: Colours) -> None:
+    line, room = st.container(horizontal=True, vertical_alignment="center", height=LINE, border=False), st.container()
+    try:
+        name = _shown(run, space)
+        if name not in pictures(run):
+            with room, st.spinner("Drawing the first picture…"):
+                state.picture(run, name)
+    except InputError as error:
+        with room.container(height=HEIGHT, border=True, horizontal_alignment="center", vertical_alignment="center"):
+            st.text(f"There is no map: {error}.")
+        return
+    with line:
+        _caption(run, space, name)
+    chosen = state.selection(run)
+    last = chosen.lassos[-1] if chosen.lassos and chosen.lassos[-1][2] == name else None
+    with room:
+        embedding_map(
+            _picture(run, space, name, chosen.detector), colours, selected=state.rows(run), polygon=last and last[1],
+            key=_key(run, space), focus=_focus(run), height=HEIGHT,
+        )  # fmt: skip
+
+
+def _shown(run: Run, space: str) -> str:
+    """The picture to show: UMAP where it has been computed, unless the last lasso was drawn on the first picture."""
+    first, better = (picture(space, method) for method in METHODS)
+    if better not in pictures(run):
+        return first
+    drawn = [lasso[2] for lasso in state.selection(run).lassos if lasso[2] in (first, better)]
+    return first if drawn and drawn[-1] == first and not st.session_state.get(_moved_on(run, space)) else better
+
+
+def _moved_on(run: Run, space: str) -> str:
+    return f"map_moved_on_{run.id}_{space}"
+
+
+def _caption(run: Run, space: str, name: str) -> None:
+    """What is shown, and how far a better picture is; it is begun here."""
+    better = picture(space, "umap")
+    if name == better:
+        st.caption(f"**UMAP of the {space}**: {NEAR[space]}", help=MEANING[space])
+    elif better in pictures(run):
+        st.caption(f"**Principal components of the {space}**")
+        st.button("Show UMAP", key=f"map_show_{space}", type="tertiary", icon=":material/auto_awesome:",
+                  help="The selection stays as it is, though its lasso was drawn on this picture.",
+                  on_click=_move_on, args=(run, space))  # fmt: skip
+    else:
+        if run.job(JOBS[space]).status().state in ("absent", "done") and not _another_runs(run, space):
+            worker.start(run, JOBS[space])
+        _waiting(run, space)
+
+
+def _move_on(run: Run, space: str) -> None:
+    st.session_state[_moved_on(run, space)] = True
+
+
+def _another_runs(run: Run, space: str) -> bool:
+    """Whether the map of another space is being computed: one after the other, for there are few processors."""
+    return any(run.job(kind).status().state == "running" for other, kind in JOBS.items() if other != space)
+
+
+@st.fragment(run_every=POLL_SECONDS)
+def _waiting(run: Run, space: str) -> None:
+    """How far UMAP is; once it is there, the page is drawn again with it."""
+    job = run.job(JOBS[space])
+    status = job.status()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if status.state == "running":
+            share = 100 * status.done // status.total if status.total else 0
+            st.caption(f"**Principal components of the {space}**; UMAP: {share} %, {literal(status.stage)}")
+            st.button("Cancel", key=f"map_cancel_{space}", type="tertiary", on_click=job.cancel)
+        elif status.state in ("failed", "cancelled"):
+            st.caption(f"**Principal components of the {space}**; UMAP {status.state}: {literal(status.message)}")
+            st.button("Start again", key=f"map_again_{space}", type="tertiary", icon=":material/replay:",
+                      on_click=worker.start, args=(run, JOBS[space]))  # fmt: skip
+        elif picture(space, "umap") in pictures(run) or not _another_runs(run, space):
+            st.rerun()
+        else:
+            st.caption(f"**Principal components of the {space}**; UMAP comes after that of the other map")
+
+
+def _single_out(run: Run, by: str, codes: Sequence[int]) -> None:
+    """Classes singled out in the legend are a filter of the selection like any other."""
+    field = WAYS.get(by)
+    names = STATES if by == "decision" else run.class_names
+    if field is not None:
+        state.change(run, **{field: tuple(names[code] for code in codes if code < len(names))})
+
+
+def _key(run: Run, space: str) -> str:
+    return f"map_{run.id}_{space}"
+
+
+def _focus(run: Run) -> int | None:
+    """Row of the sample that the reviewer is on."""
+    sample_id = st.session_state.get(state.FOCUS)
+    return next(iter(run.rows_of([sample_id]).tolist()), None) if sample_id else None
+
+
+def _picture(run: Run, space: str, name: str, detector: str) -> Picture:
+    at = f"/oga/map/{quote(run.id)}"
+    title = f"Map of the {space} by {METHODS[name.partition('-')[2]]}"
+    card = Card(
+        given=f"{at}/codes/label", predicted=f"{at}/codes/predicted", scores=f"{at}/scores/{quote(detector, safe='')}",
+        indices=f"{at}/indices/all", names=f"/oga/classes/{quote(run.id)}", kind=_kind(run), sample=_sample(run),
+    )  # fmt: skip
+    return Picture(name, title, f"{at}/positions/{name}", run.id, card)
+
+
+def _kind(run: Run) -> Literal["image", "text", ""]:
+    try:
+        return "image" if state.dataset(run.id).kind == "image" else "text"
+    except InputError:  # the data are no longer there, or never were a file
+        return ""
+
+
+def _sample(run: Run) -> tuple[str, str]:
+    return (f"/oga/image/{quote(run.id)}/", "/160") if _kind(run) == "image" else (f"/oga/text/{quote(run.id)}/", "")
 
 
 def _around(positions: np.ndarray, row: int) -> tuple[tuple[float, float], ...]:
     """A square that holds one point and, unless they lie on one another, no other: a click is the smallest lasso."""
-    point = positions[row].astype(np.float64)
-    gaps = np.abs(positions.astype(np.float64) - point).max(1)
+    gaps = np.maximum(*(np.abs(column - column[row]) for column in positions.T))
     others = gaps[gaps > 0]
     half = max(float(others.min()) / 2 if len(others) else 1.0, 1e-6)
-    return tuple((point[0] + half * dx, point[1] + half * dy) for dx, dy in ((-1, -1), (1, -1), (1, 1), (-1, 1)))
+    x, y = positions[row].tolist()
+    return tuple((x + half * dx, y + half * dy) for dx, dy in ((-1, -1), (1, -1), (1, 1), (-1, 1)))
 
 
-def _colours(
-    run: Run, chosen: Selection, by: str
-) -> tuple[np.ndarray, list[str], Sequence[str], tuple[float, float, str] | None]:
-    """Colour code of each sample, names of the codes, their colours, and the range of a quantity."""
-    table = run.table
+def _colours(run: Run, chosen: Selection, by: str) -> Colours:
+    ranked = run.ranked(chosen.detector)
     if by == "score":
-        score = table[chosen.detector].to_numpy()
-        ranks = np.argsort(np.argsort(score, kind="stable"), kind="stable")
-        codes = (ranks * SEQUENTIAL_STEPS // max(len(ranks), 1)).astype(np.uint8)
-        return codes, [], SEQUENTIAL, (float(score.min()), float(score.max()), f"{named(chosen.detector).title} (by rank)")
+        score = run.table[chosen.detector].to_numpy()
+        codes = np.empty(len(ranked), np.uint8)
+        codes[ranked] = np.arange(len(ranked))[::-1] * SEQUENTIAL_STEPS // max(len(ranked), 1)
+        ends = (float(score[ranked[-1]]), float(score[ranked[0]])) if len(ranked) else (0.0, 0.0)
+        return Colours(by, codes, SEQUENTIAL, continuous=(*ends, f"{named(chosen.detector).title} (by rank)"))
     if by == "flag":
-        flags = run.flag(chosen.detector, chosen.budget).index
-        return table.index.isin(flags).astype(np.uint8), ["not flagged", "flagged"], PALETTE, None
+        codes = np.zeros(len(ranked), np.uint8)
+        codes[ranked[: flag_count(chosen.budget, len(ranked))]] = 1
+        return Colours(by, codes, FLAGS, ["not flagged", "flagged"])
     if by == "decision":
-        return _codes(states(table, state.standing(run)), STATES), list(STATES), PALETTE, None
-    return _codes(table["label" if by == "given label" else by], run.class_names), run.class_names, PALETTE, None
-
-
-def _codes(values: Iterable[str], names: Sequence[str]) -> np.ndarray:
-    """Position of each value among the names, uint16; the last name for one that is not there."""
-    place = {name: i for i, name in enumerate(names)}
-    return np.array([place.get(v, len(names) - 1) for v in values], np.uint16)
+        return Colours(by, state.standing(run).codes, DECIDED, STATES, [STATES.index(name) for name in chosen.decisions])
+    column, singled = ("predicted", chosen.predicted) if by == "predicted" else ("label", chosen.labels)
+    codes, names = run.codes(column), run.class_names
+    isolated = [names.index(name) for name in singled if name in names]
+    if codes.max(initial=0) == len(names):  # a class that only the model has
+        names = [*names, "not in the data"]
+    return Colours(by, codes, PALETTE, names, isolated)

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.components.embedding_map import PALETTE, SEQUENTIAL, Lasso, _act, embedding_map
+from app.components import embedding_map as module
+from app.components.embedding_map import PALETTE, SEQUENTIAL, Act, Colours, Picture, _act, _entries, embedding_map
+
+PICTURE = Picture("first", "Map of four points", "/points", "four")
 
 
 @pytest.mark.parametrize(
@@ -17,36 +20,63 @@ from app.components.embedding_map import PALETTE, SEQUENTIAL, Lasso, _act, embed
         {"mode": "replace", "row": 10},
         {"mode": "replace", "row": -1},
         {"mode": "replace", "row": "1"},
+        {"mode": "replace", "row": True},
+        {"mode": "replace", "row": 1, "picture": 3},
+        {"mode": "clear", "picture": None},
         {"mode": "add", "polygon": [[0, 0], [1, 1]]},
         {"mode": "add", "polygon": [[0, 0]] * 61},
         {"mode": "add", "polygon": [[0, 0], [1, 1], [1, float("nan")]]},
         {"mode": "add", "polygon": [[0, 0], [1, 1], "x"]},
+        {"mode": "isolate", "by": "given label"},
+        {"mode": "isolate", "by": 3, "codes": [1]},
+        {"mode": "isolate", "by": "given label", "codes": [-1]},
+        {"mode": "isolate", "by": "given label", "codes": ["1"]},
+        {"mode": "isolate", "by": "given label", "codes": [1] * 201},
     ],
 )
 def test_what_is_no_act_on_this_map_is_ignored(sent: dict[str, object]) -> None:
-    assert _act(sent, 10) is None
+    assert _act({"picture": "first"} | sent, 10) is None
 
 
 def test_acts_of_the_browser_are_read() -> None:
-    assert _act({"mode": "clear", "id": 1}, 10) == Lasso("clear")
-    assert _act({"mode": "add", "row": 9}, 10) == Lasso("add", row=9)
-    assert _act({"mode": "subtract", "polygon": [[0, 0], [1, 0], [0, 1]]}, 10) == Lasso(
-        "subtract", polygon=[(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)]
+    assert _act({"mode": "clear", "picture": "first", "id": 1}, 10) == Act("clear", "first")
+    assert _act({"mode": "add", "picture": "first", "row": 9}, 10) == Act("add", "first", row=9)
+    assert _act({"mode": "subtract", "picture": "second", "polygon": [[0, 0], [1, 0], [0, 1]]}, 10) == Act(
+        "subtract", "second", polygon=[(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)]
+    )
+    assert _act({"mode": "isolate", "picture": "first", "by": "flag", "codes": [1, 0]}, 10) == Act(
+        "isolate", "first", by="flag", codes=(1, 0)
     )
 
 
-@pytest.mark.parametrize(
-    ("positions", "codes"),
-    [
-        (np.zeros((3, 2)), np.zeros(3, np.uint8)),
-        (np.zeros((3, 3), np.float32), np.zeros(3, np.uint8)),
-        (np.zeros((3, 2), np.float32), np.zeros(3, np.int64)),
-        (np.zeros((3, 2), np.float32), np.zeros(4, np.uint8)),
-    ],
-)
-def test_other_shapes_and_dtypes_are_refused(positions: np.ndarray, codes: np.ndarray) -> None:
+@pytest.mark.parametrize("codes", [np.zeros(3, np.int64), np.zeros((3, 1), np.uint8), np.zeros(3, np.float32)])
+def test_other_shapes_and_dtypes_are_refused(codes: np.ndarray) -> None:
     with pytest.raises(ValueError, match="must be"):
-        embedding_map(positions, codes, palette=PALETTE, names=[], labels=None, selected=None, polygon=None, key="map")
+        embedding_map(PICTURE, Colours("class", codes, PALETTE), selected=None, polygon=None, key="map")
+
+
+def test_the_legend_has_the_classes_with_the_most_samples_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = np.array([3, 1, 1, 0, 3, 3, 2], np.uint16)
+    colours = Colours("class", codes, PALETTE, ["a", "b", "c", "d", "nobody"])
+    assert _entries(colours) == [(0, "a", 1), (1, "b", 2), (2, "c", 1), (3, "d", 3), (4, "nobody", 0)]
+    monkeypatch.setattr(module, "MOST_ENTRIES", 2)
+    assert _entries(colours) == [(1, "b", 2), (3, "d", 3)]
+    assert _entries(Colours("score", codes, SEQUENTIAL, continuous=(0.0, 1.0, "Score"))) == []
+
+
+def test_a_point_costs_one_byte_of_colour_and_one_bit_of_selection(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[dict[str, np.ndarray]] = []
+    monkeypatch.setattr(module, "_MAP", lambda **given: sent.append(given["data"]))
+    codes = np.arange(1000, dtype=np.uint16) % 200
+    for chosen in (np.array([0, 9, 999]), np.isin(np.arange(1000), [0, 9, 999])):
+        embedding_map(PICTURE, Colours("class", codes, PALETTE, ["x"] * 200), selected=chosen, polygon=None, key="map")
+        data = sent.pop()
+        assert (data["codes"].nbytes, data["selected"].nbytes, data["selected_count"]) == (1000, 125, 3)
+        assert np.array_equal(data["codes"], codes)
+        assert np.flatnonzero(np.unpackbits(data["selected"])).tolist() == [0, 9, 999]
+    embedding_map(PICTURE, Colours("class", codes + 200, PALETTE), selected=None, polygon=None, key="map")
+    data = sent.pop()
+    assert (data["codes"].dtype, data["selected_count"]) == (np.uint16, 0)
 
 
 def test_the_map_mounts_on_a_page() -> None:
@@ -54,16 +84,11 @@ def test_the_map_mounts_on_a_page() -> None:
         import numpy as np
         import streamlit as st
 
-        from app.components.embedding_map import PALETTE, embedding_map, next_act
+        from app.components.embedding_map import PALETTE, Colours, Picture, embedding_map, next_act
 
-        codes = np.zeros(4, np.uint16)
-        labels = (["cat"], codes, codes, np.ones(4, np.float32))
         embedding_map(
-            np.ones((4, 2), np.float32),
-            codes,
-            palette=PALETTE,
-            names=["cat"],
-            labels=labels,
+            Picture("first", "Map of four points", "/points", "four"),
+            Colours("given label", np.zeros(4, np.uint16), PALETTE, ["cat"], isolated=[]),
             selected=np.array([1, 2], np.int32),
             polygon=[(0, 0), (1, 0), (1, 1)],
             key="map",
