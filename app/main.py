@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from app import state
-from app.components import map_panel, selection_panel
+from app.components import guide, map_panel, selection_panel
 from app.components.literal import literal
 from oga_core import InputError
 
@@ -37,6 +37,7 @@ try:
         state.keep_url(run)
         map_panel.apply_acts(run)
         selection_panel.draw(run)
+        guide.draw(run, page.url_path)
     page.run()
 except InputError as error:
     st.error(literal(error), icon=":material/error:")

@@ -7,32 +7,32 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
-from oga_core import Dataset, InputError, Run, Workspace, decisions, embedding
-from oga_core.maps import has_map
+from oga_core import Dataset, InputError, Run, Workspace, embedding
+from oga_core.maps import pictures
 from oga_core.review import (
-    Decision,
     Selection,
+    arranged,
     load_view,
     remember_reviewer,
     reviewer_of,
     save_view,
-    selected,
-    version,
+)
+from oga_core.review import (
+    standing as standing,
 )
 
 RUN, VIEW, SAMPLE = "run", "view", "sample"
 """Names in the URL."""
 BROWSER_COOKIE = "oga_browser"
 _SELECTION, _SELECTION_RUN, _REVIEWER, _ROWS = "selection", "selection_run", "reviewer", "rows"
-FOCUS, PLACE, PAGE, MESSAGE, CHECKED = "focus", "place", "gallery_page", "message", "checked"
-"""Sample id in the single view and its place in the order, page of the gallery, what the last action said, ticked sample ids."""
-LAYOUT, ALONE, GALLERY = "review_layout", "One at a time", "Gallery"
+FOCUS, LAYOUT = "focus", "review_layout"
+"""Id of the sample that is looked at, and whether alone (``single``) or among others (``gallery``)."""
+GUIDE_CLOSED = "guide_closed"
 
 
-@st.cache_resource
+@st.cache_resource(show_spinner=False)
 def workspace() -> Workspace:
     return Workspace()
 
@@ -51,41 +51,36 @@ def current_run() -> Run | None:
 def open_run(run: Run) -> None:
     """Make a run the current one."""
     st.session_state[_SELECTION_RUN] = run.id
-    for key in (_SELECTION, FOCUS, PLACE, PAGE, MESSAGE, CHECKED):
+    for key in (_SELECTION, FOCUS):
         st.session_state.pop(key, None)
     st.query_params.from_dict({RUN: run.id})
 
 
-@st.cache_resource(max_entries=8)
+@st.cache_resource(max_entries=8, show_spinner=False)
 def opened(chosen: str) -> Run:
     """A run whose files, once read, stay in memory for every session: they never change."""
     return workspace().run(chosen)
 
 
-@st.cache_resource(max_entries=8)
+@st.cache_resource(max_entries=8, show_spinner=False)
 def dataset(chosen: str) -> Dataset:
     """The data of a run."""
     return opened(chosen).open_dataset()
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)  # not cache_data: that copies at every call
-def _positions(chosen: str) -> np.ndarray:
-    return embedding(opened(chosen))
+@st.cache_resource(max_entries=16, show_spinner=False)  # not cache_data: that copies at every call
+def _positions(chosen: str, name: str) -> np.ndarray:
+    return embedding(opened(chosen), *name.split("-"))
 
 
-def positions(run: Run) -> np.ndarray | None:
-    """The run's map, if it has been computed."""
-    return _positions(run.id) if has_map(run) else None
+def picture(run: Run, name: str) -> np.ndarray:
+    """Where the samples lie on a picture of the run's map, float32 ``(n, 2)``; computed here where it is not there yet."""
+    return _positions(run.id, name)
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _standing(chosen: str, at: int) -> dict[str, Decision]:
-    return decisions(opened(chosen))
-
-
-def standing(run: Run) -> dict[str, Decision]:
-    """The decisions that stand now, by sample id, whoever has made them in whichever tab."""
-    return _standing(run.id, version(run))
+def positions(run: Run) -> dict[str, np.ndarray]:
+    """Where they lie on every picture that is there."""
+    return {name: picture(run, name) for name in pictures(run)}
 
 
 def selection(run: Run) -> Selection:
@@ -105,8 +100,6 @@ def change(run: Run, **fields: Any) -> None:
 def put(run: Run, chosen: Selection) -> None:
     """Replace the selection."""
     st.session_state[_SELECTION] = chosen
-    st.session_state.pop(PAGE, None)
-    st.session_state.pop(CHECKED, None)
     st.query_params[VIEW] = save_view(run, chosen)
 
 
@@ -118,31 +111,34 @@ def keep_url(run: Run) -> None:
 
 
 def rows(run: Run) -> np.ndarray:
-    """Rows of ``run.table`` that are selected, most suspicious first."""
-    key = (run.id, selection(run), version(run), has_map(run))
+    """Rows of ``run.table`` that are selected, in the order of the selection."""
+    return _arranged(run)[0]
+
+
+def groups(run: Run) -> np.ndarray | None:
+    """The group of each of `rows`, in the order by cluster; None in another."""
+    return _arranged(run)[1]
+
+
+def _arranged(run: Run) -> tuple[np.ndarray, np.ndarray | None]:
+    chosen, found = selection(run), standing(run)
+    there = tuple(pictures(run)) if chosen.lassos else ()
+    key = (run.id, chosen, found.version if chosen.decisions or chosen.disputed else 0, there)
     if st.session_state.get(_ROWS, (None,))[0] != key:
-        st.session_state[_ROWS] = (key, selected(run, selection(run), standing(run), positions(run)))
-    found: np.ndarray = st.session_state[_ROWS][1]
-    return found
-
-
-def selected_table(run: Run) -> pd.DataFrame:
-    """The selected rows of the table, with columns ``decision``, ``new_label`` and ``reviewer``."""
-    table, found = run.table.iloc[rows(run)], standing(run)
-    said = [found.get(s) for s in table["sample_id"]]
-    return table.assign(
-        decision=[d.action if d else "" for d in said],
-        new_label=[d.new_label if d else "" for d in said],
-        reviewer=[d.reviewer if d else "" for d in said],
-    )
+        data = dataset(run.id) if chosen.search else None
+        st.session_state[_ROWS] = (key, arranged(run, chosen, found, positions(run) if there else {}, data))
+    both: tuple[np.ndarray, np.ndarray | None] = st.session_state[_ROWS][1]
+    return both
 
 
 def reviewer() -> str:
     """Whose decisions these are: the name entered in this browser, or the user of this machine."""
-    if _REVIEWER not in st.session_state:
-        kept = reviewer_of(workspace(), _browser())
-        st.session_state[_REVIEWER] = kept or getpass.getuser()
-    return str(st.session_state[_REVIEWER])
+    return str(reviewer_in(_browser()) if _browser() else st.session_state.get(_REVIEWER, getpass.getuser()))
+
+
+def reviewer_in(browser: str) -> str:
+    """The name last entered in a browser, in whichever tab, or the user of this machine."""
+    return reviewer_of(workspace(), browser) or getpass.getuser()
 
 
 def set_reviewer(name: str) -> None:

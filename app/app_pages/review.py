@@ -5,17 +5,20 @@ from __future__ import annotations
 import streamlit as st
 
 from app import state
-from app.components import empty, gallery, key_relay, sample_card
+from app.components import agreement, empty
+from app.components.triage import triage
+from oga_core.review import ORDERS
 
 run = empty.finished_run()
-rows = state.rows(run)
 
-st.title("Review")
-layout = st.segmented_control("Layout", [state.ALONE, state.GALLERY], default=state.ALONE, required=True, key=state.LAYOUT)
-key_relay.draw()
-if not len(rows):
-    st.info("No sample is selected: widen the budget or the filters at the left.", icon=":material/filter_alt_off:")
-elif layout == state.GALLERY:
-    gallery.draw(run, rows)
-else:
-    sample_card.draw(run, rows)
+st.session_state["review_order"] = state.selection(run).order
+with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+    st.title("Review")
+    st.segmented_control(
+        "Order by", ORDERS, required=True, key="review_order",
+        on_change=lambda: state.change(run, order=st.session_state["review_order"]),
+        help="By suspicion: by the chosen score. By cluster: samples whose gradients point the same way stand together. By "
+        "uncertainty: those nearest to where the flag begins first.",
+    )  # fmt: skip
+triage(run, state.rows(run), layout="single", key="review")
+agreement.draw(run)

@@ -6,6 +6,7 @@ import streamlit as st
 
 from app import state
 from app.components import empty, histogram, recommendation, shares, table
+from app.components.triage import triage
 
 run = empty.finished_run()
 chosen = state.selection(run)
@@ -14,6 +15,7 @@ st.title("Scores")
 recommendation.draw(run)
 by = st.segmented_control("Colour the histogram by", histogram.WAYS, default=histogram.WAYS[0], required=True, key="histogram_by")
 histogram.draw(run, chosen, by)
+triage(run, state.rows(run), layout="strip", key="scores_strip")
 
 st.subheader("What would be flagged, by class")
 shares.draw(run, chosen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import jobs, state
-from app.components import run_list, run_summary, start_form
+from app.components import preview, run_list, run_summary, start_form
 
 run = state.current_run()
 if run is not None:
@@ -13,6 +13,8 @@ if run is not None:
     if jobs.watch(run, "score"):
         run_summary.draw(run)
         run_summary.draw_next()
+    elif run.status().state == "running":
+        preview.draw(run)
     st.divider()
 else:
     st.title("Find the training samples that hurt your model")

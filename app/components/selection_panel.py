@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import streamlit as st
 
 from app import state
-from oga_core import Run
+from app.components.literal import literal
+from oga_core import InputError, Run
 from oga_core.detectors import named
-from oga_core.review import STATES
+from oga_core.review import STATES, default_selection, forget_view, name_view, named_views
 
-BUDGETS = [0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5]
+BUDGETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5]
+NAME = "view_name"
 
 
 def draw(run: Run) -> None:
@@ -17,6 +20,7 @@ def draw(run: Run) -> None:
     chosen = state.selection(run)
     with st.sidebar:
         st.text(run.title)
+        _draw_count(run)
         _bound("detector", chosen.detector)
         st.selectbox(
             "Score", [d.name for d in run.detectors], format_func=lambda name: named(name).title, key=_key("detector"),
@@ -30,6 +34,9 @@ def draw(run: Run) -> None:
         )  # fmt: skip
         _bound("flagged_only", chosen.flagged_only)
         st.toggle("Flagged samples only", key=_key("flagged_only"), on_change=_changed, args=(run, "flagged_only"))
+        _bound("search", chosen.search)
+        st.text_input("Search", key=_key("search"), on_change=_changed, args=(run, "search"), icon=":material/search:",
+                      placeholder="words in the text or the file name")  # fmt: skip
         for field, label, values in (
             ("labels", "Given label", run.class_names),
             ("predicted", "Predicted", run.class_names),
@@ -37,16 +44,58 @@ def draw(run: Run) -> None:
         ):
             _bound(field, list(getattr(chosen, field)))
             st.multiselect(label, values, key=_key(field), on_change=_changed, args=(run, field), placeholder="All")
+        _bound("disputed", chosen.disputed)
+        st.toggle("Disputed only", key=_key("disputed"), on_change=_changed, args=(run, "disputed"),
+                  help="Samples on which reviewers have decided differently, one without having seen the other.")  # fmt: skip
+        if chosen.score_range is not None:
+            low, high = chosen.score_range
+            st.button(f"Score {low:.4g} to {high:.4g}", icon=":material/close:", on_click=state.change, args=(run,),
+                      kwargs={"score_range": None, "flagged_only": True}, width="stretch",
+                      help="The range drawn on the histogram; click to take it away.")  # fmt: skip
         if chosen.lassos:
-            st.button("Clear the lasso", icon=":material/ink_eraser:", on_click=_clear_lasso, args=(run,), width="stretch")
-        ids = run.table["sample_id"].iloc[state.rows(run)]
-        st.metric(
-            "Selected samples", f"{len(ids):,}", help="Of all the pages: histogram, map, table, gallery and export show these."
-        )
-        decided = int(ids.isin(list(state.standing(run))).sum())
-        st.progress(decided / len(ids) if len(ids) else 0.0, text=f"{decided:,} of {len(ids):,} decided")
+            st.button("Clear the lasso", icon=":material/ink_eraser:", on_click=state.put, args=(run, chosen.without_lasso()),
+                      width="stretch")  # fmt: skip
+        with st.container(horizontal=True):
+            _draw_views(run)
+            st.button("Reset", icon=":material/restart_alt:", on_click=_reset, args=(run,), help="The selection as at first.")
         st.text_input("Reviewer", value=state.reviewer(), key="reviewer_name", on_change=_renamed,
                       help="Goes with every decision, so that it is known who made it.")  # fmt: skip
+
+
+def _draw_count(run: Run) -> None:
+    rows = state.rows(run)
+    decided = int(np.count_nonzero(state.standing(run).codes[rows]))
+    st.metric("Selected samples", f"{len(rows):,}", help="Of all the pages: histogram, map, table and gallery show these.")
+    st.progress(decided / len(rows) if len(rows) else 0.0, text=f"{decided:,} of {len(rows):,} decided")
+
+
+def _draw_views(run: Run) -> None:
+    """Selections that were given a name."""
+    with st.popover("Views", icon=":material/bookmarks:"):
+        views = named_views(run)
+        if not views:
+            st.caption("No view is saved yet: a view is a selection with a name.")
+        for name, view in views.items():
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.button(literal(name), key=f"view_{name}", on_click=state.put, args=(run, view), width="stretch")
+                st.button("Forget", key=f"forget_{name}", on_click=forget_view, args=(run, name), type="tertiary",
+                          icon=":material/delete:")  # fmt: skip
+        st.text_input("Save this selection as", key=NAME, on_change=_save, args=(run,), placeholder="a name, then Enter")
+
+
+def _save(run: Run) -> None:
+    name = st.session_state[NAME].strip()
+    if name:
+        try:
+            name_view(run, name, state.selection(run))
+        except InputError as error:
+            st.toast(literal(error), icon=":material/error:")
+            return
+        st.session_state[NAME] = ""
+
+
+def _reset(run: Run) -> None:
+    state.put(run, default_selection(run))
 
 
 def _key(field: str) -> str:
@@ -61,10 +110,6 @@ def _bound(field: str, value: object) -> None:
 def _changed(run: Run, field: str) -> None:
     value = st.session_state[_key(field)]
     state.change(run, **{field: tuple(value) if isinstance(value, list) else value})
-
-
-def _clear_lasso(run: Run) -> None:
-    state.put(run, state.selection(run).without_lasso())
 
 
 def _renamed() -> None:

@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from oga_core import Run
+from oga_core.detectors import flag_count
 from oga_core.review import Selection
 
 
 def draw(run: Run, chosen: Selection) -> None:
     """A row for each class: samples, flagged, and the share of the class that is flagged."""
-    flags = run.flag(chosen.detector, chosen.budget)
     st.dataframe(
-        class_shares(run.table, flags),
+        class_shares(run, run.ranked(chosen.detector)[: flag_count(chosen.budget, len(run.table))]),
         hide_index=True,
         column_config={
-            "samples": st.column_config.NumberColumn("samples", format="localized"),
-            "flagged": st.column_config.NumberColumn("flagged", format="localized"),
-            "flagged share of the class": st.column_config.ProgressColumn(min_value=0.0, max_value=1.0, format="percent"),
-            "share of all flags": st.column_config.NumberColumn(format="percent"),
+            "class": st.column_config.TextColumn(help="The given label."),
+            "samples": st.column_config.NumberColumn(format="localized", help="Scored samples of the class."),
+            "flagged": st.column_config.NumberColumn(format="localized", help="Of these, within the budget by the chosen score."),
+            "flagged share of the class": st.column_config.ProgressColumn(
+                min_value=0.0, max_value=1.0, format="percent",
+                help="Flagged over samples. Far above the budget: the class is rare, hard or badly labelled.",
+            ),
+            "share of all flags": st.column_config.NumberColumn(format="percent", help="Flagged of this class over all flagged."),
         },
-    )
+    )  # fmt: skip
 
 
-def class_shares(table: pd.DataFrame, flags: pd.DataFrame) -> pd.DataFrame:
-    """Counts and shares by given label, most affected class first."""
-    samples = table["label"].value_counts()
-    flagged = flags["label"].value_counts().reindex(samples.index, fill_value=0)
+def class_shares(run: Run, rows: np.ndarray) -> pd.DataFrame:
+    """Counts and shares by given label of some rows of ``run.table``, most affected class first."""
+    labels, classes = run.codes("label"), len(run.class_names)
+    samples, flagged = (np.bincount(codes, minlength=classes) for codes in (labels, labels[rows]))
+    there = np.flatnonzero(samples)
     shares = pd.DataFrame({
-        "class": samples.index.astype(str), "samples": samples.to_numpy(), "flagged": flagged.to_numpy(),
-        "flagged share of the class": (flagged / samples).to_numpy(),
-        "share of all flags": (flagged / max(len(flags), 1)).to_numpy(),
+        "class": [run.class_names[i] for i in there], "samples": samples[there], "flagged": flagged[there],
+        "flagged share of the class": flagged[there] / samples[there],
+        "share of all flags": flagged[there] / max(len(rows), 1),
     })  # fmt: skip
     return shares.sort_values("flagged share of the class", ascending=False, kind="stable")

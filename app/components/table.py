@@ -1,33 +1,78 @@
-"""The selected samples as a table that can be sorted."""
+"""The selected samples as a table, of which the browser gets one page."""
 
 from __future__ import annotations
 
+import numpy as np
+import pandas as pd
 import streamlit as st
 
 from app import state
 from oga_core import Run
 
-SHOWN = 5_000
+PER_PAGE = 100
+IN_ORDER = "the order of the selection"
+_SORTED = "table_sorted"
+SORTED_BY, DESCENDING, PAGE = "table_sorted_by", "table_descending", "table_page"
 
 
 def draw(run: Run) -> None:
     """Draw the table; a chosen row can be opened in the review."""
-    table = state.selected_table(run)
-    if table.empty:
+    rows = state.rows(run)
+    if not len(rows):
         st.info("No sample is selected: widen the budget or the filters at the left.", icon=":material/filter_alt_off:")
         return
-    columns = ["index", "source", "label", "predicted", "confidence", *(d.name for d in run.detectors)]
-    columns += ["suggested_label", "decision", "new_label", "reviewer"]
-    shown = table[columns].head(SHOWN)
+    columns = {
+        "index": "position in the data", "source": "source", "label": "given label", "predicted": "predicted",
+        "confidence": "confidence", **{d.name: d.title for d in run.detectors}, "suggested_label": "suggested label",
+    }  # fmt: skip
+    pages = -(-len(rows) // PER_PAGE)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        by = st.selectbox("Sort by", [IN_ORDER, *columns], format_func=lambda c: columns.get(c, c), key=SORTED_BY, width=260)
+        down = st.toggle("Descending", value=True, key=DESCENDING, disabled=by == IN_ORDER)
+        page = int(st.number_input("Page", 1, pages, min(int(st.session_state.get(PAGE, 1)), pages), key=PAGE, width=140))
+        st.text(f"of {pages:,}")
+    rows = rows if by == IN_ORDER else _sorted(run, rows, by, down)
+    shown = rows[(page - 1) * PER_PAGE : page * PER_PAGE]
     event = st.dataframe(
-        shown, hide_index=True, key="selected_table", on_select="rerun", selection_mode="single-row", height=420,
+        _frame(run, shown, list(columns)), hide_index=True, key="selected_table", on_select="rerun",
+        selection_mode="single-row", height=420,
         column_config={d.name: st.column_config.NumberColumn(d.title, help=d.meaning, format="%.4g") for d in run.detectors}
-        | {"confidence": st.column_config.NumberColumn("confidence", format="percent", help="Probability of the given label."),
-           "suggested_label": "suggested label", "label": "given label", "new_label": "new label"},
+        | {"index": st.column_config.NumberColumn(columns["index"], help="Position of the sample in the data, from 0."),
+           "confidence": st.column_config.NumberColumn(format="percent", help="The model's probability p_y of the given label."),
+           "predicted": st.column_config.TextColumn(help="The class with the model's largest probability."),
+           "suggested_label": st.column_config.TextColumn(columns["suggested_label"], help="What to relabel to: see the review."),
+           "label": columns["label"], "new_label": "new label"},
     )  # fmt: skip
-    if len(table) > SHOWN:
-        st.caption(f"The {SHOWN:,} most suspicious of {len(table):,} selected samples; the export has all.")
+    st.caption(f"Rows {(page - 1) * PER_PAGE + 1:,} to {(page - 1) * PER_PAGE + len(shown):,} of {len(rows):,} selected samples.")
     picked = event["selection"]["rows"]
     if picked and st.button("Open this sample in the review", icon=":material/fact_check:", type="primary"):
-        st.session_state[state.FOCUS] = str(table["sample_id"].iloc[picked[0]])
+        st.session_state[state.FOCUS] = str(run.table["sample_id"].iloc[shown[picked[0]]])
         st.switch_page("app_pages/review.py")
+
+
+def _sorted(run: Run, rows: np.ndarray, by: str, down: bool) -> np.ndarray:
+    """Rows in the order of a column, equal ones in the order of the selection; kept until the selection changes."""
+    kept = st.session_state.get(_SORTED)
+    if kept is None or kept[0] is not rows or kept[1:3] != (by, down):
+        # Of texts the rank is kept with the run: to sort a million of them takes seconds.
+        keys = _ranks(run.id, by)[rows]
+        kept = st.session_state[_SORTED] = (rows, by, down, rows[np.argsort(-keys if down else keys, kind="stable")])
+    found: np.ndarray = kept[3]
+    return found
+
+
+@st.cache_resource(max_entries=16, show_spinner="Sorting …")
+def _ranks(chosen: str, by: str) -> np.ndarray:
+    """Rank of each row of a run's table in a column, float64 ``(n,)``; equal values have equal ranks."""
+    return state.opened(chosen).table[by].rank(method="dense").to_numpy()
+
+
+def _frame(run: Run, rows: np.ndarray, columns: list[str]) -> pd.DataFrame:
+    """Rows of the table, with columns ``decision``, ``new_label`` and ``reviewer``."""
+    table, found = run.table.iloc[rows], state.standing(run).by_id
+    said = [found.get(s) for s in table["sample_id"]]
+    return table[columns].assign(
+        decision=[d.action if d else "" for d in said],
+        new_label=[d.new_label if d else "" for d in said],
+        reviewer=[d.reviewer if d else "" for d in said],
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,8 +29,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return Workspace(tmp_path / "workspace")
 
 
-@pytest.fixture
-def run(workspace: Workspace) -> Run:
+@pytest.fixture(scope="session")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run on 90 small images in three classes, 9 of them with a wrong label, by a model that knows red, green and blue."""
     rng = np.random.default_rng(0)
     true = np.arange(90) % 3
@@ -43,7 +44,15 @@ def run(workspace: Workspace) -> Run:
         head.bias.zero_()
     model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
     dataset = from_arrays(images.clip(0, 255).astype(np.uint8), labels, CLASSES)
+    workspace = Workspace(tmp_path_factory.mktemp("scored"))
     return score(model, dataset, workspace=workspace, title="images *with* names")
+
+
+@pytest.fixture
+def run(workspace: Workspace, scored: Run) -> Run:
+    """The same run in a workspace of its own, where nobody has decided anything."""
+    shutil.copytree(scored.workspace.path, workspace.path, dirs_exist_ok=True)
+    return workspace.run(scored.id)
 
 
 def flags_at_first(run: Run) -> pd.DataFrame:

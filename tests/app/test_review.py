@@ -1,127 +1,152 @@
-"""The review page: decisions by button, saved before it is said, undone without limit, told by whom."""
+"""The review page: what it hands to the browser, and what it takes from it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.components.decision_buttons import keys_of_classes
-from oga_core import Run, decide, decisions
+from app import queues, state
+from app.components import triage
+from oga_core import Run, decide
+from oga_core.review import Selection, arranged, load_view, save_view, standing
 from tests.app.conftest import CLASSES, flags_at_first
 
 OpenPage = Callable[..., AppTest]
 
 
-def shown(at: AppTest) -> str:
-    return str(at.session_state["focus"])
-
-
-def click(at: AppTest, beginning: str) -> None:
-    next(b for b in at.button if b.key and b.key.startswith(beginning)).click().run()
+def handed(at: AppTest) -> dict[str, Any]:
+    """What the triage on a page was given."""
     assert not at.exception
+    (mounted,) = (e for e in at.get("bidi_component") if e.proto.component_name == "oga_triage")
+    found: dict[str, Any] = json.loads(mounted.proto.json)
+    return found
 
 
-def test_the_most_suspicious_sample_comes_first(open_page: OpenPage, run: Run) -> None:
+def rows_of(at: AppTest) -> np.ndarray:
+    queue = queues.kept(handed(at)["queue"])
+    assert queue is not None
+    assert handed(at)["total"] == len(queue.rows)
+    return queue.rows
+
+
+def test_the_flagged_samples_are_handed_over_most_suspicious_first(open_page: OpenPage, run: Run) -> None:
     at = open_page("review", run=run.id)
-    assert shown(at) == flags_at_first(run)["sample_id"].iloc[0]
+    np.testing.assert_array_equal(rows_of(at), flags_at_first(run).index)
+    assert handed(at)["layout"] == "single"
+    assert handed(at)["keyed"] == dict(zip("123", CLASSES, strict=True))
 
 
-def test_a_decision_is_in_the_log_when_the_page_says_saved_and_the_next_sample_is_shown(open_page: OpenPage, run: Run) -> None:
+def test_an_empty_selection_is_handed_over_too(open_page: OpenPage, run: Run) -> None:
+    save_view(run, Selection("l1", decisions=("remove",)))
+    assert len(rows_of(open_page("review", run=run.id))) == 0
+
+
+def test_what_is_decided_elsewhere_is_told_by_the_version(open_page: OpenPage, run: Run) -> None:
     at = open_page("review", run=run.id)
-    order = list(flags_at_first(run)["sample_id"])
-    at.text_input(key="reviewer_name").set_value("Ann").run()
-    click(at, "act_remove")
-    assert at.success[0].value.startswith("Saved")
-    (decision,) = decisions(run).values()
-    assert (decision.sample_id, decision.action, decision.reviewer) == (order[0], "remove", "Ann")
-    assert shown(at) == order[1]
-
-
-def test_relabel_takes_the_suggestion_or_the_class_of_the_key(open_page: OpenPage, run: Run) -> None:
-    at = open_page("review", run=run.id)
-    flags = flags_at_first(run)
-    click(at, "act_relabel_A")
-    other = next(c for c in CLASSES if c != flags["label"].iloc[1])
-    click(at, f"act_relabel_{CLASSES.index(other) + 1}")
-    found = decisions(run)
-    assert found[flags["sample_id"].iloc[0]].new_label == flags["suggested_label"].iloc[0]
-    assert found[flags["sample_id"].iloc[1]].new_label == other
-
-
-def test_undo_goes_back_through_every_decision(open_page: OpenPage, run: Run) -> None:
-    at = open_page("review", run=run.id)
-    order = list(flags_at_first(run)["sample_id"])
-    for action in ("act_keep", "act_unsure", "act_remove"):
-        click(at, action)
-    assert len(decisions(run)) == 3
-    for left in (2, 1, 0):
-        click(at, "undo")
-        assert len(decisions(run)) == left
-        assert shown(at) == order[left]
-    click(at, "undo")
-    assert "Nothing is left to undo" in at.success[0].value
-
-
-def test_a_refresh_shows_decisions_and_their_reviewer(open_page: OpenPage, run: Run) -> None:
-    first = flags_at_first(run).head(1)
-    decide(run, first, "keep", reviewer="Bob")
-    at = open_page("review", run=run.id)
-    assert shown(at) == flags_at_first(run)["sample_id"].iloc[1]
-    click(at, "previous")
-    assert any("keep, by Bob" in str(b.value).replace("\\", "") for b in at.get("badge") or at.markdown)
-
-
-def test_a_decision_of_somebody_else_meanwhile_is_shown_as_a_conflict(open_page: OpenPage, run: Run) -> None:
-    at = open_page("review", run=run.id)
-    at.text_input(key="reviewer_name").set_value("Ann").run()
+    assert handed(at)["version"] == 0
     decide(run, flags_at_first(run).head(1), "keep", reviewer="Bob")
-    click(at, "act_remove")
-    click(at, "previous")
-    assert any("overtook another reviewer" in w.value for w in at.warning)
+    at.run()
+    assert handed(at)["version"] == 1
 
 
-def test_a_full_disk_is_told_as_not_saved(open_page: OpenPage, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sqlite3
-
-    def full(*_: object, **__: object) -> None:
-        raise sqlite3.OperationalError("database or disk is full")
-
+def test_a_decision_does_not_change_the_queue_that_it_was_made_in(open_page: OpenPage, run: Run) -> None:
     at = open_page("review", run=run.id)
-    monkeypatch.setattr("app.components.decision_buttons.decide", full)
-    click(at, "act_keep")
-    assert at.error[0].value.startswith("Not saved")
-    assert not decisions(run)
+    before = handed(at)["queue"]
+    decide(run, flags_at_first(run).head(1), "keep", reviewer="Bob")
+    assert handed(at.run())["queue"] == before
 
 
-def test_in_the_gallery_ticked_samples_are_decided_in_one_step(open_page: OpenPage, run: Run) -> None:
+@pytest.mark.parametrize("order", ["cluster", "uncertainty", "suspicion"])
+def test_the_order_is_that_of_the_selection(open_page: OpenPage, run: Run, order: str) -> None:
+    save_view(run, Selection("l1", 0.2, order="suspicion" if order != "suspicion" else "cluster"))
     at = open_page("review", run=run.id)
-    at.select_slider(key="panel_budget").set_value(0.1).run()
-    at.segmented_control(key="review_layout").set_value("Gallery").run()
-    assert len([c for c in at.checkbox if c.key and c.key.startswith("tick_")]) == 9
-    for _ in range(2):
-        next(c for c in at.checkbox if not c.value).check().run()
-    click(at, "bulk_remove")
-    found = decisions(run)
-    assert set(found) == set(run.flag("recommended", 0.1)["sample_id"].head(2))
-    click(at, "undo")
-    assert not decisions(run)
+    at.segmented_control(key="review_order").set_value(order).run()
+    assert load_view(run, None).order == order
+    rows, groups = arranged(run, Selection("l1", 0.2, order=order), standing(run), {})
+    np.testing.assert_array_equal(rows_of(at), rows)
+    queue = queues.kept(handed(at)["queue"])
+    assert queue is not None
+    assert (queue.groups is None) == (groups is None) == (order != "cluster")
 
 
-def test_deciding_on_all_selected_asks_first_and_shows_the_classes(open_page: OpenPage, run: Run) -> None:
+def test_after_a_refresh_the_sample_in_the_url_is_shown_again(open_page: OpenPage, run: Run) -> None:
+    wanted = flags_at_first(run)["sample_id"].iloc[2]
     at = open_page("review", run=run.id)
-    at.segmented_control(key="review_layout").set_value("Gallery").run()
-    target = at.selectbox(key="bulk_target")
-    target.set_value(target.options[1]).run()
-    click(at, "bulk_keep")
-    assert not decisions(run)
-    next(b for b in at.button if b.label.startswith("Yes, keep")).click().run()
-    assert {d.action for d in decisions(run).values()} == {"keep"}
-    assert set(decisions(run)) == set(flags_at_first(run)["sample_id"])
+    at.query_params["sample"] = wanted
+    assert handed(at.run())["focus"] == wanted
+
+
+def test_the_queue_can_be_shared_once_another_has_decided(open_page: OpenPage, run: Run) -> None:
+    at = open_page("review", run=run.id)
+    at.text_input(key="reviewer_name").set_value("Ann").run()
+    decide(run, flags_at_first(run).head(1), "keep", reviewer="Ann")
+    at.run()
+    assert not handed(at)["several"]
+    assert not [e for e in at.expander if "Agreement" in e.label]
+    decide(run, flags_at_first(run).head(2), "remove", reviewer="Bob")
+    at.run()
+    assert handed(at)["several"]
+    at.session_state["agreement"] = True
+    at.run()
+    frame = next(d.value for d in at.dataframe if "kappa" in d.value)
+    assert frame[["reviewer", "other", "both", "same"]].values.tolist() == [["Ann", "Bob", 1, 0]]
+
+
+def test_the_map_shows_a_strip(open_page: OpenPage, run: Run) -> None:
+    at = AppTest.from_function(_strip).run()
+    assert not at.exception
+    assert handed(at)["layout"] == "strip"
+
+
+def _strip() -> None:
+    import numpy as np
+
+    from app import state
+    from app.components.triage import triage
+
+    run = state.workspace().runs()[0]
+    triage(run, np.arange(3), layout="strip", key="strip")
+
+
+def test_another_layout_is_refused(run: Run) -> None:
+    with pytest.raises(ValueError, match="layout must be one of"):
+        triage.triage(run, np.arange(3), layout="table", key="x")
+
+
+class Session(dict[str, Any]):
+    """A session whose component has sent an act."""
+
+    def __init__(self, act: object) -> None:
+        super().__init__()
+        self["review"] = self
+        self.act = act
+
+
+@pytest.mark.parametrize(
+    "act",
+    [None, "x", 3, [], {}, {"focus": 3}, {"focus": "no such sample"}, {"layout": "table"}, {"layout": []}, {"open": "yes"}],
+)
+def test_what_is_no_act_is_ignored(run: Run, monkeypatch: pytest.MonkeyPatch, act: object) -> None:
+    session = Session(act)
+    monkeypatch.setattr(triage.st, "session_state", session)
+    triage._take(run, "review")
+    assert list(session) == ["review"]
+
+
+def test_where_the_reviewer_is_is_remembered(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session({"focus": run.table["sample_id"].iloc[4], "layout": "gallery"})
+    monkeypatch.setattr(triage.st, "session_state", session)
+    triage._take(run, "review")
+    assert session[state.FOCUS] == run.table["sample_id"].iloc[4]
+    assert session[state.LAYOUT] == "gallery"
 
 
 def test_keys_are_the_digits_themselves_where_the_classes_are_digits() -> None:
-    assert keys_of_classes(["0", "1", "7"]) == {"0": "0", "1": "1", "7": "7"}
-    assert keys_of_classes(["cat", "dog"]) == {"1": "cat", "2": "dog"}
-    assert len(keys_of_classes([f"c{i}" for i in range(30)])) == 9
+    assert triage.keys_of_classes(["0", "1", "7"]) == {"0": "0", "1": "1", "7": "7"}
+    assert triage.keys_of_classes(["cat", "dog"]) == {"1": "cat", "2": "dog"}
+    assert len(triage.keys_of_classes([f"c{i}" for i in range(30)])) == 9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,8 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from oga_core import Run, Workspace, from_arrays, score, train
+from app.components import table
+from oga_core import Run, Workspace, decide, from_arrays, score, train
 from oga_core.detectors import BUDGETS, Recommendation
 from oga_core.runs.run import RECOMMENDATION
 from tests.app.conftest import CLASSES, flags_at_first
@@ -26,6 +28,18 @@ def figures(at: AppTest) -> list[dict[str, Any]]:
 
 def histogram(at: AppTest) -> dict[str, Any]:
     return next(f for f in figures(at) if any(t["type"] == "bar" for t in f["data"]))
+
+
+def values(sent: Any) -> np.ndarray:
+    """An array of a figure, which Plotly sends as bytes where it can."""
+    return np.frombuffer(base64.b64decode(sent["bdata"]), sent["dtype"]) if isinstance(sent, dict) else np.asarray(sent)
+
+
+def test_the_histogram_counts_each_score_where_numpy_counts_it(open_page: OpenPage, run: Run) -> None:
+    at = open_page("scores", run=run.id)
+    bars = [t for t in histogram(at)["data"] if t["type"] == "bar"]
+    wanted = np.histogram(run.table["recommended"], 60)[0]
+    assert np.array_equal(np.sum([values(bar["y"]) for bar in bars], axis=0), wanted)
 
 
 def shown_table(at: AppTest, column: str) -> pd.DataFrame:
@@ -51,13 +65,20 @@ def test_the_histogram_holds_every_scored_sample_and_the_line_is_the_lowest_flag
         assert line["x0"] == pytest.approx(flags[name].min())
 
 
-@pytest.mark.parametrize("by", ["flag", "given label", "decision"])
+@pytest.mark.parametrize("by", ["selection", "given label", "decision"])
 def test_each_colouring_parts_all_samples(open_page: OpenPage, run: Run, by: str) -> None:
     at = open_page("scores", run=run.id)
+    decide(run, run.table.iloc[[3, 7]], "keep", reviewer="Ann")
     at.segmented_control(key="histogram_by").set_value(by).run()
     assert not at.exception
     bars = [t for t in histogram(at)["data"] if t["type"] == "bar"]
-    assert len(bars) == {"flag": 2, "given label": 3, "decision": 1}[by]
+    counts = {bar["name"]: int(np.sum(values(bar["y"]))) for bar in bars}
+    flagged = len(flags_at_first(run))
+    if by == "given label":
+        assert sorted(counts.values()) == [30, 30, 30]
+    else:
+        assert counts == {"selection": {"selected": flagged, "not selected": 90 - flagged},
+                          "decision": {"undecided": 88, "keep": 2}}[by]  # fmt: skip
     names = " ".join(bar["name"] for bar in bars)
     assert "<b>" not in names
 
@@ -84,6 +105,24 @@ def test_the_table_shows_the_selection_in_the_order_of_suspicion(open_page: Open
     shown = shown_table(at, "index")
     assert len(shown) == (run.table["label"] == CLASSES[1]).sum()
     assert (np.diff(shown["loss"]) <= 0).all()
+
+
+def test_the_table_is_sorted_as_a_whole_and_paged(open_page: OpenPage, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "PER_PAGE", 40)
+    at = open_page("scores", run=run.id)
+    at.toggle(key="panel_flagged_only").set_value(False).run()
+    assert list(shown_table(at, "index")["index"]) == list(run.flag("recommended", 90)["index"][:40])
+    at.selectbox(key=table.SORTED_BY).set_value("confidence").run()
+    wanted = run.table.sort_values("confidence", ascending=False)["confidence"].to_numpy()
+    np.testing.assert_allclose(shown_table(at, "index")["confidence"], wanted[:40])
+    at.number_input(key=table.PAGE).set_value(3).run()
+    np.testing.assert_allclose(shown_table(at, "index")["confidence"], wanted[80:])
+    at.toggle(key=table.DESCENDING).set_value(False).run()
+    np.testing.assert_allclose(shown_table(at, "index")["confidence"], wanted[::-1][80:])
+    at.selectbox(key=table.SORTED_BY).set_value("source").run()
+    assert list(shown_table(at, "index")["source"]) == sorted(run.table["source"])[80:]
+    at.toggle(key="panel_flagged_only").set_value(True).run()  # fewer pages than the one that was shown
+    assert len(shown_table(at, "index")) == len(flags_at_first(run))
 
 
 def test_the_selection_is_found_again_after_a_refresh_and_on_other_pages(open_page: OpenPage, run: Run) -> None:

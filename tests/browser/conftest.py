@@ -52,8 +52,8 @@ def start_server(workspace: Workspace) -> Iterator[Callable[..., Dashboard]]:
 
 
 @pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
-    """A page that fails the test if a request leaves this machine or the console shows an error."""
+def page(chromium: Browser, start_server: Callable[..., Dashboard]) -> Iterator[Page]:
+    """A page that fails the test if a request leaves this machine or the console shows an error; closed before the servers."""
     context = chromium.new_context(viewport={"width": 1400, "height": 1000}, accept_downloads=True)
     page = context.new_page()
     page.set_default_timeout(120_000)

@@ -1,0 +1,114 @@
+"""The triage: one component of our own that draws samples, takes the keys and sends decisions to the server by itself.
+
+A run of the page is too slow for a key. So the browser has the name of a queue, asks the routes for the part it shows and
+for the next samples before they are needed, and posts decisions; Python hears of it when the keys have been quiet, and the
+counts on the page follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from app import queues, state
+from oga_core import Run
+from oga_core.review import others_decide
+
+LAYOUTS = ("single", "gallery", "strip")
+KEYED_CLASSES = 9
+
+
+def triage(run: Run, rows: np.ndarray, *, layout: str, key: str) -> None:
+    """Draw samples to decide on.
+
+    Parameters
+    ----------
+    rows
+        Of ``run.table``, in the order they are reviewed in, integers ``(n,)``: a million if need be, they stay here.
+    layout
+        ``"single"`` or ``"gallery"``, between which the user may change; or ``"strip"``: the first twelve in a line or two,
+        a click on one of which opens it on the page of the review.
+    key
+        Of the element.
+
+    Raises
+    ------
+    ValueError
+        For another layout.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
+    groups = state.groups(run) if rows is state.rows(run) else None
+    if layout == "strip":
+        _mount(run, rows, groups, layout, key)
+    else:
+        _fragment(run, rows, groups, layout, key, state.standing(run).version)
+
+
+@st.fragment
+def _fragment(run: Run, rows: np.ndarray, groups: np.ndarray | None, layout: str, key: str, drawn: int) -> None:
+    """Where only the reviewer has moved on, nothing else is drawn; where something was decided, the whole page."""
+    if state.standing(run).version != drawn:
+        st.rerun()
+    _mount(run, rows, groups, layout, key)
+
+
+def _mount(run: Run, rows: np.ndarray, groups: np.ndarray | None, layout: str, key: str) -> None:
+    chosen, standing = state.selection(run), state.standing(run)
+    queue = queues.keep(run, rows, chosen, groups)
+    _TRIAGE(
+        key=key,
+        on_act_change=partial(_take, run, key),
+        data={
+            "run": run.id,
+            "queue": queue.name,
+            "total": len(rows),
+            "layout": layout,
+            "asked": st.session_state.get(state.LAYOUT),
+            "focus": st.session_state.get(state.FOCUS) or st.query_params.get(state.SAMPLE),
+            "keyed": keys_of_classes(run.class_names),
+            "several": others_decide(run, state.reviewer()),
+            "reviewer": state.reviewer(),
+            "version": standing.version,
+        },
+    )
+    if st.session_state.pop(f"{key}-open", False):
+        st.switch_page("app_pages/review.py")
+
+
+def _take(run: Run, key: str) -> None:
+    """Remember where the reviewer is, for the other pages and for the time they come back."""
+    act: Any = st.session_state[key].act
+    if not isinstance(act, dict):
+        return
+    focus = act.get("focus")
+    if isinstance(focus, str) and len(run.rows_of([focus])):
+        st.session_state[state.FOCUS] = focus
+    if act.get("layout") in ("single", "gallery"):
+        st.session_state[state.LAYOUT] = act["layout"]
+    if act.get("open") is True:
+        st.session_state[state.LAYOUT] = "single"
+        st.session_state[f"{key}-open"] = True
+
+
+def keys_of_classes(names: Sequence[str]) -> dict[str, str]:
+    """Keys 1 to 9 and the classes they stand for: the first nine, or, where the classes are single digits, each its own."""
+    if all(len(n) == 1 and n.isdecimal() and n.isascii() for n in names):
+        return {name: name for name in names}
+    return {str(i + 1): name for i, name in enumerate(names[:KEYED_CLASSES])}
+
+
+_HERE = Path(__file__).with_suffix("")
+_FILES = ("server.js", "keys.js", "gallery.js", "single.js", "why.js", "dialogs.js", "toolbar.js", "triage.js")
+"""One module, in parts: what stands in one is known in those after it."""
+_TRIAGE = st.components.v2.component(
+    "oga_triage",
+    html=(_HERE / "skeleton.html").read_text("utf-8"),
+    css=(_HERE / "triage.css").read_text("utf-8"),
+    js="\n".join((_HERE / name).read_text("utf-8") for name in _FILES),
+)

@@ -1,0 +1,52 @@
+// The question before all selected samples are decided on at once: how much of each class it is.
+
+const CLASSES_SHOWN = 12;
+const VERBS = { keep: "Keep", remove: "Remove", relabel: "Relabel", unsure: "Mark as unsure" };
+
+class Confirmation {
+  constructor(dialog) {
+    this.dialog = dialog;
+    dialog.onclick = (event) => event.target === dialog && dialog.close();
+    dialog.onkeydown = (event) => event.stopPropagation();
+  }
+
+  /** Shows the shares and waits for the answer: the version of the decisions that were seen, or null for no. */
+  async asked(path, action, label) {
+    const { total, version, classes } = await ask(path);
+    const samples = counted(total, "sample"), yesText = `Yes, ${VERBS[action].toLowerCase()} ${samples}`;
+    const to = action !== "relabel" ? "" : label === null ? " to its suggested label each" : ` to ${label}`;
+    const no = element("button", { type: "button", textContent: "Cancel", autofocus: true });
+    const yes = element("button", { type: "button", textContent: yesText, className: "main" });
+    this.dialog.replaceChildren(
+      element("h2", { textContent: `${VERBS[action]} all ${samples}${to}?`, id: "confirm-title", dir: "auto" }),
+      element("p", { textContent: "One undo takes all of it back." }),
+      element("div", { className: "table" }, this.table(classes)),
+      element("div", { className: "buttons" }, no, yes),
+    );
+    this.dialog.showModal();
+    return new Promise((done) => {
+      this.dialog.onclose = () => done(null);
+      no.onclick = () => this.dialog.close();
+      yes.onclick = () => {
+        done(version);
+        this.dialog.close();
+      };
+    });
+  }
+
+  table(classes) {
+    const head = ["Class", "Samples", "Share of the class"].map((title) => element("th", { textContent: title, scope: "col" }));
+    const lines = classes.slice(0, CLASSES_SHOWN).map((entry) => this.line(entry)), left = classes.length - lines.length;
+    const more = element("td", { textContent: `and ${counted(left, "class", "classes")} less concerned`, colSpan: 3 });
+    if (left > 0) lines.push(element("tr", {}, more));
+    return element("table", {}, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...lines));
+  }
+
+  line({ class: name, concerned, samples }) {
+    const share = concerned / samples;
+    return element("tr", {},
+      element("th", { textContent: name, dir: "auto", scope: "row" }),
+      element("td", { textContent: `${grouped(concerned)} of ${grouped(samples)}` }),
+      element("td", {}, element("div", { className: "share-of" }, bar(share), element("span", { textContent: percent(share) }))));
+  }
+}

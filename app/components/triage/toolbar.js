@@ -1,0 +1,105 @@
+// The bars above the samples: what is decided and how fast, the buttons of the keys, the classes, the ticks.
+
+const PLAIN = { keep: "Keep", remove: "Remove", unsure: "Unsure", undo: "Undo", redo: "Redo" };
+const shortcut = (key) => element("kbd", { textContent: shownKey(key), ariaHidden: "true" });
+
+class Toolbar {
+  /** `relabel` takes the name of a class, `say` what is to be told. */
+  constructor(root, keys, relabel, say) {
+    Object.assign(this, { root, keys, relabel, say, names: [] });
+    for (const part of ["actions", "classes", "ticks", "ticked", "page", "pace", "track"]) {
+      this[part] = root.querySelector(`.${part}`);
+    }
+    for (const action of ["back", "next", "pageBack", "pageNext"]) {
+      for (const button of root.querySelectorAll(`[data-do=${action}]`)) button.append(icon(action));
+    }
+  }
+
+  /** Buttons for a sample, or, where `item` is null, for several. */
+  draw(layout, keyed, item) {
+    for (const button of this.root.querySelectorAll(".layouts button")) {
+      button.setAttribute("aria-pressed", button.dataset.layout === layout);
+    }
+    const state = JSON.stringify([this.keys.own, keyed, this.names.length, item?.label, item?.suggested]);
+    if (state === this.state) return;
+    this.state = state;
+    const suggested = item?.suggested ? `Relabel: ${item.suggested}` : "As suggested";
+    for (const [action, title] of Object.entries({ ...PLAIN, accept: suggested })) {
+      const button = this.actions.querySelector(`[data-do=${action}]`), key = this.keys.of(action);
+      button.replaceChildren(icon(action), element("span", { textContent: title, dir: "auto" }), shortcut(key));
+      button.title = `${ACTIONS[action][0]} (${shownKey(key)})`;
+      button.setAttribute("aria-keyshortcuts", key.replace("Mod", "Control"));
+    }
+    this.drawClasses(keyed, item?.label);
+  }
+
+  drawClasses(keyed, given) {
+    const chips = Object.entries(keyed).map(([slot, name]) => this.chip(slot, name, name === given));
+    const rest = this.classes.querySelector(".other") ?? this.otherClass();
+    rest.hidden = this.names.length <= chips.length;
+    this.classes.replaceChildren(element("span", { textContent: "Relabel to" }), ...chips, rest);
+  }
+
+  chip(slot, name, disabled) {
+    const key = this.keys.of(`class ${slot}`), title = `Relabel to ${name} (${shownKey(key)})`;
+    const chip = element("button", { type: "button", title, disabled, ariaLabel: `Relabel to ${name}` }, shortcut(key));
+    if (key !== name) chip.append(element("span", { textContent: name, dir: "auto" }));
+    chip.dataset.do = `class ${slot}`;
+    return chip;
+  }
+
+  /** A field for the classes that have no key; their names are put in when it is used, for there may be 100,000. */
+  otherClass() {
+    const input = element("input", { type: "text", placeholder: "another class", ariaLabel: "Another class", dir: "auto" });
+    const list = element("datalist", { id: "classes" }), button = element("button", { textContent: "Relabel" });
+    const form = element("form", { className: "other" }, input, list, button);
+    input.setAttribute("list", list.id);
+    input.onfocus = () => {
+      if (list.names === this.names) return;
+      list.names = this.names;
+      list.replaceChildren(...this.names.map((value) => element("option", { value })));
+    };
+    form.onsubmit = (event) => {
+      event.preventDefault();
+      const name = input.value;
+      if (!this.names.includes(name)) return this.say(`There is no class “${name}”.`, "wrong");
+      input.value = "";
+      input.blur();
+      this.relabel(name);
+    };
+    return form;
+  }
+
+  /** How many are ticked, `all` of them or some, and which page of the gallery this is. */
+  drawTicks(start, total, ticked, all) {
+    const pages = Math.ceil(total / AT_ONCE), page = start / AT_ONCE;
+    const buttons = [...this.ticks.querySelectorAll("[data-do]")].map((button) => [button.dataset.do, button]);
+    const { tickAll, untick, pageBack, pageNext } = Object.fromEntries(buttons);
+    this.page.textContent = `Page ${grouped(page + 1)} of ${grouped(pages)}`;
+    this.ticked.textContent = `${grouped(all ? total : ticked)} ticked`;
+    this.ticks.classList.toggle("some", ticked > 0);
+    tickAll.textContent = `Tick all ${grouped(total)}`;
+    tickAll.title = "Decide on all selected samples at once, after a question that shows their classes";
+    tickAll.setAttribute("aria-pressed", all);
+    untick.disabled = ticked === 0;
+    pageBack.disabled = page === 0;
+    pageNext.disabled = page + 1 >= pages;
+  }
+
+  drawProgress({ decided, total, perMinute }) {
+    const words = [`${grouped(decided)} of ${grouped(total)} decided`];
+    this.track.setAttribute("aria-valuenow", decided);
+    this.track.setAttribute("aria-valuemax", total);
+    this.track.setAttribute("aria-valuetext", words[0]);
+    this.track.firstElementChild.style.width = `${total ? (100 * decided) / total : 0}%`;
+    if (perMinute) words.push(`${perMinute < 10 ? perMinute.toFixed(1) : Math.round(perMinute)} a minute`);
+    if (perMinute && decided < total) words.push(`about ${duration((total - decided) / perMinute)} left`);
+    this.pace.textContent = words.join(" · ");
+  }
+}
+
+function duration(minutes) {
+  if (minutes < 1.5) return "1 min";
+  if (minutes < 100) return `${Math.round(minutes)} min`;
+  return minutes < 2880 ? `${Math.round(minutes / 60)} h` : `${Math.round(minutes / 1440)} days`;
+}

@@ -1,0 +1,182 @@
+// Why was it flagged? Everything that speaks for and against, asked for when the reviewer stays with a sample for a moment.
+
+const PAUSE = 150; // milliseconds that a sample is looked at before it is asked for
+const WHYS_HELD = 60;
+const written = { count: grouped, share: (value) => percent(value), number: short };
+
+class Why {
+  /** `focus` goes to a sample that is shown here. */
+  constructor(root, focus) {
+    Object.assign(this, { root, focus, held: new Map() });
+    this.tip = element("div", { className: "tip", id: "why-tip", hidden: true, attributes: { role: "tooltip" } });
+    this.body = element("div", { className: "body" });
+    root.append(element("h2", { textContent: "Why was it flagged?" }), this.body, this.tip);
+    const explain = (event) => this.explain(event.target.closest?.("[data-meaning]"));
+    for (const type of ["mouseover", "focusin"]) root.addEventListener(type, explain);
+    for (const type of ["mouseleave", "focusout"]) root.addEventListener(type, () => (this.tip.hidden = true));
+  }
+
+  dispose() {
+    clearTimeout(this.timer);
+    this.asking?.abort();
+  }
+
+  show({ run, queue }, item) {
+    const key = `${run} ${queue} ${item.row}`;
+    this.item = item;
+    if (key === this.key) return this.drawn && this.past(run, item);
+    this.key = key;
+    this.drawn = false;
+    this.dispose();
+    this.tip.hidden = true;
+    this.body.classList.add("old");
+    const known = this.held.get(key);
+    if (known) return this.draw(run, item, known);
+    this.body.style.minHeight = `${this.body.offsetHeight}px`; // so that nothing jumps meanwhile
+    this.timer = setTimeout(() => this.load(key, run, queue, item), PAUSE);
+  }
+
+  async load(key, run, queue, item) {
+    this.asking = new AbortController();
+    const timeout = AbortSignal.timeout(PATIENCE);
+    try {
+      const path = `/oga/why/${encodeURIComponent(run)}/${item.row}?queue=${queue}`;
+      const found = await ask(path, { signal: AbortSignal.any([this.asking.signal, timeout]) });
+      this.held.set(key, found);
+      while (this.held.size > WHYS_HELD) this.held.delete(this.held.keys().next().value);
+      if (key === this.key) this.draw(run, item, found);
+    } catch (error) {
+      if (error.name === "AbortError" || key !== this.key) return;
+      this.body.replaceChildren(notice(`This cannot be told: ${error.message}`));
+      this.body.classList.remove("old");
+    }
+  }
+
+  draw(run, item, why) {
+    const [rank, samples, flags] = why.place;
+    this.root.firstElementChild.textContent = why.flagged ? "Why was it flagged?" : "Why was it not flagged?";
+    const place = element("p", { className: "place" }, "Rank ", this.term(rank, written.count(rank.value)), " of ");
+    place.append(this.term(samples, written.count(samples.value)), " by ", element("b", { textContent: why.title }), "; ");
+    place.append(this.term(flags, written.count(flags.value)), " are flagged.");
+    this.body.replaceChildren(
+      place,
+      this.section("Gradient", this.lines(why.gradient)),
+      this.section("Probabilities", this.probabilities(why)),
+      this.section(why.flagged ? "To lose the flag" : "To be flagged", this.lines(why.threshold)),
+      this.section("What each score says", this.lines(why.scores)),
+      ...this.neighbours(run, item, why),
+      ...(why.layers ? [this.layers(run, item)] : []),
+      (this.history = element("div")),
+    );
+    this.body.classList.remove("old");
+    this.body.style.minHeight = "";
+    this.drawn = true;
+    this.pastKey = null;
+    this.past(run, item);
+  }
+
+  section(title, ...content) {
+    return element("section", {}, element("h3", { textContent: title, dir: "auto" }), ...content);
+  }
+
+  /** A word or number that explains itself where the pointer or the focus is on it. */
+  term({ meaning }, text) {
+    const term = element("span", { className: "term", tabIndex: 0, textContent: text });
+    term.dataset.meaning = meaning;
+    return term;
+  }
+
+  explain(term) {
+    if (!term) return (this.tip.hidden = true);
+    this.tip.textContent = term.dataset.meaning;
+    this.tip.hidden = false;
+    term.setAttribute("aria-describedby", this.tip.id);
+    const box = term.getBoundingClientRect(), room = this.root.getBoundingClientRect();
+    const left = clamp(box.left - room.left, 0, Math.max(room.width - this.tip.offsetWidth, 0));
+    Object.assign(this.tip.style, { left: `${left}px`, top: `${box.bottom - room.top + 4}px` });
+  }
+
+  /** A line for each number: what it is, how much, and how many of its class are no higher. */
+  lines(numbers) {
+    return element("div", { className: "lines" }, ...numbers.map((number) => {
+      const title = number.title.replace(/^To .*: (.)/, (_, first) => first.toUpperCase()); // the section says the rest
+      const line = element("div", { className: "line" }, this.term(number, title));
+      line.append(element("span", { className: "value", textContent: written[number.form](number.value) }));
+      if (number.percentile != null) {
+        const share = number.percentile / 100, title = "of its class are no higher";
+        line.append(bar(share), element("span", { className: "value", textContent: percent(share), title }));
+      }
+      if (number.flagged) line.append(element("span", { className: "flag", textContent: "flagged" }));
+      return line;
+    }));
+  }
+
+  probabilities({ probabilities, meanings }) {
+    return element("div", { className: "lines" }, ...probabilities.map(({ name, value, given, predicted }) => {
+      const role = [given && "given", predicted && "predicted"].filter(Boolean).join(", ");
+      const term = this.term({ meaning: meanings.probabilities }, name);
+      term.dir = "auto";
+      const made = bar(value);
+      made.classList.add(given ? "given" : "other");
+      const much = element("span", { className: "value", textContent: percent(value) });
+      return element("div", { className: "line" }, term, much, made, element("span", { className: "role", textContent: role }));
+    }));
+  }
+
+  /** The most similar of all, and of its given label, where those are not the same. */
+  neighbours(run, item, why) {
+    const rows = (near) => near.map(({ row }) => row).join(), same = rows(why.near) === rows(why.near_label);
+    const ofLabel = `Most similar gradients${same ? ", all" : ""} labelled ${item.label}`;
+    const sections = [this.section(ofLabel, this.near(run, "near_label", why))];
+    return same ? sections : [this.section("Most similar gradients", this.near(run, "near", why)), ...sections];
+  }
+
+  near(run, which, { [which]: found, meanings, items }) {
+    if (!found.length) return element("p", { textContent: "There is no other." });
+    return element("div", { className: "near" }, ...found.map(({ row, label, predicted, cosine }) => {
+      const item = items[row], button = element("button", { type: "button", onclick: () => this.focus(item) });
+      button.append(element("span", { className: "picture" }, small(run, item)), labels(item));
+      button.append(element("small", { textContent: `cosine ${cosine.toFixed(2)}` }));
+      button.dataset.meaning = meanings[which];
+      const said = `${item.source}, labelled ${label}, predicted ${predicted}, cosine ${cosine.toFixed(2)}`;
+      button.setAttribute("aria-label", `${said}: look at it`);
+      return button;
+    }));
+  }
+
+  layers(run, item) {
+    const button = element("button", { type: "button", textContent: "Share of the norm by layer" });
+    const section = this.section("Layers", button);
+    button.onclick = async () => {
+      button.disabled = true;
+      button.textContent = "Opening the model…";
+      try {
+        const shares = await ask(`/oga/layers/${encodeURIComponent(run)}/${item.row}`);
+        const meaning = "‖g_l‖² / ‖g‖²: this layer's share of the squared length of the gradient; they add up to 1.";
+        const lines = shares.map(({ layer, share }) => element("div", { className: "line" }, this.term({ meaning }, layer),
+          element("span", { className: "value", textContent: percent(share) }), bar(share ?? 0)));
+        button.replaceWith(element("div", { className: "lines" }, ...lines));
+      } catch (error) {
+        button.replaceWith(notice(error.message));
+      }
+    };
+    return section;
+  }
+
+  /** Every event of the sample, where somebody has decided. */
+  async past(run, item) {
+    const key = JSON.stringify([this.key, item.decision?.seq]), holder = this.history;
+    if (!holder || key === this.pastKey || item.pending) return;
+    this.pastKey = key;
+    const events = await ask(`/oga/history/${encodeURIComponent(run)}/${item.row}`).catch(() => []);
+    if (this.pastKey !== key || holder !== this.history) return;
+    if (!events.length) return holder.replaceChildren();
+    const lines = events.map(({ reviewer, action, new_label: label, time }) => {
+      const what = action === "relabel" ? `relabel to ${label}` : action, when = new Date(time).toLocaleString();
+      return element("li", { dir: "auto", textContent: `${when}: ${reviewer}, ${what}` });
+    });
+    const open = holder.querySelector("details")?.open ?? false;
+    const summary = element("summary", { textContent: `History (${events.length})` });
+    holder.replaceChildren(element("details", { open }, summary, element("ol", {}, ...lines)));
+  }
+}

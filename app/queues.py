@@ -1,0 +1,136 @@
+"""The samples that a page shows, in their order: the browser knows a queue by its name and asks for the part it needs."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from app import state
+from oga_core import InputError, Run
+from oga_core.data import SampleError
+from oga_core.review import Decision, Selection, Standing
+
+AT_ONCE = 60
+"""Most samples in one answer, one page and one action without a confirmation."""
+KEPT = 16
+SHORT = 280
+"""Characters of a text in the gallery."""
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Rows of ``run.table`` in the order they are reviewed in, int32 ``(n,)``, with the selection they come from.
+
+    Where the order is by cluster, `groups` numbers the samples that look alike, int64 ``(n,)``, and `sizes` counts them.
+    """
+
+    name: str
+    rows: np.ndarray
+    selection: Selection
+    groups: np.ndarray | None
+    sizes: np.ndarray | None
+
+    def place(self, row: int) -> int | None:
+        """Where a row stands, or None."""
+        found = np.flatnonzero(self.rows == row)
+        return int(found[0]) if len(found) else None
+
+    def undecided(self, standing: Standing, start: int = 0) -> int | None:
+        """The first place from `start` on whose sample nobody has decided on, or None."""
+        for at in range(start, len(self.rows), 1 << 16):
+            found = np.flatnonzero(standing.codes[self.rows[at : at + (1 << 16)]] == 0)
+            if len(found):
+                return at + int(found[0])
+        return None
+
+
+_kept: OrderedDict[str, Queue] = OrderedDict()
+_lock = Lock()
+
+
+def keep(run: Run, rows: np.ndarray, selection: Selection, groups: np.ndarray | None = None) -> Queue:
+    """Give rows a name, the same for equal rows and selections, by which the browser may ask for them; groups as in `Queue`."""
+    rows = rows.astype(np.int32, copy=False)
+    digest = hashlib.blake2b(np.ascontiguousarray(rows).data, digest_size=8)
+    digest.update(f"{run.id}\0{selection.detector}\0{selection.budget}\0{selection.order}".encode())
+    name = digest.hexdigest()
+    with _lock:
+        known = _kept.get(name)
+    if known is None:
+        known = Queue(name, rows, selection, groups, None if groups is None else np.bincount(groups))
+    with _lock:
+        _kept[name] = known
+        _kept.move_to_end(name)
+        while len(_kept) > KEPT:
+            _kept.popitem(last=False)
+    return known
+
+
+def kept(name: str) -> Queue | None:
+    """A queue by its name; None where it is no longer kept, or the server has been started anew."""
+    with _lock:
+        return _kept.get(name)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _sorted_scores(chosen: str, detector: str) -> np.ndarray:
+    return np.sort(state.opened(chosen).table[detector].to_numpy())
+
+
+def items(run: Run, rows: Sequence[int] | np.ndarray, detector: str) -> list[dict[str, Any]]:
+    """What the browser draws of each of some rows, for JSON: at most `AT_ONCE` of them."""
+    rows = np.asarray(rows, np.int64)[:AT_ONCE]
+    standing = state.standing(run)
+    data = state.dataset(run.id)
+    below = _sorted_scores(run.id, detector)
+    columns = ["sample_id", "index", "source", "label", "predicted", "confidence", "suggested_label", "suggested_label_source"]
+    table = run.table[list(dict.fromkeys([*columns, detector]))].iloc[rows]
+    out = []
+    for row, entry in zip(rows, table.to_dict("records"), strict=True):
+        score = float(entry[detector])
+        item = {
+            "row": int(row), "id": entry["sample_id"], "index": int(entry["index"]), "source": str(entry["source"]),
+            "label": str(entry["label"]), "predicted": str(entry["predicted"]), "confidence": number(entry["confidence"]),
+            "suggested": str(entry["suggested_label"]), "suggestedBy": str(entry["suggested_label_source"]),
+            "score": number(score), "percentile": number(np.searchsorted(below, score, "right") / len(below)),
+            "decision": decision(standing.by_id.get(entry["sample_id"])), "disputed": bool(standing.disputed[row]),
+        }  # fmt: skip
+        out.append(item)
+        if data.kind == "image":
+            continue
+        text = text_of(run, int(entry["index"]), entry["sample_id"])
+        item |= {"changed": True} if text is None else {"text": text[:SHORT], "long": len(text) > SHORT}
+    return out
+
+
+def decision(stands: Decision | None) -> dict[str, Any] | None:
+    """A decision for JSON."""
+    if stands is None:
+        return None
+    return {
+        "seq": stands.seq, "action": stands.action, "label": stands.new_label, "reviewer": stands.reviewer, "time": stands.time,
+        "conflict": stands.conflict, "disputed": stands.disputed, "others": [list(word) for word in stands.others],
+    }  # fmt: skip
+
+
+def text_of(run: Run, index: int, sample_id: str) -> str | None:
+    """The sample in words; None where the data no longer hold what was scored."""
+    data = state.dataset(run.id)
+    try:
+        return data.text(index) if data.holds(index, sample_id) else None
+    except (SampleError, InputError, OSError):
+        return None
+
+
+def number(value: Any) -> float | None:
+    """A number for JSON, which knows none that are not finite."""
+    value = float(value)
+    return value if math.isfinite(value) else None

@@ -1,0 +1,132 @@
+"""Makes the pictures of the README from the running program: ``python assets/make.py``, in the environment of the tests."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+from oga_core import Workspace, embedding
+from oga_core.scoring import do_run, prepare_example
+from oga_core.serving import free_port, serve
+
+HERE = Path(__file__).parent
+SIZE = {"width": 1280, "height": 860}
+MOVIE_WIDTH = 860
+FRAME = 0.25
+"""Seconds a frame of the animated picture."""
+
+
+def settled(page: Page) -> None:
+    page.get_by_test_id("stApp").wait_for()
+    page.wait_for_timeout(700)
+    page.wait_for_function("document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'")
+    page.wait_for_timeout(500)
+
+
+class Film:
+    """Frames of the page, one every quarter of a second of what the viewer sees."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.frames: list[Image.Image] = []
+        self.lengths: list[int] = []
+
+    def hold(self, seconds: float) -> None:
+        """Show the page as it is for so long."""
+        shot = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
+        shot.thumbnail((MOVIE_WIDTH, MOVIE_WIDTH), Image.Resampling.LANCZOS)
+        self.frames.append(shot)
+        self.lengths.append(round(1000 * seconds))
+
+    def save(self, path: Path) -> None:
+        self.frames[0].save(path, save_all=True, append_images=self.frames[1:], duration=self.lengths, loop=0, quality=60,
+                            method=6)  # fmt: skip
+        print(f"{path.name}: {sum(self.lengths) / 1000:.0f} s, {path.stat().st_size / 1e6:.1f} MB")
+
+
+def go(page: Page, title: str) -> None:
+    page.get_by_role("link", name=title, exact=True).first.click()
+    settled(page)
+
+
+def lasso(page: Page, between: Callable[[], None] = lambda: None) -> None:
+    """Draw a lasso round a part of the map."""
+    box = page.locator(".map canvas").first.bounding_box()
+    assert box is not None
+    corners = [(0.30, 0.20), (0.42, 0.16), (0.50, 0.30), (0.46, 0.45), (0.34, 0.44), (0.29, 0.32)]
+    points = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in corners]
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*point, steps=6)
+        between()
+    page.mouse.up()
+    settled(page)
+
+
+def road(page: Page, film: Film, url: str, run: str) -> None:
+    """From the scores to the export, with a picture of three pages on the way."""
+    page.goto(f"{url}scores?run={run}")
+    settled(page)
+    page.screenshot(path=HERE / "scores.png")
+    film.hold(2.5)
+    page.get_by_role("slider", name="Budget").focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
+        page.keyboard.press(key)
+        settled(page)
+        film.hold(0.8)
+    go(page, "Map")
+    page.wait_for_timeout(1500)
+    film.hold(1.5)
+    lasso(page, lambda: film.hold(FRAME))
+    page.screenshot(path=HERE / "map.png")
+    film.hold(2.5)
+    page.get_by_role("button", name="Clear the lasso").click()
+    settled(page)
+    go(page, "Review")
+    page.wait_for_timeout(800)
+    page.screenshot(path=HERE / "review.png")
+    film.hold(1.5)
+    for key in "xaaxkaas":
+        page.keyboard.press(key)
+        page.wait_for_timeout(500)
+        film.hold(0.7)
+    page.get_by_role("button", name="Gallery").click()
+    settled(page)
+    film.hold(2.0)
+    go(page, "Export")
+    film.hold(2.5)
+
+
+def main() -> None:
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        workspace = Workspace(folder)
+        run = prepare_example(workspace, "digits")
+        do_run(run)
+        embedding(run)
+        server = serve(workspace, port=free_port())
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        try:
+            page = browser.new_page(viewport=SIZE, color_scheme="light")
+            film = Film(page)
+            started = time.monotonic()
+            road(page, film, server.url, run.id)
+            film.save(HERE / "road.webp")
+            for name in ("scores", "map", "review"):
+                Image.open(HERE / f"{name}.png").convert("RGB").quantize(128).save(HERE / f"{name}.png", optimize=True)
+            print(f"made in {time.monotonic() - started:.0f} s")
+        finally:
+            browser.close()
+            server.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,550 @@
+"""The triage in a real browser: every key, ticks, bulk, undo, faults, two reviewers, and strings that are not to be trusted."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+import signal
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from playwright.sync_api import Browser, Locator, Page, expect
+from torch import nn
+
+from oga_core import Run, Workspace, decisions, from_arrays, open_dataset, score, train
+from oga_core.review import Selection, save_view
+from oga_core.scoring import do_run, prepare
+from oga_core.serving import Dashboard, serve
+from tests.app.conftest import CLASSES
+from tests.browser.conftest import picture, settled
+
+StartServer = Callable[..., Dashboard]
+SAMPLES = 150
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run on 150 images in three classes with awkward names, 15 of them with a wrong label."""
+    rng = np.random.default_rng(0)
+    true = np.arange(SAMPLES) % 3
+    tints = 80 * np.eye(3)[true] + rng.normal(0, 20, (SAMPLES, 3))
+    images = rng.normal(40, 12, (SAMPLES, 12, 8, 3)) + tints[:, None, None, :]
+    labels = np.where(np.arange(SAMPLES) < 15, (true + 1) % 3, true)
+    head = nn.Linear(3, 3)
+    with torch.no_grad():
+        head.weight.copy_(20 * torch.eye(3))
+        head.bias.zero_()
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+    dataset = from_arrays(images.clip(0, 255).astype(np.uint8), labels, CLASSES)
+    return score(model, dataset, workspace=Workspace(tmp_path_factory.mktemp("scored")))
+
+
+@pytest.fixture
+def run(workspace: Workspace, scored: Run) -> Run:
+    """The same run in a workspace of its own; all samples are selected, those of l1 first."""
+    shutil.copytree(scored.workspace.path, workspace.path, dirs_exist_ok=True)
+    run = workspace.run(scored.id)
+    save_view(run, Selection("l1", flagged_only=False))
+    return run
+
+
+@pytest.fixture
+def loose(chromium: Browser) -> Iterator[Page]:
+    """A page on which requests may fail."""
+    context = chromium.new_context(viewport={"width": 1400, "height": 1000})
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    yield page
+    context.close()
+
+
+def order(run: Run) -> list[str]:
+    """Sample ids, most suspicious first."""
+    return [str(s) for s in run.table["sample_id"].iloc[run.ranked("l1")]]
+
+
+def review(page: Page, server: Dashboard, run: Run) -> None:
+    page.goto(f"{server.url.split('?')[0]}review?run={run.id}")
+    expect(place(page)).to_have_text(re.compile(rf"\d+ of {SAMPLES}"))
+    settled(page)
+
+
+def place(page: Page) -> Locator:
+    return page.locator(".single .place").first
+
+
+def said(page: Page) -> Locator:
+    return page.locator(".said")
+
+
+def press(page: Page, key: str, words: str) -> None:
+    """Press a key and wait for what is said of it."""
+    said(page).evaluate("(e) => { e.textContent = '' }")
+    page.keyboard.press(key)
+    expect(said(page)).to_contain_text(words)
+
+
+def at(page: Page, number: int) -> None:
+    expect(place(page)).to_have_text(f"{number} of {SAMPLES}")
+
+
+def gallery(page: Page) -> None:
+    page.get_by_role("button", name="Gallery").click()
+    expect(page.get_by_role("option").first).to_be_visible()
+
+
+def ticked(page: Page) -> list[int]:
+    tiles = page.locator(".tile[aria-selected=true]")
+    return [int(p) for p in tiles.evaluate_all("tiles => tiles.map(tile => tile.dataset.place)")]
+
+
+def current(page: Page) -> int:
+    return int(page.locator(".tile.current").get_attribute("data-place") or -1)
+
+
+def actions(run: Run) -> list[str]:
+    """What stands, in the order of suspicion."""
+    stands = decisions(run)
+    return [str(stands[s]) for s in order(run) if s in stands]
+
+
+def test_every_key_does_what_it_says(page: Page, start_server: StartServer, run: Run) -> None:
+    review(page, start_server(), run)
+    at(page, 1)
+    for key, words in (("k", "Saved: keep"), ("x", "Saved: remove"), ("s", "Saved: unsure"), ("a", "Saved: relabel to")):
+        press(page, key, words)
+    at(page, 5)
+    rows = run.ranked("l1")
+    suggested = run.table["suggested_label"].iloc[rows[3]]
+    assert actions(run) == ["keep", "remove", "unsure", f"relabel to {suggested}"]
+
+    given = run.table["label"].iloc[rows[4]]
+    press(page, str(CLASSES.index(given) + 1), "The given label is")
+    at(page, 5)
+    other = next(c for c in CLASSES if c != given)
+    press(page, str(CLASSES.index(other) + 1), f"Saved: relabel to {other}")
+    assert decisions(run)[order(run)[4]].new_label == other
+
+    for number in (5, 4, 3, 2, 1):  # the undone sample is shown again
+        press(page, "u", "Saved: undone, 1 sample")
+        at(page, number)
+    press(page, "u", "Nothing is left to undo")
+    assert actions(run) == []
+    for number in (1, 2, 3, 4, 5):
+        press(page, "Shift+U", "Saved: done again, 1 sample")
+        at(page, number)
+    press(page, "Shift+U", "Nothing is left to do again")
+    assert len(actions(run)) == 5
+    expect(page.get_by_test_id("stSidebar").get_by_text(f"5 of {SAMPLES} decided")).to_be_visible()
+
+    page.keyboard.press("ArrowRight")
+    at(page, 6)
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    at(page, 4)
+    press(page, "k", "Saved: keep")
+    at(page, 6)  # the next that is undecided
+    page.keyboard.press("g")
+    expect(page.get_by_role("listbox", name="Samples")).to_be_visible()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    page.keyboard.press("x")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_hidden()
+    assert len(actions(run)) == 5
+    page.keyboard.press("Enter")
+    at(page, 6)
+
+
+def test_keys_work_wherever_the_focus_is_but_where_one_types(page: Page, start_server: StartServer, run: Run) -> None:
+    review(page, start_server(), run)
+    page.get_by_role("button", name="Gallery").focus()
+    press(page, "k", "Saved: keep")
+    page.get_by_text("Flagged samples only").click()  # a switch of the sidebar
+    settled(page)
+    page.get_by_text("Flagged samples only").click()
+    settled(page)
+    press(page, "x", "Saved: remove")
+    page.get_by_role("textbox", name="Reviewer").fill("")
+    page.get_by_role("textbox", name="Reviewer").press_sequentially("Max kxs")
+    page.get_by_role("textbox", name="Reviewer").press("Enter")
+    settled(page)
+    assert actions(run) == ["keep", "remove"]
+    page.get_by_role("heading", name="Review", exact=True).click()
+    for key in ("Control+k", "Alt+x"):
+        page.keyboard.press(key)
+    page.keyboard.down("s")
+    for _ in range(5):  # held
+        page.keyboard.down("s")
+    page.keyboard.up("s")
+    expect(said(page)).to_contain_text("Saved: unsure")
+    settled(page)
+    assert actions(run) == ["keep", "remove", "unsure"]
+    assert decisions(run)[order(run)[2]].reviewer == "Max kxs"
+
+
+def test_ticks_and_ranges_are_decided_in_one_step(page: Page, start_server: StartServer, run: Run) -> None:
+    review(page, start_server(), run)
+    gallery(page)
+    expect(page.get_by_role("option")).to_have_count(60)
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+    assert ticked(page) == [0, 2]
+    page.keyboard.press("Escape")
+    assert ticked(page) == []
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("Shift+ArrowRight")
+    assert ticked(page) == [2, 3, 4]
+    page.keyboard.press("Shift+ArrowLeft")
+    assert ticked(page) == [2, 3]
+    page.get_by_role("option").nth(6).click()
+    page.get_by_role("option").nth(9).click(modifiers=["Shift"])
+    assert ticked(page) == [2, 3, 6, 7, 8, 9]
+    page.get_by_role("option").nth(7).click(modifiers=["Control"])
+    assert ticked(page) == [2, 3, 6, 8, 9]
+    page.get_by_role("option").nth(0).locator(".tick").click()
+    assert ticked(page) == [0, 2, 3, 6, 8, 9]
+    press(page, "x", "Saved: remove, 6 samples")
+    assert ticked(page) == []
+    assert set(decisions(run)) == {order(run)[i] for i in (0, 2, 3, 6, 8, 9)}
+    expect(page.get_by_role("option").nth(6)).to_have_accessible_name(re.compile("remove$"))
+    page.keyboard.press("Control+a")
+    assert ticked(page) == list(range(60))
+    press(page, "a", "Saved: relabel to the suggested labels, 60 samples")
+    suggested = run.table["suggested_label"].iloc[run.ranked("l1")[:60]]
+    assert [decisions(run)[s].new_label for s in order(run)[:60]] == list(suggested)
+    press(page, "u", "Saved: undone, 60 samples")
+    assert len(decisions(run)) == 6
+    press(page, "u", "Saved: undone, 6 samples")
+    assert not decisions(run)
+    assert current(page) == 0
+
+
+def test_the_gallery_turns_pages_and_opens_samples(page: Page, start_server: StartServer, run: Run) -> None:
+    review(page, start_server(), run)
+    gallery(page)
+    page.keyboard.press("ArrowDown")
+    below = current(page)
+    boxes = [page.locator(f"[data-place='{p}']").bounding_box() for p in (0, below)]
+    left, top = ([box[side] for box in boxes if box is not None] for side in ("x", "y"))
+    assert left[0] == left[1]
+    assert top[0] < top[1]
+    page.keyboard.press("ArrowUp")
+    assert current(page) == 0
+    page.keyboard.press("PageDown")
+    expect(page.get_by_text("Page 2 of 3")).to_be_visible()
+    assert current(page) == 60
+    page.get_by_role("button", name="Next page").click()
+    expect(page.get_by_role("option")).to_have_count(30)
+    page.get_by_role("button", name="Previous page").click()
+    expect(page.get_by_text("Page 2 of 3")).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    at(page, 62)
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("option")).to_have_count(60)
+    assert current(page) == 61
+    page.get_by_role("option").nth(3).dblclick()
+    at(page, 64)
+    press(page, "k", "Saved: keep")
+    assert list(decisions(run)) == [order(run)[63]]
+
+
+def test_deciding_on_all_selected_asks_first_and_shows_the_classes(page: Page, start_server: StartServer, run: Run) -> None:
+    review(page, start_server(), run)
+    gallery(page)
+    page.get_by_role("button", name=f"Tick all {SAMPLES}").click()
+    page.keyboard.press("x")
+    dialog = page.get_by_role("dialog", name=f"Remove all {SAMPLES} samples?")
+    expect(dialog.get_by_role("row").nth(1)).to_contain_text("50 of 50")
+    expect(dialog.get_by_role("row")).to_have_count(4)
+    picture(page, "review_confirmation")
+    dialog.get_by_role("button", name="Cancel").click()
+    settled(page)
+    assert not decisions(run)
+    page.keyboard.press("k")
+    page.get_by_role("button", name=f"Yes, keep {SAMPLES} samples").click()
+    expect(said(page)).to_contain_text(f"Saved: keep, {SAMPLES} samples")
+    assert {d.action for d in decisions(run).values()} == {"keep"}
+    assert len(decisions(run)) == SAMPLES
+    expect(page.locator(".pace")).to_contain_text(f"{SAMPLES} of {SAMPLES} decided")
+    press(page, "u", f"Saved: undone, {SAMPLES} samples")
+    assert not decisions(run)
+    expect(page.locator(".tile.decided")).to_have_count(0)
+    press(page, "Shift+U", f"Saved: done again, {SAMPLES} samples")
+    assert len(decisions(run)) == SAMPLES
+
+
+def test_undo_brings_a_sample_back_that_the_selection_had_dropped(page: Page, start_server: StartServer, run: Run) -> None:
+    save_view(run, Selection("l1", flagged_only=False, decisions=("undecided",)))
+    review(page, start_server(), run)
+    press(page, "x", "Saved: remove")
+    expect(place(page)).to_have_text(f"1 of {SAMPLES - 1}")
+    settled(page)
+    first, second = order(run)[:2]
+    assert f"sample={second}" in page.url
+    press(page, "u", "Saved: undone")
+    expect(place(page)).to_have_text(f"1 of {SAMPLES}")
+    settled(page)
+    assert f"sample={first}" in page.url
+
+
+def test_what_cannot_be_saved_is_told_and_shown_as_undecided(loose: Page, start_server: StartServer, run: Run) -> None:
+    review(loose, start_server(), run)
+    press(loose, "k", "Saved: keep")
+    with sqlite3.connect(run.workspace.database) as connection:
+        connection.execute("CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'the disk is full'); END")
+    loose.keyboard.press("x")
+    loose.keyboard.press("s")
+    expect(said(loose)).to_contain_text("Not saved: the disk is full")
+    at(loose, 2)
+    expect(loose.locator(".stands")).to_have_text("undecided")
+    settled(loose)
+    at(loose, 2)
+    expect(loose.locator(".pace")).to_contain_text(f"1 of {SAMPLES} decided")
+    assert actions(run) == ["keep"]
+    with sqlite3.connect(run.workspace.database) as connection:
+        connection.execute("DROP TRIGGER full")
+    press(loose, "x", "Saved: remove")
+    assert actions(run) == ["keep", "remove"]
+
+
+def test_a_server_that_is_gone_is_told_and_the_review_goes_on_when_it_is_back(
+    loose: Page, start_server: StartServer, workspace: Workspace, run: Run
+) -> None:
+    server = start_server()
+    review(loose, server, run)
+    press(loose, "k", "Saved: keep")
+    os.kill(server.process.pid, signal.SIGKILL)
+    server.process.wait()
+    loose.keyboard.press("x")
+    expect(said(loose)).to_contain_text("Not saved: the server does not answer")
+    at(loose, 2)
+    expect(loose.locator(".stands")).to_have_text("undecided")
+    again = serve(workspace, port=int(server.url.split(":")[2].split("/")[0]))
+    try:
+        press(loose, "x", "Saved: remove")
+        # The new server knows nothing of the session: the page loads itself again, and is where it was.
+        expect(loose.get_by_test_id("stSidebar").get_by_text(f"2 of {SAMPLES} decided")).to_be_visible()
+        settled(loose)
+        at(loose, 3)
+        for _ in range(60):
+            loose.keyboard.press("ArrowRight")
+        at(loose, 63)
+        press(loose, "s", "Saved: unsure")
+    finally:
+        again.stop()
+    assert actions(run) == ["keep", "remove", "unsure"]
+
+
+def test_two_reviewers_see_conflicts_and_share_the_queue(
+    page: Page, chromium: Browser, start_server: StartServer, run: Run
+) -> None:
+    server = start_server()
+    review(page, server, run)
+    other = chromium.new_context(viewport={"width": 1400, "height": 1000}).new_page()
+    review(other, server, run)
+    for browser, name in ((page, "Ann"), (other, "Bob")):
+        browser.get_by_role("textbox", name="Reviewer").fill(name)
+        browser.get_by_role("textbox", name="Reviewer").press("Enter")
+        settled(browser)
+        browser.get_by_role("heading", name="Review", exact=True).click()
+    press(page, "k", "Saved: keep")
+    press(other, "x", "Saved, overtaking what Ann had decided meanwhile: remove")
+    other.keyboard.press("ArrowLeft")
+    expect(other.locator(".stands")).to_contain_text("Ann said keep")
+    picture(other, "review_conflict")
+    stands = decisions(run)[order(run)[0]]
+    assert (stands.reviewer, stands.action, stands.conflict) == ("Bob", "remove", True)
+
+    for browser in (page, other):
+        settled(browser)
+        browser.reload()
+        settled(browser)
+        browser.get_by_role("checkbox", name="Share the queue").check()
+        settled(browser)
+    for browser in (page, other, page, other, page):
+        press(browser, "s", "Saved: unsure")
+        settled(browser)
+    found = decisions(run)
+    assert len(found) == 6
+    assert sorted(d.reviewer for d in found.values()) == ["Ann", "Ann", "Ann", "Bob", "Bob", "Bob"]
+    assert [d for d in found.values() if d.conflict] == [stands]
+    expect(other.get_by_text("Agreement of the reviewers")).to_be_visible()
+    other.context.close()
+
+
+def test_a_key_that_was_changed_stays_so_and_conflicts_are_told(page: Page, start_server: StartServer, run: Run) -> None:
+    review(page, start_server(), run)
+    page.keyboard.press("?")
+    dialog = page.get_by_role("dialog", name="Keys")
+    keep = dialog.get_by_role("button", name=re.compile("^Keep:"))
+    for key, words in (("x", "is taken by “Remove”"), ("r", "belongs to Streamlit"), ("Escape", "Nothing was changed")):
+        keep.click()
+        page.keyboard.press(key)
+        expect(dialog.get_by_role("status")).to_contain_text(words)
+    keep.click()
+    page.keyboard.press("j")
+    expect(dialog.get_by_role("status")).to_contain_text("Keep: J")
+    picture(page, "review_keys")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Keep")).to_contain_text("J")
+    page.reload()
+    settled(page)
+    page.keyboard.press("k")
+    press(page, "j", "Saved: keep")
+    assert actions(run) == ["keep"]
+    page.keyboard.press("?")
+    dialog.get_by_role("button", name="Reset all keys").click()
+    dialog.get_by_role("button", name="Close").click()
+    press(page, "k", "Saved: keep")
+    assert actions(run) == ["keep", "keep"]
+
+
+def test_the_next_samples_are_there_before_they_are_asked_for(page: Page, start_server: StartServer, run: Run) -> None:
+    asked: list[str] = []
+    page.on("request", lambda r: asked.append(r.url))
+    review(page, start_server(), run)
+    page.wait_for_timeout(500)
+    before = {url for url in asked if url.endswith("/480")}
+    assert 3 <= len(before) <= 12
+    for number in range(2, 6):
+        press(page, "k", "Saved: keep")
+        at(page, number)
+        shown = page.locator("figure .picture img")
+        assert shown.evaluate("image => image.complete && image.naturalWidth > 0")
+        assert (shown.get_attribute("src") or "") in {url.replace(page.url.split("/review")[0], "") for url in before}
+
+
+def test_why_it_was_flagged_is_told_and_every_number_explains_itself(page: Page, start_server: StartServer, run: Run) -> None:
+    save_view(run, Selection("l1", 0.1))
+    page.goto(f"{start_server().url}review?run={run.id}")
+    why = page.get_by_role("region", name="Why was it flagged?")
+    expect(why.get_by_role("heading", name=re.compile("^Most similar gradients")).first).to_be_visible()
+    settled(page)
+    picture(page, "review_why")
+    term = why.get_by_text("Gradient norm", exact=True)
+    term.focus()
+    expect(why.get_by_role("tooltip")).to_contain_text("‖g‖₂")
+    expect(term).to_have_attribute("aria-describedby", "why-tip")
+    neighbour = why.get_by_role("button", name=re.compile("cosine")).last
+    name = (neighbour.get_attribute("aria-label") or "").split(",")[0]
+    neighbour.click()
+    expect(page.locator(".single .source")).to_have_text(name)
+    page.keyboard.press("ArrowLeft")
+    expect(place(page)).to_have_text(re.compile(r"\d+ of 15"))
+
+
+def test_strings_from_the_data_are_shown_as_they_are(
+    page: Page, start_server: StartServer, workspace: Workspace, tmp_path: Path
+) -> None:
+    names = ("<img src=x onerror=alert(1)>", "![x](http://example.invalid/x.png)", "**bold** :red[x] $y$")
+    texts = ("<script>alert(2)</script> one", "![x](http://example.invalid/y.png) two", "<b>three</b> *stars* שלום 你好")
+    with open(tmp_path / "awkward.csv", "w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["text", "label"])
+        for i in range(90):
+            writer.writerow([f"{texts[i % 3]} {i}" + " and so on" * 100 * (i % 2), names[(i + (i < 6)) % 3]])
+    dataset = open_dataset(tmp_path / "awkward.csv")
+    run = score(train(dataset, epochs=2).classifier, dataset, workspace=workspace, title=names[0])
+    save_view(run, Selection("l1", flagged_only=False))
+    page.on("dialog", lambda dialog: pytest.fail(f"a script of the data ran: {dialog.message}"))
+    page.goto(f"{start_server().url}review?run={run.id}")
+    first = run.table.iloc[run.ranked("l1")[0]]
+    expect(page.locator("figure .words")).to_have_text(dataset.text(int(first["index"])))
+    expect(page.locator(".labels dd").first).to_have_text(first["label"])
+    expect(page.locator(".classes")).to_contain_text(names[0])
+    expect(page.get_by_role("heading", name=re.compile("^Most similar gradients")).first).to_be_visible()
+    settled(page)
+    gallery(page)
+    shown = page.locator(".tile .words").all_inner_texts()
+    for row, text in zip(run.ranked("l1")[:60], shown, strict=True):
+        assert " ".join(dataset.text(int(run.table["index"].iloc[row])).split()).startswith(" ".join(text.rstrip("…").split()))
+    picture(page, "review_awkward")
+    page.get_by_role("button", name="Tick all 90").click()
+    page.keyboard.press("1")
+    expect(page.get_by_role("dialog")).to_contain_text(f"Relabel all 90 samples to {names[1]}?")
+    assert page.locator(".triage img").count() == 0
+
+
+def test_a_sample_that_has_changed_is_told_in_its_place(loose: Page, start_server: StartServer, run: Run, tmp_path: Path) -> None:
+    data = Path(str(run.settings["data"]))
+    copy = tmp_path / "samples.npz"
+    shutil.copy(data, copy)
+    first = int(run.table["index"].iloc[run.ranked("l1")[0]])
+    with np.load(data) as stored:
+        arrays = dict(stored)
+    arrays["x"][first] ^= 1
+    try:
+        np.savez(data, **arrays)
+        review(loose, start_server(), run)
+        expect(loose.locator("figure .picture")).to_have_text("This sample has changed since it was scored.")
+        loose.keyboard.press("ArrowRight")
+        expect(loose.locator("figure .picture img")).to_be_visible()
+    finally:
+        shutil.copy(copy, data)
+
+
+def test_it_can_be_used_without_a_mouse_and_told_to_a_screen_reader(page: Page, start_server: StartServer, run: Run) -> None:
+    review(page, start_server(), run)
+    expect(page.get_by_role("progressbar", name="Decided")).to_have_attribute("aria-valuetext", f"0 of {SAMPLES} decided")
+    expect(page.get_by_role("img", name=re.compile(r"^row \d+, labelled "))).to_be_visible()
+    for name in ("Keep", "Remove", "Unsure", "Undo", "Redo", "Next sample", "Gallery"):
+        expect(page.get_by_role("button", name=name, exact=True)).to_have_count(1)
+    page.get_by_role("button", name="Gallery").focus()
+    page.keyboard.press("Enter")
+    option = page.get_by_role("option").first
+    expect(option).to_have_accessible_name(re.compile(r"^row \d+, labelled .*undecided$"))
+    option.focus()
+    page.keyboard.press("ArrowRight")
+    second = page.get_by_role("option").nth(1)
+    expect(second).to_be_focused()
+    assert second.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
+    page.keyboard.press("Space")
+    expect(second).to_have_attribute("aria-selected", "true")
+    press(page, "k", "Saved: keep")
+    assert said(page).get_attribute("role") == "status"
+    nameless = page.locator(".triage button, .triage input").evaluate_all(
+        "all => all.filter(e => !e.ariaLabel && !e.textContent.trim() && !e.labels?.length).map(e => e.outerHTML)"
+    )
+    assert nameless == []
+
+
+def test_a_click_on_the_strip_below_the_map_opens_the_sample(start_server: StartServer, page: Page, run: Run) -> None:
+    page.goto(f"{start_server().url}map?run={run.id}")
+    expect(page.get_by_role("option")).to_have_count(12)
+    settled(page)
+    for number in (4, 2):
+        page.get_by_role("option").nth(number - 1).click()
+        expect(page.get_by_role("heading", name="Review", exact=True)).to_be_visible()
+        at(page, number)
+        settled(page)
+        page.get_by_role("button", name="Gallery").click()
+        page.keyboard.press("ArrowRight")
+        page.get_by_role("link", name="Map").first.click()
+        expect(page.get_by_role("option")).to_have_count(12)
+        settled(page)
+
+
+def test_the_other_layers_are_told_where_the_scope_is_more_than_the_head(
+    start_server: StartServer, page: Page, workspace: Workspace, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 255, (60, 8, 8, 3), dtype=np.uint8), np.arange(60) % 2
+    np.savez(tmp_path / "noise.npz", x=x, y=y)
+    run = prepare(workspace, tmp_path / "noise.npz", scope="all", detectors="l1", epochs=1, folds=0)
+    do_run(run)
+    page.goto(f"{start_server().url}review?run={run.id}")
+    page.get_by_role("button", name="Share of the norm by layer").click()
+    expect(page.get_by_text("Opening the model")).to_have_count(0)
+    expect(page.locator(".why .lines").last.locator(".line").first).to_have_text(re.compile(r"\d %$"))
+    settled(page)
+    picture(page, "review_layers")
