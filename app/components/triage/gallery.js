@@ -23,10 +23,10 @@ function described(item) {
   return [...words, stands ? said(stands) : "undecided", item.disputed && "reviewers disagree"].filter(Boolean).join(", ");
 }
 
-/** The sample itself, as small as it is: an image that is loaded when it comes into sight, or the beginning of a text. */
-function small(run, item) {
+/** The sample itself, as small as it is: an image, `lazy` when it comes into sight only, or the beginning of a text. */
+function small(run, item, lazy = true) {
   if (item.changed) return notice("changed since it was scored");
-  if (item.text === undefined) return picture(imageUrl(run, item, 160), "", true);
+  if (item.text === undefined) return picture(imageUrl(run, item, 160), "", lazy);
   return element("p", { className: "words", dir: "auto", textContent: item.text + (item.long ? "…" : "") });
 }
 
@@ -71,13 +71,13 @@ class Gallery {
     else this.does.focus(place);
   }
 
-  /** Draws entries [place, item] in their order; groups of samples that look alike in frames of their own. */
-  draw(run, entries, grouping) {
+  /** Draws entries [place, item] in their order; groups of samples that look alike in frames of their own, but in a strip. */
+  draw(run, entries, strip) {
     const content = JSON.stringify([run, entries.map(([place, { row, group }]) => [place, row, group])]);
     if (content !== this.content) {
       this.content = content;
-      this.tiles = new Map(entries.map(([place, item]) => [place, this.tile(run, place, item)]));
-      const framed = grouping && entries[0]?.[1].group !== undefined;
+      this.tiles = new Map(entries.map(([place, item]) => [place, this.tile(run, place, item, !strip)]));
+      const framed = !strip && entries[0]?.[1].group !== undefined;
       this.list.classList.toggle("framed", framed);
       this.list.replaceChildren(...(framed ? this.frames(entries) : this.tiles.values()));
     }
@@ -98,9 +98,9 @@ class Gallery {
     return frames;
   }
 
-  tile(run, place, item) {
+  tile(run, place, item, lazy) {
     const tick = element("span", { className: "tick", ariaHidden: "true" }, icon("keep"));
-    const box = element("div", { className: "picture" }, small(run, item));
+    const box = element("div", { className: "picture" }, small(run, item, lazy));
     const foot = element("div", { className: "foot" });
     const pair = labels(item), made = element("div", { className: "tile", tabIndex: -1 }, box, pair, foot);
     pair.append(tick);

@@ -480,7 +480,7 @@ class Triage {
       return;
     }
     const start = this.pageOf(this.focus.place ?? 0), entries = this.places(start).map((place) => [place, this.at(place)]);
-    this.gallery.draw(run, entries.filter(([, entry]) => entry), !this.strip);
+    this.gallery.draw(run, entries.filter(([, entry]) => entry), this.strip);
     const active = this.root.getRootNode().activeElement;
     this.gallery.mark(this.focus.place, this.marked, this.grab || active?.closest(".tile"));
     this.grab = false; // the keyboard's focus goes along once: after a move, and where the layout has changed

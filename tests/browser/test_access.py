@@ -1,0 +1,52 @@
+"""Everybody can use it: axe-core finds nothing serious on any page, light or dark, and all is reached by the keyboard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+from oga_core import Run, Workspace
+from oga_core.scoring import do_run, prepare_example
+from oga_core.serving import Dashboard
+from tests.browser.conftest import settled
+
+StartServer = Callable[..., Dashboard]
+PAGES = ["", "scores", "map", "review", "export"]
+
+
+@pytest.fixture
+def run(workspace: Workspace) -> Run:
+    """The docstrings, scored."""
+    run = prepare_example(workspace, "docstrings")
+    do_run(run)
+    return run
+
+
+def serious(page: Page) -> list[str]:
+    """What axe-core holds against the page: rule, help and the elements, of serious and critical findings."""
+    found: dict[str, Any] = Axe().run(page).response
+    return [
+        f"{v['id']} ({v['help']}): {' | '.join(str(node['html'])[:200] for node in v['nodes'][:6])}"
+        for v in found["violations"]
+        if v["impact"] in ("serious", "critical")
+    ]
+
+
+def test_axe_finds_nothing_serious_on_any_page(page: Page, start_server: StartServer, run: Run) -> None:
+    url = start_server().url
+    found: list[str] = []
+    for path in PAGES:
+        page.goto(f"{url}{path}?run={run.id}")
+        settled(page)
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            page.wait_for_timeout(500)
+            found += [f"{path or 'start'}, {scheme}: {wrong}" for wrong in serious(page)]
+    page.goto(url)
+    settled(page)
+    found += [f"start without a run: {wrong}" for wrong in serious(page)]
+    assert not found, "\n".join(found)
