@@ -16,7 +16,7 @@ import streamlit as st
 from app import state
 from oga_core import InputError, Run
 from oga_core.data import SampleError
-from oga_core.review import Decision, Selection, Standing
+from oga_core.review import Decision, Selection, Standing, standing_of
 
 AT_ONCE = 60
 """Most samples in one answer, one page and one action without a confirmation."""
@@ -88,7 +88,7 @@ def _sorted_scores(chosen: str, detector: str) -> np.ndarray:
 def items(run: Run, rows: Sequence[int] | np.ndarray, detector: str) -> list[dict[str, Any]]:
     """What the browser draws of each of some rows, for JSON: at most `AT_ONCE` of them."""
     rows = np.asarray(rows, np.int64)[:AT_ONCE]
-    standing = state.standing(run)
+    standing = standing_of(run)
     data = state.dataset(run.id)
     below = _sorted_scores(run.id, detector)
     columns = ["sample_id", "index", "source", "label", "predicted", "confidence", "suggested_label", "suggested_label_source"]

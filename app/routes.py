@@ -28,7 +28,7 @@ from oga_core import InputError, Run, decide, undo
 from oga_core.data import SampleError
 from oga_core.detectors import named
 from oga_core.maps import pictures
-from oga_core.review import claim, history, layer_shares, pace, redo, why
+from oga_core.review import claim, history, layer_shares, pace, redo, standing_of, why
 from oga_core.runs.workspace import now
 
 SIZES = (160, 360, 480)
@@ -259,10 +259,10 @@ def window(request: Request) -> Response:
             place, alone = _placed(run, queue, asked["id"])
         else:
             at = min(_whole(asked.get("undecided"), 0), max(total - 1, 0))
-            place = queue.undecided(state.standing(run), at)
+            place = queue.undecided(standing_of(run), at)
         at = at if place is None else place
         start = at - at % count if "aligned" in asked else max(at - count // 3, 0)
-    version = state.standing(run).version
+    version = standing_of(run).version
     rows = queue.rows[start : start + count]
     found = queues.items(run, rows, queue.selection.detector)
     if queue.groups is not None and queue.sizes is not None:
@@ -280,7 +280,7 @@ def _placed(run: Run, queue: queues.Queue, sample_id: str) -> tuple[int | None, 
 
 
 def _progress(run: Run, queue: queues.Queue, reviewer: str) -> dict[str, Any]:
-    decided = int(np.count_nonzero(state.standing(run).codes[queue.rows]))
+    decided = int(np.count_nonzero(standing_of(run).codes[queue.rows]))
     return {"decided": decided, "total": len(queue.rows), "perMinute": queues.number(pace(run, reviewer).per_minute)}
 
 
@@ -288,7 +288,7 @@ def take(request: Request, sent: dict[str, Any]) -> Response:
     """The next samples of a shared queue that no other reviewer has in front of them: they are this reviewer's for a while."""
     run = _run(sent.get("run"))
     queue = _queue(run, sent.get("queue"))
-    standing = state.standing(run)
+    standing = standing_of(run)
     start = sent.get("place")
     if not isinstance(start, int) or start < 0:
         raise Refused(400, "place: a whole number is needed")
@@ -309,7 +309,7 @@ def shares(request: Request) -> Response:
     found = class_shares(run, queue.rows)
     columns = zip(found["class"], found["flagged"].tolist(), found["samples"].tolist(), strict=True)
     rows = [{"class": name, "concerned": concerned, "samples": samples} for name, concerned, samples in columns if concerned]
-    return answer({"total": len(queue.rows), "version": state.standing(run).version, "classes": rows})
+    return answer({"total": len(queue.rows), "version": standing_of(run).version, "classes": rows})
 
 
 # ---- decisions -------------------------------------------------------------------------------------------------------------
@@ -317,7 +317,7 @@ def decided(request: Request, sent: dict[str, Any]) -> Response:
     """Decide on up to 60 rows, each with the number of the decision that was seen, or on a whole queue as it was seen."""
     run = _run(sent.get("run"))
     queue = queues.kept(str(sent.get("queue")))
-    standing = state.standing(run)
+    standing = standing_of(run)
     if sent.get("all"):
         queue = _queue(run, sent.get("queue"))
         known = sent.get("version")
@@ -361,7 +361,7 @@ def _stepped(step: Callable[..., list[str]]) -> Work:
 
 def _saved(request: Request, run: Run, queue: queues.Queue | None, saved: int | None, ids: Sequence[str]) -> Response:
     """What stands now of the samples concerned; of a bulk action only of the first, which is to be shown."""
-    standing = state.standing(run)
+    standing = standing_of(run)
     shown = list(dict.fromkeys(ids))[: queues.AT_ONCE]
     stands = {s: queues.decision(standing.by_id.get(s)) for s in shown}
     progress = _progress(run, queue, _reviewer(request)) if queue is not None else None

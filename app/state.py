@@ -18,9 +18,7 @@ from oga_core.review import (
     remember_reviewer,
     reviewer_of,
     save_view,
-)
-from oga_core.review import (
-    standing as standing,
+    standing_of,
 )
 
 RUN, VIEW, SAMPLE = "run", "view", "sample"
@@ -121,7 +119,7 @@ def groups(run: Run) -> np.ndarray | None:
 
 
 def _arranged(run: Run) -> tuple[np.ndarray, np.ndarray | None]:
-    chosen, found = selection(run), standing(run)
+    chosen, found = selection(run), standing_of(run)
     there = tuple(pictures(run)) if chosen.lassos else ()
     key = (run.id, chosen, found.version if chosen.decisions or chosen.disputed else 0, there)
     if st.session_state.get(_ROWS, (None,))[0] != key:

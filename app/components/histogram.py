@@ -13,7 +13,7 @@ from app import state
 from app.components.embedding_map import PALETTE
 from oga_core import Run
 from oga_core.detectors import flag_count, named
-from oga_core.review import STATES, Selection
+from oga_core.review import STATES, Selection, standing_of
 
 WAYS = ["selection", "given label", "decision"]
 BINS = 60
@@ -87,7 +87,7 @@ def _bins(chosen: str, detector: str) -> tuple[np.ndarray, np.ndarray]:
 def _groups(run: Run, by: str) -> tuple[np.ndarray, list[str]]:
     """The group of each row, and the groups' names."""
     if by == "decision":
-        return state.standing(run).codes, list(STATES)
+        return standing_of(run).codes, list(STATES)
     if by == "selection":
         codes = np.zeros(len(run.table), np.uint8)
         codes[state.rows(run)] = 1

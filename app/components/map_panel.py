@@ -24,7 +24,7 @@ from app.components.literal import literal
 from oga_core import InputError, Run, worker
 from oga_core.detectors import flag_count, named
 from oga_core.maps import JOBS, picture, pictures
-from oga_core.review import STATES, Selection
+from oga_core.review import STATES, Selection, standing_of
 
 VIEWS = {"Gradients": ("gradients",), "Features": ("features",), "Both": ("gradients", "features")}
 WAYS = {"given label": "labels", "predicted": "predicted", "score": None, "flag": None, "decision": "decisions"}
@@ -224,7 +224,7 @@ def _colours(run: Run, chosen: Selection, by: str) -> Colours:
         codes[ranked[: flag_count(chosen.budget, len(ranked))]] = 1
         return Colours(by, codes, FLAGS, ["not flagged", "flagged"])
     if by == "decision":
-        return Colours(by, state.standing(run).codes, DECIDED, STATES, [STATES.index(name) for name in chosen.decisions])
+        return Colours(by, standing_of(run).codes, DECIDED, STATES, [STATES.index(name) for name in chosen.decisions])
     column, singled = ("predicted", chosen.predicted) if by == "predicted" else ("label", chosen.labels)
     codes, names = run.codes(column), run.class_names
     isolated = [names.index(name) for name in singled if name in names]

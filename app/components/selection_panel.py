@@ -9,7 +9,7 @@ from app import state
 from app.components.literal import literal
 from oga_core import InputError, Run
 from oga_core.detectors import named
-from oga_core.review import STATES, default_selection, forget_view, name_view, named_views
+from oga_core.review import STATES, default_selection, forget_view, name_view, named_views, standing_of
 
 BUDGETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5]
 NAME = "view_name"
@@ -64,7 +64,7 @@ def draw(run: Run) -> None:
 
 def _draw_count(run: Run) -> None:
     rows = state.rows(run)
-    decided = int(np.count_nonzero(state.standing(run).codes[rows]))
+    decided = int(np.count_nonzero(standing_of(run).codes[rows]))
     st.metric("Selected samples", f"{len(rows):,}", help="Of all the pages: histogram, map, table and gallery show these.")
     st.progress(decided / len(rows) if len(rows) else 0.0, text=f"{decided:,} of {len(rows):,} decided")
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 from app import state
 from oga_core import Run
+from oga_core.review import standing_of
 
 PER_PAGE = 100
 IN_ORDER = "the order of the selection"
@@ -69,7 +70,7 @@ def _ranks(chosen: str, by: str) -> np.ndarray:
 
 def _frame(run: Run, rows: np.ndarray, columns: list[str]) -> pd.DataFrame:
     """Rows of the table, with columns ``decision``, ``new_label`` and ``reviewer``."""
-    table, found = run.table.iloc[rows], state.standing(run).by_id
+    table, found = run.table.iloc[rows], standing_of(run).by_id
     said = [found.get(s) for s in table["sample_id"]]
     return table[columns].assign(
         decision=[d.action if d else "" for d in said],

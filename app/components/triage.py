@@ -17,7 +17,7 @@ import streamlit as st
 
 from app import queues, state
 from oga_core import Run
-from oga_core.review import others_decide
+from oga_core.review import others_decide, standing_of
 
 LAYOUTS = ("single", "gallery", "strip")
 KEYED_CLASSES = 9
@@ -47,19 +47,19 @@ def triage(run: Run, rows: np.ndarray, *, layout: str, key: str) -> None:
     if layout == "strip":
         _mount(run, rows, groups, layout, key)
     else:
-        _fragment(run, rows, groups, layout, key, state.standing(run).version)
+        _fragment(run, rows, groups, layout, key, standing_of(run).version)
 
 
 @st.fragment
 def _fragment(run: Run, rows: np.ndarray, groups: np.ndarray | None, layout: str, key: str, drawn: int) -> None:
     """Where only the reviewer has moved on, nothing else is drawn; where something was decided, the whole page."""
-    if state.standing(run).version != drawn:
+    if standing_of(run).version != drawn:
         st.rerun()
     _mount(run, rows, groups, layout, key)
 
 
 def _mount(run: Run, rows: np.ndarray, groups: np.ndarray | None, layout: str, key: str) -> None:
-    chosen, standing = state.selection(run), state.standing(run)
+    chosen, standing = state.selection(run), standing_of(run)
     queue = queues.keep(run, rows, chosen, groups)
     _TRIAGE(
         key=key,

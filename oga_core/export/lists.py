@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from oga_core.errors import InputError
-from oga_core.review.standing import standing
+from oga_core.review.standing import standing_of
 from oga_core.runs import Run
 
 WHAT = {
@@ -65,7 +65,7 @@ def _marked(run: Run, detector: str | None, budget: float | None) -> pd.DataFram
     flagged = np.zeros(len(run.table), bool)
     if detector is not None and budget is not None:
         flagged[run.flag(detector, budget).index] = True
-    stands = standing(run)
+    stands = standing_of(run)
     rows = np.flatnonzero(flagged | (stands.codes > 0))
     table = run.table.iloc[rows]
     found = [stands.by_id.get(s) for s in table["sample_id"]]

@@ -10,7 +10,7 @@ from oga_core.review.layer_shares import layer_shares
 from oga_core.review.orders import ORDERS
 from oga_core.review.pace import Pace, pace
 from oga_core.review.selection import Selection, arranged, default_selection, selected
-from oga_core.review.standing import STATES, UNDECIDED, Standing, standing
+from oga_core.review.standing import STATES, UNDECIDED, Standing, standing_of
 from oga_core.review.views import (
     forget_view,
     load_view,
@@ -57,7 +57,7 @@ __all__ = [
     "reviewer_of",
     "save_view",
     "selected",
-    "standing",
+    "standing_of",
     "undo",
     "version",
     "why",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from oga_core.review.standing import standing
+from oga_core.review.standing import standing_of
 from oga_core.runs import Run, database
 
 LEASE = 300.0
@@ -25,7 +25,7 @@ def claim(run: Run, sample_ids: Sequence[str], reviewer: str, count: int) -> lis
     count
         How many at most.
     """
-    reviewer, stands = reviewer.strip(), standing(run)
+    reviewer, stands = reviewer.strip(), standing_of(run)
     with database.writing(run.workspace.database) as connection:
         stands.update()  # nothing is decided while we write
         undecided = [sample_id for sample_id in dict.fromkeys(sample_ids) if sample_id not in stands.by_id]

@@ -79,7 +79,7 @@ class Standing:
         self.codes, self.disputed = codes, disputed
 
 
-def standing(run: Run) -> Standing:
+def standing_of(run: Run) -> Standing:
     """The decisions that stand for a run now, whoever has made them in whichever process."""
     if "standing" not in run.kept:
         run.kept.setdefault("standing", Standing(run))

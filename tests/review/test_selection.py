@@ -22,7 +22,7 @@ from oga_core.review import (
     load_view,
     save_view,
     selected,
-    standing,
+    standing_of,
 )
 from oga_core.review.selection import Polygon
 from oga_core.runs import Run, Workspace, database
@@ -38,7 +38,7 @@ POINT = st.tuples(COORDINATE, COORDINATE)
 
 
 def rows(run: Run, selection: Selection, **positions: np.ndarray) -> list[int]:
-    return [int(i) for i in selected(run, selection, standing(run), positions)]
+    return [int(i) for i in selected(run, selection, standing_of(run), positions)]
 
 
 def test_the_most_suspicious_come_first_and_the_budget_says_how_many(run: Run) -> None:
@@ -106,7 +106,7 @@ def test_words_are_searched_in_the_data_at_the_samples_own_place_and_without_the
     run.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
     again = Workspace(run.workspace.path).run(run.id)
     texts = Texts(["a b", "b", "a", "c a", "", "b a"])
-    assert selected(again, replace(EVERYTHING, search="a b"), standing(again), None, texts).tolist() == [5, 0]
+    assert selected(again, replace(EVERYTHING, search="a b"), standing_of(again), None, texts).tolist() == [5, 0]
     assert rows(again, replace(EVERYTHING, search=" DOG 1/ ")) == [1]
     assert rows(again, replace(EVERYTHING, search=" ")) == [1, 3, 5, 4, 2, 0]
 
@@ -124,7 +124,7 @@ FILTERS = st.fixed_dictionaries({
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fields=FILTERS)
 def test_every_filter_together_is_what_they_are_one_by_one(run: Run, fields: dict[str, object]) -> None:
-    if not standing(run).by_id:
+    if not standing_of(run).by_id:
         decide(run, run.table.iloc[1:5], "keep", reviewer="ann")
         decide(run, run.table.iloc[4:], "remove", reviewer="bob")
     chosen = Selection(**fields)  # type: ignore[arg-type]

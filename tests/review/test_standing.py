@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 import shutil
 import threading
@@ -14,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from oga_core.review import STATES, Standing, decide, decisions, redo, standing, undo, version
+from oga_core.review import STATES, Standing, decide, decisions, redo, standing, standing_of, undo, version
 from oga_core.runs import Run, Workspace
 from oga_core.runs.run import TABLE
 
@@ -73,16 +72,15 @@ def check(run: Run, stands: Standing) -> None:
 
 
 def test_an_update_reads_only_what_is_new_and_the_past_of_what_was_taken_back(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module("oga_core.review.standing")  # the package has a function of this name
     read: list[int] = []
-    whole = module.events_where
+    whole = standing.events_where
 
     def counted(*arguments: object) -> list:  # type: ignore[type-arg]
         found = whole(*arguments)
         read.append(len(found))
         return found
 
-    monkeypatch.setattr(module, "events_where", counted)
+    monkeypatch.setattr(standing, "events_where", counted)
     decide(run, run.table, "keep", reviewer="ann")
     stands = Standing(run)
     stands.update()
@@ -116,9 +114,9 @@ def test_arrays_that_were_taken_before_an_update_do_not_change_under_their_reade
 
 
 def test_there_is_one_for_a_run_and_it_is_up_to_date(run: Run) -> None:
-    first = standing(run)
+    first = standing_of(run)
     decide(run, run.table.iloc[:1], "keep", reviewer="ann")
-    assert standing(run) is first
+    assert standing_of(run) is first
     assert set(first.by_id) == {"s0"}
 
 

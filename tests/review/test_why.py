@@ -15,7 +15,7 @@ import oga_core as oga
 from oga_core.detectors import named
 from oga_core.models import Classifier
 from oga_core.models.inputs import collate_default
-from oga_core.review import Number, Selection, Why, selected, standing, why
+from oga_core.review import Number, Selection, Why, selected, standing_of, why
 from oga_core.runs import Run
 
 N, CLASSES = 90, 4
@@ -175,7 +175,7 @@ def test_what_it_would_take_to_lose_the_flag_or_get_it(run: Run, detector: str, 
     needed = found(told.threshold)
     assert told.flagged == (place < 18)
     for budget, flagged in ((needed["budget"] * (1 - 1e-9), False), (needed["budget"] * (1 + 1e-9), True)):
-        assert (row in selected(run, replace(chosen, budget=budget), standing(run))) == flagged
+        assert (row in selected(run, replace(chosen, budget=budget), standing_of(run))) == flagged
     values = run.table[detector].to_numpy().copy()
     nudge = 1e-9 * np.abs(values).max()
     for value, flagged in ((needed["score"] - nudge, False), (needed["score"] + nudge, True)):
