@@ -24,6 +24,7 @@ from PIL import Image
 from playwright.sync_api import Browser, expect
 
 from oga_core.serving import free_port
+from tests.browser.conftest import settled
 
 ROOT = Path(__file__).resolve().parents[2]
 MARGIN = 44  # that the map leaves around the points
@@ -258,6 +259,8 @@ def opened(server: tuple[str, Path], chromium: Browser) -> Iterator[Callable[...
         page.on("pageerror", lambda error: shown.errors.append(str(error)))
         page.goto(f"{url}?{query}")
         expect(page.locator(".count").last).to_have_text("0 selected of 2,000 samples")
+        page.locator(".map[data-renderer]").last.wait_for()
+        settled(page)
         maps.append(shown)
         return shown
 
