@@ -545,7 +545,12 @@ class EmbeddingMap {
     const own = continuous || ["given label", "predicted"].includes(by) || name === undefined ? {} : { [by]: name };
     if (!card) return this.card.replaceChildren(...lines({ row, ...own }));
     const known = this.columns?.of === card.given + card.scores ? this.columns : null;
-    if (!known) this.fetchColumns(card).then(() => this.hovered === row && this.fillCard(row), () => {});
+    const fill = () => {
+      if (this.hovered !== row) return;
+      this.fillCard(row);
+      if (this.mode === "crosshair") this.aim(); // which says what the card says
+    };
+    if (!known) this.fetchColumns(card).then(fill, () => {});
     const label = (codes) => known.names[codes[row]] ?? "a class that only the model has";
     const said = known
       ? { given: label(known.given), predicted: label(known.predicted), score: short(known.scores[row]), ...own }
