@@ -10,7 +10,7 @@ from app.components import preview, run_list, run_summary, start_form
 run = state.current_run()
 if run is not None:
     run_summary.draw_header(run)
-    if jobs.watch(run, "score"):
+    if jobs.watch(run):
         run_summary.draw(run)
         run_summary.draw_next()
     elif run.status().state == "running":

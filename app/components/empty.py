@@ -11,7 +11,7 @@ from oga_core import Run
 def finished_run() -> Run:
     """The current run; where there is none, or it is not done, the page says what to do and stops."""
     run = state.current_run()
-    if run is not None and jobs.watch(run, "score"):
+    if run is not None and jobs.watch(run):
         return run
     if run is None:
         st.info("No run is open yet. Score some data, or open an earlier run.", icon=":material/info:")
