@@ -12,7 +12,7 @@ import streamlit as st
 from app import state
 from app.components.embedding_map import PALETTE
 from oga_core import Run
-from oga_core.detectors import flag_count, named
+from oga_core.detectors import named
 from oga_core.review import STATES, Selection, standing_of
 
 WAYS = ["selection", "given label", "decision"]
@@ -42,7 +42,7 @@ def draw(run: Run, chosen: Selection, by: str) -> None:
                 marker_color=PALETTE[i % len(PALETTE)], marker_line_width=0,
                 hovertemplate="%{x:.4g}: %{y:,} samples<extra>" + html.escape(name) + "</extra>",
             )  # fmt: skip
-    flags = run.ranked(chosen.detector)[: flag_count(chosen.budget, len(bins))]
+    flags = run.flagged(chosen.detector, chosen.budget)
     if len(flags):
         threshold = float(run.table[chosen.detector].iloc[flags[-1]])
         figure.add_vline(

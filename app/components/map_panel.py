@@ -22,7 +22,7 @@ from app.components.embedding_map import (
 )
 from app.components.literal import literal
 from oga_core import InputError, Run, worker
-from oga_core.detectors import flag_count, named
+from oga_core.detectors import named
 from oga_core.maps import JOBS, picture, pictures
 from oga_core.review import STATES, Selection, standing_of
 
@@ -221,7 +221,7 @@ def _colours(run: Run, chosen: Selection, by: str) -> Colours:
         return Colours(by, codes, SEQUENTIAL, continuous=(*ends, f"{named(chosen.detector).title} (by rank)"))
     if by == "flag":
         codes = np.zeros(len(ranked), np.uint8)
-        codes[ranked[: flag_count(chosen.budget, len(ranked))]] = 1
+        codes[run.flagged(chosen.detector, chosen.budget)] = 1
         return Colours(by, codes, FLAGS, ["not flagged", "flagged"])
     if by == "decision":
         return Colours(by, standing_of(run).codes, DECIDED, STATES, [STATES.index(name) for name in chosen.decisions])

@@ -7,14 +7,13 @@ import pandas as pd
 import streamlit as st
 
 from oga_core import Run
-from oga_core.detectors import flag_count
 from oga_core.review import Selection
 
 
 def draw(run: Run, chosen: Selection) -> None:
     """A row for each class: samples, flagged, and the share of the class that is flagged."""
     st.dataframe(
-        class_shares(run, run.ranked(chosen.detector)[: flag_count(chosen.budget, len(run.table))]),
+        class_shares(run, run.flagged(chosen.detector, chosen.budget)),
         hide_index=True,
         column_config={
             "class": st.column_config.TextColumn(help="The given label."),

@@ -147,6 +147,10 @@ class Run:
         ranked: np.ndarray = self.kept[key]
         return ranked
 
+    def flagged(self, detector: str, budget: float) -> np.ndarray:
+        """The rows of `flag`, int32, without its check of the detector's name."""
+        return self.ranked(detector)[: detectors.flag_count(budget, len(self.table))]
+
     def codes(self, column: str) -> np.ndarray:
         """Each row's class as its position in `class_names`, uint16 (int32 for more classes), shape ``(n,)``.
 
@@ -222,7 +226,7 @@ class Run:
         names = [d.name for d in self.detectors]
         if detector not in names:
             raise InputError(f"run {self.id} has no score {detector!r}; it has: {', '.join(names)}")
-        return self.table.iloc[self.ranked(detector)[: detectors.flag_count(budget, len(self.table))]]
+        return self.table.iloc[self.flagged(detector, budget)]
 
     def open_dataset(self) -> Dataset:
         """The data the run was made from.
