@@ -61,7 +61,7 @@ def embedding(
     file = _file(picture(space, method), seed)
     if not run.has_file(file):
         if method == "pca":
-            run.add_file(file, partial(save_array, _principal(run, space, seed, progress)))
+            run.add_file(file, partial(save_array, principal_components(_factors(run, space), seed=seed, progress=progress)))
         else:
             do_map(run, space, seed=seed, progress=progress)
     positions: np.ndarray = np.load(run.file(file))
@@ -103,10 +103,6 @@ def _factors(run: Run, space: str) -> Factors:
         return run.factors
     features, norms = (np.load(run.file(f"{name}.npy"), mmap_mode="r") for name in ("features", "feature_norms"))
     return Factors(np.ones((len(norms), 1), np.float16), features, np.ones(len(norms), np.float32), norms)
-
-
-def _principal(run: Run, space: str, seed: int, progress: Progress) -> np.ndarray:
-    return principal_components(_factors(run, space), seed=seed, progress=progress)
 
 
 def _compute(run: Run, space: str, seed: int, progress: Progress) -> np.ndarray:

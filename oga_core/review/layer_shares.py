@@ -15,8 +15,7 @@ from oga_core.models.classifier import find_logits
 from oga_core.models.classifier import run as outputs_of
 from oga_core.review.why import beyond_head
 from oga_core.runs import Run
-
-TRAINED = "model.safetensors"
+from oga_core.runs.run import MODEL
 
 
 def layer_shares(run: Run, row: int, dataset: Dataset) -> list[tuple[str, float]]:
@@ -69,8 +68,8 @@ def squared_norms(run: Run, row: int, dataset: Dataset) -> dict[str, float]:
 def _opened(run: Run, dataset: Dataset) -> Classifier:
     """The run's model."""
     settings = run.settings
-    if settings.get("weights") or run.has_file(TRAINED):
-        weights = Path(settings["weights"]) if settings.get("weights") else run.file(TRAINED)
+    if settings.get("weights") or run.has_file(MODEL):
+        weights = Path(settings["weights"]) if settings.get("weights") else run.file(MODEL)
         return load_model(settings.get("model"), weights, dataset)
     if settings.get("weights", "") is None and settings.get("model"):
         return load_model(settings["model"], None, dataset)

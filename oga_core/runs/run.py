@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from oga_core.runs.workspace import Workspace
 
 TABLE = "table.parquet"
+MODEL = "model.safetensors"
 NOT_SCORED = "not_scored.parquet"
 RECOMMENDATION = "recommendation.json"
 NO_RECOMMENDATION = "no recommendation: "

@@ -26,7 +26,7 @@ from oga_core.models import Classifier, class_mapping, label_indices, load_model
 from oga_core.models.loader import checked
 from oga_core.progress import Progress, silent
 from oga_core.runs import Run, Workspace
-from oga_core.runs.run import FACTORS, NO_RECOMMENDATION, NOT_SCORED, RECOMMENDATION, SKETCHES, TABLE
+from oga_core.runs.run import FACTORS, MODEL, NO_RECOMMENDATION, NOT_SCORED, RECOMMENDATION, SKETCHES, TABLE
 from oga_core.scoring.estimate import Estimate, estimate
 from oga_core.scoring.one_pass import OnePass, passed
 from oga_core.scoring.unseen import Unseen, cross_fitted, usual_folds
@@ -188,7 +188,7 @@ def do_run(run: Run, progress: Progress = silent) -> None:
                     parameters_in(untrained(dataset).module, settings["scope"])
             trained = train(dataset, seed=settings["seed"], epochs=settings.get("epochs"), progress=report)
             classifier = trained.classifier
-            run.add_file("model.safetensors", lambda path: save_weights(classifier, path))
+            run.add_file(MODEL, lambda path: save_weights(classifier, path))
             facts["model_source"] = f"starter model trained here on 90 % of the samples, {trained.epochs} epochs"
             facts["held_out_accuracy"] = trained.accuracy
             folds = usual_folds(dataset) if settings.get("folds") is None else settings["folds"]

@@ -29,23 +29,26 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return Workspace(tmp_path / "workspace")
 
 
-@pytest.fixture(scope="session")
-def scored(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run on 90 small images in three classes, 9 of them with a wrong label, by a model that knows red, green and blue."""
+def tinted_run(workspace: Workspace, classes: list[str], samples: int, wrong: int, height: int, title: str | None = None) -> Run:
+    """A run on small images in three classes, the first with a wrong label, by a model that knows red, green and blue."""
     rng = np.random.default_rng(0)
-    true = np.arange(90) % 3
-    tints = 80 * np.eye(3)[true] + rng.normal(0, 20, (90, 3))
-    images = rng.normal(40, 12, (90, 8, 8, 3)) + tints[:, None, None, :]
-    labels = true.copy()
-    labels[:9] = (labels[:9] + 1) % 3
+    true = np.arange(samples) % 3
+    tints = 80 * np.eye(3)[true] + rng.normal(0, 20, (samples, 3))
+    images = rng.normal(40, 12, (samples, height, 8, 3)) + tints[:, None, None, :]
+    labels = np.where(np.arange(samples) < wrong, (true + 1) % 3, true)
     head = nn.Linear(3, 3)
     with torch.no_grad():
         head.weight.copy_(20 * torch.eye(3))
         head.bias.zero_()
     model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
-    dataset = from_arrays(images.clip(0, 255).astype(np.uint8), labels, CLASSES)
-    workspace = Workspace(tmp_path_factory.mktemp("scored"))
-    return score(model, dataset, workspace=workspace, title="images *with* names")
+    dataset = from_arrays(images.clip(0, 255).astype(np.uint8), labels, classes)
+    return score(model, dataset, workspace=workspace, title=title)
+
+
+@pytest.fixture(scope="session")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """90 images, 9 of them with a wrong label."""
+    return tinted_run(Workspace(tmp_path_factory.mktemp("scored")), CLASSES, 90, 9, 8, "images *with* names")
 
 
 @pytest.fixture

@@ -13,15 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from playwright.sync_api import Browser, Locator, Page, expect
-from torch import nn
 
-from oga_core import Run, Workspace, decisions, from_arrays, open_dataset, score, train
+from oga_core import Run, Workspace, decisions, open_dataset, score, train
 from oga_core.review import Selection, save_view
 from oga_core.scoring import do_run, prepare
 from oga_core.serving import Dashboard, serve
-from tests.app.conftest import CLASSES
+from tests.app.conftest import CLASSES, tinted_run
 from tests.browser.conftest import picture, settled
 
 StartServer = Callable[..., Dashboard]
@@ -31,18 +29,7 @@ SAMPLES = 150
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run on 150 images in three classes with awkward names, 15 of them with a wrong label."""
-    rng = np.random.default_rng(0)
-    true = np.arange(SAMPLES) % 3
-    tints = 80 * np.eye(3)[true] + rng.normal(0, 20, (SAMPLES, 3))
-    images = rng.normal(40, 12, (SAMPLES, 12, 8, 3)) + tints[:, None, None, :]
-    labels = np.where(np.arange(SAMPLES) < 15, (true + 1) % 3, true)
-    head = nn.Linear(3, 3)
-    with torch.no_grad():
-        head.weight.copy_(20 * torch.eye(3))
-        head.bias.zero_()
-    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
-    dataset = from_arrays(images.clip(0, 255).astype(np.uint8), labels, CLASSES)
-    return score(model, dataset, workspace=Workspace(tmp_path_factory.mktemp("scored")))
+    return tinted_run(Workspace(tmp_path_factory.mktemp("scored")), CLASSES, SAMPLES, 15, 12)
 
 
 @pytest.fixture
