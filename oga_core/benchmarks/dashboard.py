@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from oga_core.benchmarks.big_run import big_run
 from oga_core.errors import InputError
+from oga_core.maps import pictures
 from oga_core.progress import Progress, silent
 from oga_core.review import Selection, save_view
 from oga_core.runs import Run, Workspace
@@ -29,6 +30,8 @@ ARGUMENTS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-back
 PAGES = ("Scores", "Map", "Review", "Export")
 PATIENCE = 60_000
 """Milliseconds until a thing that does not happen is an error."""
+JOB = 600_000
+"""The same for what a job computes."""
 
 _CLOCK = """(event) => {
     const parts = (selector, root = document) => {
@@ -82,7 +85,8 @@ def measure(samples: int, *, repeats: int = 7, keep: Path | None = None, progres
 
     Returns
     -------
-    A row a thing: ``what``, ``samples``, ``median`` and ``most`` in seconds; of memory in gigabytes.
+    A row a thing: ``what``, ``samples``, ``median`` and ``most`` in seconds; of memory in gigabytes: of the server before a run
+    is opened, and what the visit adds.
 
     Raises
     ------
@@ -107,12 +111,17 @@ def measure(samples: int, *, repeats: int = 7, keep: Path | None = None, progres
                 page = browser.new_page(viewport={"width": 1400, "height": 1000})
                 page.set_default_timeout(PATIENCE)
                 try:
+                    page.goto(server.url)
+                    page.locator("h1").wait_for()
+                    idle = _memory(server.process.pid)
                     waits = _Visit(page, server.url, run, samples, repeats, progress).all()
                 finally:
                     browser.close()
-            rows = [{"what": w.what, "samples": samples, "median": w.median, "most": max(w.seconds)} for w in waits]
-            memory = _memory(server.process.pid)
-            return [*rows, {"what": "server memory, GB", "samples": samples, "median": memory, "most": memory}]
+            memory = {"server without a run, GB": idle, "added by the session, GB": _memory(server.process.pid) - idle}
+            return [
+                *({"what": w.what, "samples": samples, "median": w.median, "most": max(w.seconds)} for w in waits),
+                *({"what": what, "samples": samples, "median": size, "most": size} for what, size in memory.items()),
+            ]
         finally:
             server.stop()
 
@@ -139,7 +148,8 @@ class _Visit:
         self.page, self.url, self.run, self.samples, self.repeats, self.progress = page, url, run, samples, repeats, progress
 
     def all(self) -> list[Wait]:
-        steps = (self.first_map, self.lasso, self.threshold, self.key, self.page_change)
+        maps = (self.first_map, self.umap) if not pictures(self.run) else (self.open_map,)
+        steps = (*maps, self.lasso, self.threshold, self.key, self.page_change)
         found = []
         for done, step in enumerate(steps):
             self.progress(f"dashboard with {self.samples:,} samples", done, len(steps))
@@ -148,14 +158,22 @@ class _Visit:
         return found
 
     def first_map(self) -> Wait:
-        """From the click on Map to the first picture; the server has been at work for others, the run is new to it."""
+        """From the click on Map to the first picture, which is computed."""
+        return Wait("first map", self.samples, [self._map()])
+
+    def open_map(self) -> Wait:
+        """The same where the maps have been computed before."""
+        return Wait("first map, already computed", self.samples, [self._map()])
+
+    def _map(self) -> float:
         self.page.goto(f"{self.url}export?run={self.run.id}")
         self._quiet()
-        seconds = self._timed(
-            "click", "", "return parts('.map[data-renderer]').length > 0",
-            partial(self._go, "Map"),
-        )  # fmt: skip
-        return Wait("first map", self.samples, [seconds])
+        return self._timed("click", "", "return parts('.map[data-renderer]').length > 0", partial(self._go, "Map"))
+
+    def umap(self) -> Wait:
+        """From the first picture to UMAP in its place, which a job computes meanwhile."""
+        seconds = self._timed("", "", "return document.body.textContent.includes('UMAP of the gradients')", lambda: None, JOB)
+        return Wait("first map → UMAP", self.samples, [seconds])
 
     def lasso(self) -> Wait:
         """From the release of a lasso on the map to the tiles of its samples below."""
@@ -165,8 +183,8 @@ class _Visit:
         seconds = []
         for i in range(self.repeats):
             self._quiet()
-            x, y = box["x"] + box["width"] * 0.15, box["y"] + box["height"] * (0.15 + 0.05 * (i % 2))
-            width, height = box["width"] * (0.3 + 0.05 * i), box["height"] * 0.7
+            x, y = box["x"] + box["width"] * (0.1 + 0.4 * (i % 2)), box["y"] + box["height"] * (0.1 + 0.03 * i)
+            width, height = box["width"] * 0.4, box["height"] * 0.5
             self.page.mouse.move(x, y)
             self.page.mouse.down()
             for dx, dy in ((1, 0), (1, 1), (0, 1)):
@@ -197,11 +215,11 @@ class _Visit:
     def key(self) -> Wait:
         """From a key to "saved" and the next sample on the screen."""
         self.page.goto(f"{self.url}review?run={self.run.id}")
-        self.page.locator(".triage .single .place").wait_for()
+        self.page.locator(".triage .single b.place").wait_for()
         self._quiet()
         seconds = []
         for i in range(3 * self.repeats):
-            place = "text('.triage .single .place')"
+            place = "text('.triage .single b.place')"
             seconds.append(self._timed(
                 "keydown", f"window.ogaPlace = {place}",
                 f"return {place} !== window.ogaPlace && /^Saved/.test(text('.triage .said'))",
@@ -227,8 +245,8 @@ class _Visit:
     def _go(self, title: str) -> None:
         self.page.get_by_role("link", name=title, exact=True).first.click()
 
-    def _timed(self, event: str, before: str, done: str, act: Callable[[], object]) -> float:
-        self.page.evaluate(_CLOCK % {"before": before, "done": done, "patience": PATIENCE, "told": json.dumps(done)}, event)
+    def _timed(self, event: str, before: str, done: str, act: Callable[[], object], patience: int = PATIENCE) -> float:
+        self.page.evaluate(_CLOCK % {"before": before, "done": done, "patience": patience, "told": json.dumps(done)}, event)
         act()
         return float(self.page.evaluate("window.ogaClock")) / 1000
 

@@ -12,6 +12,7 @@
 
 const LEVELS = 4;
 const [DIMMED, FADED, PLAIN, CHOSEN] = [0, 1, 2, 3]; // drawn in this order
+const TINT = [0.2, 0.4, 1, 1]; // by level: how much of its colour a point keeps; where many lie on each other, alpha dims nothing
 
 const VERTEX = `#version 300 es
 layout(location = 0) in vec2 position;
@@ -29,7 +30,7 @@ void main() {
 }`;
 const FRAGMENT = `#version 300 es
 precision highp float;
-uniform float extent, radius, halo, alpha;
+uniform float extent, radius, halo, alpha, tint;
 uniform vec3 paper;
 flat in vec3 ink;
 out vec4 color;
@@ -37,7 +38,7 @@ float disc(float from, float reach) { return clamp(reach + 0.5 - from, 0.0, 1.0)
 void main() {
   float from = length((gl_PointCoord - 0.5) * extent);
   float covered = disc(from, radius) * alpha, around = halo > 0.0 ? disc(from, halo) : 0.0;
-  color = vec4(ink * covered + paper * around * (1.0 - covered), covered + around * (1.0 - covered));
+  color = vec4(mix(paper, ink, tint) * covered + paper * around * (1.0 - covered), covered + around * (1.0 - covered));
 }`;
 
 class WebGLRenderer {
@@ -102,6 +103,7 @@ class WebGLRenderer {
       gl.uniform1f(at.radius, radius);
       gl.uniform1f(at.halo, halo);
       gl.uniform1f(at.alpha, alpha);
+      gl.uniform1f(at.tint, TINT[level]);
       gl.drawArrays(gl.POINTS, 0, level === CHOSEN ? this.count : Math.ceil(this.count * share));
     }
   }
@@ -183,7 +185,7 @@ class CanvasRenderer {
     const image = fits ? this.printed.image : new ImageData(stride, height + 4 * margin);
     const discs = stamps.map(({ radius, alpha }) => new Stamp(radius, alpha, stride));
     const halos = stamps.map(({ halo }) => (halo > 0 ? new Stamp(halo, 1, stride) : null));
-    const inks = discs.map((disc) => this.palette.map((color) => disc.inks(color)));
+    const inks = discs.map((disc, level) => this.palette.map((color) => disc.inks(mixed(this.paper, color, TINT[level]))));
     return (this.printed = { wanted, image, pixels: new Uint32Array(image.data.buffer), stride, margin, discs, halos, inks });
   }
 
@@ -195,6 +197,8 @@ const packed = (color, share = 256) => {
   const [r, g, b] = color.map((channel) => Math.ceil((channel * share) / 256 - 0.5));
   return (b << 16) | (g << 8) | r;
 };
+
+const mixed = (paper, color, share) => color.map((channel, i) => paper[i] + (channel - paper[i]) * share);
 
 /** A disc to print on pixels `stride` wide: which pixels it touches, and what it covers of them, of 256. */
 class Stamp {

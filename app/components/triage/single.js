@@ -76,7 +76,7 @@ class Single {
 
   cells(item) {
     const facts = [
-      ["Given label", item.label || "none", item.confidence == null ? "" : `probability ${percent(item.confidence)}`],
+      ["Given label", item.label || "none", item.confidence == null ? "" : `model: ${percent(item.confidence)}`],
       ["Predicted", item.predicted, item.predicted === item.label ? "the same" : "not the given one"],
       ["Suggested", item.suggested || "none", item.suggestedBy],
       ["Score", short(item.score), `≥ ${percent(item.percentile)} of all`],
