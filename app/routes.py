@@ -187,15 +187,11 @@ def _png(run: str, index: int, size: int) -> bytes:
     return buffer.getvalue()
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _indices(run: str) -> np.ndarray:
-    return state.opened(run).table["index"].to_numpy()
-
-
 def _unchanged(run: Run, index: int) -> str:
     """The id of the sample at a position of the data, which still hold it as it was scored."""
-    at = int(np.searchsorted(_indices(run.id), index))
-    if at >= len(_indices(run.id)) or _indices(run.id)[at] != index:
+    indices = run.table["index"].to_numpy()
+    at = int(np.searchsorted(indices, index))
+    if at >= len(indices) or indices[at] != index:
         raise Refused(404, f"run {run.id} has no scored sample {index}")
     sample_id = str(run.table["sample_id"].iloc[at])
     if not _holds(run.id, index, sample_id):

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import io
-import shutil
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
-from oga_core import Workspace, embedding
+from oga_core import Run, Workspace, embedding
+from oga_core.benchmarks.dashboard import chromium_path
 from oga_core.scoring import do_run, prepare_example
 from oga_core.serving import free_port, serve
 
 HERE = Path(__file__).parent
-SIZE = {"width": 1280, "height": 860}
-MOVIE_WIDTH = 860
-FRAME = 0.25
+SIZE: ViewportSize = {"width": 1440, "height": 1020}
+MOVIE_WIDTH = 960
+MARGIN = 44
+"""Pixels round the points of a map that shows all of them."""
+RADIUS = 0.05
+FRAME = 0.2
 """Seconds a frame of the animated picture."""
 
 
@@ -27,6 +31,7 @@ def settled(page: Page) -> None:
     page.get_by_test_id("stApp").wait_for()
     page.wait_for_timeout(700)
     page.wait_for_function("document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'")
+    page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')")
     page.wait_for_timeout(500)
 
 
@@ -56,12 +61,23 @@ def go(page: Page, title: str) -> None:
     settled(page)
 
 
-def lasso(page: Page, between: Callable[[], None] = lambda: None) -> None:
-    """Draw a lasso round a part of the map."""
+def odd_group(run: Run) -> tuple[np.ndarray, float]:
+    """Middle and radius of the place on the map with the most flagged samples; 1 is half of the map's larger side."""
+    positions = embedding(run)
+    low, high = positions.min(axis=0), positions.max(axis=0)
+    positions = (positions - (low + high) / 2) / (high - low).max() * 2
+    flagged = positions[run.flagged(run.detectors[0].name, 0.05)]
+    near = np.linalg.norm(flagged[:, None] - flagged, axis=2) < RADIUS
+    return flagged[near[near.sum(axis=1).argmax()]].mean(axis=0), 1.4 * RADIUS
+
+
+def lasso(page: Page, middle: np.ndarray, radius: float, between: Callable[[], None] = lambda: None) -> None:
+    """Draw a lasso round a place of the map, whose larger side is taken to fill the height of the canvas."""
     box = page.locator(".map canvas").first.bounding_box()
     assert box is not None
-    corners = [(0.30, 0.20), (0.42, 0.16), (0.50, 0.30), (0.46, 0.45), (0.34, 0.44), (0.29, 0.32)]
-    points = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in corners]
+    half, x, y = box["height"] / 2 - MARGIN, box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    angles = np.linspace(0, 2 * np.pi, 9)
+    points = [(x + half * (middle[0] + radius * np.cos(a)), y - half * (middle[1] + radius * np.sin(a))) for a in angles]
     page.mouse.move(*points[0])
     page.mouse.down()
     for point in points[1:]:
@@ -71,9 +87,9 @@ def lasso(page: Page, between: Callable[[], None] = lambda: None) -> None:
     settled(page)
 
 
-def road(page: Page, film: Film, url: str, run: str) -> None:
+def road(page: Page, film: Film, url: str, run: Run) -> None:
     """From the scores to the export, with a picture of three pages on the way."""
-    page.goto(f"{url}scores?run={run}")
+    page.goto(f"{url}scores?run={run.id}")
     settled(page)
     page.screenshot(path=HERE / "scores.png")
     film.hold(2.5)
@@ -85,7 +101,7 @@ def road(page: Page, film: Film, url: str, run: str) -> None:
     go(page, "Map")
     page.wait_for_timeout(1500)
     film.hold(1.5)
-    lasso(page, lambda: film.hold(FRAME))
+    lasso(page, *odd_group(run), lambda: film.hold(FRAME))
     page.screenshot(path=HERE / "map.png")
     film.hold(2.5)
     page.get_by_role("button", name="Clear the lasso").click()
@@ -106,22 +122,19 @@ def road(page: Page, film: Film, url: str, run: str) -> None:
 
 
 def main() -> None:
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         workspace = Workspace(folder)
         run = prepare_example(workspace, "digits")
         do_run(run)
         embedding(run)
         server = serve(workspace, port=free_port())
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox"])
         try:
             page = browser.new_page(viewport=SIZE, color_scheme="light")
             film = Film(page)
             started = time.monotonic()
-            road(page, film, server.url, run.id)
+            road(page, film, server.url, run)
             film.save(HERE / "road.webp")
-            for name in ("scores", "map", "review"):
-                Image.open(HERE / f"{name}.png").convert("RGB").quantize(128).save(HERE / f"{name}.png", optimize=True)
             print(f"made in {time.monotonic() - started:.0f} s")
         finally:
             browser.close()

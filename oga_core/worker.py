@@ -9,14 +9,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
+from oga_core import maps
 from oga_core.errors import InputError
-from oga_core.maps import do_features_map, do_map
 from oga_core.progress import Cancelled
 from oga_core.runs import Job, Run, Workspace
 from oga_core.scoring import do_run
 
-JOBS: dict[str, Callable[[Run], object]] = {"score": do_run, "map": do_map, "features_map": do_features_map}
+JOBS: dict[str, Callable[[Run], object]] = {
+    "score": do_run,
+    **{kind: partial(maps.do_map, space=space) for space, kind in maps.JOBS.items()},
+}
 CANCEL_SECONDS = 0.5
 
 

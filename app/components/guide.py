@@ -26,7 +26,7 @@ def draw(run: Run, path: str) -> None:
     title, text, then = STEPS[path]
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         st.badge(f"{list(STEPS).index(path) + 1} of {len(STEPS)} · {title}", icon=":material/explore:")
-        st.text(text, width="stretch")
+        st.text(text)
         if then is not None:
             st.page_link(f"app_pages/{then}.py", label=f"Next: {STEPS[then][0]}", icon=":material/arrow_forward:")
         st.button("Close", key="guide_close", type="tertiary", icon=":material/close:", on_click=_close)

@@ -93,7 +93,7 @@ def measure(samples: int, *, repeats: int = 7, keep: Path | None = None, progres
     InputError
         Without Chromium or playwright.
     """
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    path = chromium_path()
     try:
         from playwright.sync_api import sync_playwright
     except ImportError as error:
@@ -124,6 +124,11 @@ def measure(samples: int, *, repeats: int = 7, keep: Path | None = None, progres
             ]
         finally:
             server.stop()
+
+
+def chromium_path() -> str | None:
+    """Path of the browser of this machine, if there is one."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:

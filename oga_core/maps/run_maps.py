@@ -86,11 +86,6 @@ def do_map(run: Run, space: str = "gradients", *, seed: int = 0, progress: Progr
             run.add_file(file, partial(save_array, _compute(run, space, seed, report)))
 
 
-def do_features_map(run: Run) -> None:
-    """Compute the UMAP of the features as a job, as `do_map` does."""
-    do_map(run, "features")
-
-
 def _file(name: str, seed: int) -> str:
     return f"map-{name}-{seed}.npy"
 

@@ -25,10 +25,6 @@ class Pace:
     per_minute: float
     actions: int
 
-    def minutes_for(self, samples: int) -> float | None:
-        """Minutes until so many samples are decided one by one; None where the pace is not known."""
-        return samples / self.per_minute if self.per_minute else None
-
 
 def pace(run: Run, reviewer: str) -> Pace:
     """How fast a reviewer has decided lately in a run, pauses left out; 0 a minute before the second action.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from oga_core import Workspace
+from oga_core.benchmarks.dashboard import chromium_path
 from oga_core.serving import Dashboard, free_port, serve
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -22,7 +22,7 @@ SCREENSHOTS = Path(__file__).with_name("screenshots")
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """The browser; in CI a missing one is a failure, not a skip."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    path = chromium_path()
     if path is None:
         reason = "no Chromium on this machine (Debian's package chromium)"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)

@@ -77,7 +77,7 @@ class Single {
   cells(item) {
     const facts = [
       ["Given label", item.label || "none", item.confidence == null ? "" : `model: ${percent(item.confidence)}`],
-      ["Predicted", item.predicted, item.predicted === item.label ? "the same" : "not the given one"],
+      ["Predicted", item.predicted, item.predicted === item.label ? "as given" : "not as given"],
       ["Suggested", item.suggested || "none", item.suggestedBy],
       ["Score", short(item.score), `≥ ${percent(item.percentile)} of all`],
     ];
