@@ -18,6 +18,7 @@ from oga_core.data.examples import EXAMPLES
 from oga_core.detectors import DEFAULT, Interval, named
 from oga_core.errors import InputError
 from oga_core.export import FORMATS, WHAT, export
+from oga_core.limits import LIMITS, set_limits
 from oga_core.models import save_weights, train
 from oga_core.progress import Cancelled
 from oga_core.runs import Workspace, recommend
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 2 for bad input, 130 when interrupted."""
     try:
         options = _parser().parse_args(arguments)
+        set_limits(getattr(options, "limits", ()))
         return int(options.do(options) or 0)
     except InputError as error:
         _say(f"oga: {' '.join(str(error).split())}", sys.stderr)
@@ -52,7 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="oga", description="Find the training samples that hurt a deep model.")
     parser.add_argument("--version", action="version", version=f"oga {version('oga')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    common = _Parser(add_help=False)
+    limited = _Parser(add_help=False)
+    limited.add_argument("--limit", metavar="NAME=VALUE", action="append", default=[], dest="limits",
+                         help="change how much is read of a file (see oga limits); may be repeated")  # fmt: skip
+    common = _Parser(add_help=False, parents=[limited])
     common.add_argument("--workspace", metavar="DIR", help="folder of the runs (default: OGA_WORKSPACE, else your data folder)")
     data = _Parser(add_help=False)
     data.add_argument("data", metavar="DATA", help=f"folder of images, {', '.join(SOURCES)}, or torchvision:NAME:FOLDER")
@@ -68,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
                        help="the page may open data by path below it; may be repeated (default: this folder)")  # fmt: skip
     _server_options(serve, _serve)
 
-    fit = commands.add_parser("train", parents=[data], help="train a starter model")
+    fit = commands.add_parser("train", parents=[data, limited], help="train a starter model")
     fit.add_argument("--arch", metavar="NAME", help="architecture (default: the starter that suits the data)")
     fit.add_argument("--out", metavar="FILE", required=True, type=Path, help="weights, .safetensors")
     fit.add_argument("--seed", type=_seed, default=0)
@@ -109,6 +114,10 @@ def _parser() -> argparse.ArgumentParser:
     runs = commands.add_parser("runs", parents=[common], help="list the runs, newest first")
     runs.add_argument("--json", action="store_true", help="print a JSON list")
     runs.set_defaults(do=_runs)
+
+    bounds = commands.add_parser("limits", parents=[limited], help="how much is read of files from strangers")
+    bounds.add_argument("--json", action="store_true", help="print a JSON list")
+    bounds.set_defaults(do=_limits)
 
     repeat = commands.add_parser("reproduce", help="repeat an experiment of the paper")
     repeat.add_argument("experiment", metavar="NAME", help=", ".join(experiments.EXPERIMENTS))
@@ -257,6 +266,14 @@ def _runs(options: argparse.Namespace) -> None:
         return
     for run in runs:
         _say(f"{run.id}  {run.status().state:<9}  {run.created}  {run.title}")
+
+
+def _limits(options: argparse.Namespace) -> None:
+    if options.json:
+        print(json.dumps([{"name": x.name, "value": x.value, "unit": x.unit, "of": x.meaning} for x in LIMITS.values()]))
+        return
+    for limit in LIMITS.values():
+        _say(f"{limit.name:<16} {limit.value:>15,} {limit.unit:<10} {limit.meaning}")
 
 
 def _reproduce(options: argparse.Namespace) -> None:

@@ -13,10 +13,10 @@ from PIL import Image
 from oga_core.data.dataset import Dataset, SampleError, in_order, one_line
 from oga_core.data.images import on_white
 from oga_core.errors import InputError
+from oga_core.limits import ARRAYS_BYTES
 
 INPUT_NAMES = ("images", "x", "X", "X_train", "x_train", "features", "data", "inputs")
 LABEL_NAMES = ("labels", "label", "y", "y_train", "targets", "target", "classes")
-MAX_BYTES = 16 << 30
 
 
 class Arrays(Dataset):
@@ -154,8 +154,8 @@ def _checked_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[An
                     raise InputError(
                         f"{path.name}: array {name!r} declares {declared:,} bytes but stores {entry.file_size - start:,}"
                     )
-                if total > MAX_BYTES:
-                    raise InputError(f"{path.name}: the arrays declare more than {MAX_BYTES >> 30} GiB, the limit")
+                if total > ARRAYS_BYTES.value:
+                    raise InputError(f"{path.name}: the arrays declare {total:,} bytes; {ARRAYS_BYTES}")
                 shapes[name] = (shape, dtype)
     except InputError:
         raise

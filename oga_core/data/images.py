@@ -16,13 +16,10 @@ from PIL import Image, ImageOps
 
 from oga_core.data.dataset import Dataset, SampleError, one_line
 from oga_core.errors import InputError
+from oga_core.limits import FILE_BYTES, FILES, IMAGE_PIXELS, NAME_CHARACTERS
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif")
-MAX_PIXELS = 50_000_000
-MAX_FILE_BYTES = 100_000_000
-MAX_ENTRIES = 2_000_000
-MAX_NAME = 255
 SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
 
 
@@ -32,16 +29,15 @@ def decode_image(data: bytes) -> Image.Image:
     Raises
     ------
     SampleError
-        If the bytes are no whole image of a supported format, or it has more than `MAX_PIXELS` pixels.
+        If the bytes are no whole image of a supported format, or it has more pixels than the limit.
     """
     if not data:
         raise SampleError("the file is empty")
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.width * image.height > MAX_PIXELS:
+        if image.width * image.height > IMAGE_PIXELS.value:
             raise SampleError(
-                f"the image has {image.width} × {image.height} = {image.width * image.height / 1e6:.0f} megapixels; "
-                f"the limit is {MAX_PIXELS / 1e6:.0f}"
+                f"the image has {image.width} × {image.height} = {image.width * image.height:,} pixels; {IMAGE_PIXELS}"
             )
         image.load()
         image = ImageOps.exif_transpose(image)
@@ -56,7 +52,7 @@ def decode_image(data: bytes) -> Image.Image:
     except SampleError:
         raise
     except Image.DecompressionBombError as error:
-        raise SampleError(f"the image is larger than {MAX_PIXELS / 1e6:.0f} megapixels") from error
+        raise SampleError(f"the image declares too many pixels; {IMAGE_PIXELS}") from error
     except Image.UnidentifiedImageError as error:
         raise SampleError(f"not an image in a supported format ({', '.join(FORMATS)})") from error
     except Exception as error:  # Pillow's decoders raise many kinds for a broken file
@@ -86,7 +82,7 @@ class Files(ABC):
 
     @abstractmethod
     def read(self, name: str) -> bytes:
-        """The bytes of a file, at most `MAX_FILE_BYTES`; SampleError if it is larger or cannot be read."""
+        """The bytes of a file, at most as many as the limit; SampleError if it is larger or cannot be read."""
 
 
 class Directory(Files):
@@ -100,8 +96,8 @@ class Directory(Files):
             relative = PurePosixPath(Path(at).relative_to(path).as_posix())
             self.folders.update(str(relative / folder) for folder in folders)
             self.names += [str(relative / name) for name in sorted(names)]
-            if len(self.names) > MAX_ENTRIES:
-                raise InputError(f"{path} holds more than {MAX_ENTRIES:,} files, the limit")
+            if len(self.names) > FILES.value:
+                raise InputError(f"{path} holds more files than are read: {FILES}")
         if (wrong := next((n for n in self.names if re.search("[\ud800-\udfff]", n)), None)) is not None:
             raise InputError(f"{path.name}: the file name {wrong!r} is not UTF-8; rename it")
         self.notes = [f"{linked:,} folders are symbolic links and were not followed"] if linked else []
@@ -112,7 +108,7 @@ class Directory(Files):
             if path.exists() and not path.is_file():
                 raise SampleError("is not an ordinary file")  # to open a pipe would wait for ever
             with open(path, "rb") as handle:
-                return _bounded(handle.read(MAX_FILE_BYTES + 1))
+                return _bounded(handle.read(FILE_BYTES.value + 1))
         except OSError as error:
             raise SampleError(f"cannot be read: {error.strerror}") from error
 
@@ -127,8 +123,8 @@ class Zip(Files):
             raise InputError(f"{path.name} is not a readable zip file ({one_line(error)}); make it again") from error
         self.lock = threading.Lock()
         entries = self.archive.infolist()
-        if len(entries) > MAX_ENTRIES:
-            raise InputError(f"{path.name} has {len(entries):,} entries; the limit is {MAX_ENTRIES:,}")
+        if len(entries) > FILES.value:
+            raise InputError(f"{path.name} has {len(entries):,} entries; {FILES}")
         self._refuse_dangerous(path.name, entries)
         self.names = sorted(e.filename for e in entries if not e.is_dir())
         self.folders = {e.filename.rstrip("/") for e in entries if e.is_dir()}
@@ -144,9 +140,10 @@ class Zip(Files):
             parts = name.rstrip("/").split("/")
             if name.startswith("/") or "\\" in name or "\0" in name or re.match(r"[A-Za-z]:", name) or ".." in parts:
                 raise InputError(f"{archive}: entry {name!r} leads out of the archive; make the zip again with relative names")
-            if len(name) > MAX_NAME * 4 or any(len(part) > MAX_NAME for part in parts):
-                limits = f"the limits are {MAX_NAME} a part, {MAX_NAME * 4:,} in all"
-                raise InputError(f"{archive}: an entry's name has {len(name):,} characters; {limits}")
+            if len(name) > 4 * NAME_CHARACTERS.value or any(len(part) > NAME_CHARACTERS.value for part in parts):
+                raise InputError(
+                    f"{archive}: an entry's name has {len(name):,} characters; {NAME_CHARACTERS}, four times as many in all"
+                )
             if entry.flag_bits & 1:
                 raise InputError(f"{archive} is password-protected (entry {name!r}); make the zip again without a password")
             if (entry.external_attr >> 16) & 0o170000 == 0o120000:
@@ -162,7 +159,7 @@ class Zip(Files):
     def read(self, name: str) -> bytes:
         try:
             with self.lock, self.archive.open(name) as handle:
-                return _bounded(handle.read(MAX_FILE_BYTES + 1))
+                return _bounded(handle.read(FILE_BYTES.value + 1))
         except SampleError:
             raise
         except Exception as error:  # zlib, CRC and header faults of a single entry
@@ -182,8 +179,8 @@ def _refuse_folder(error: OSError) -> None:
 
 
 def _bounded(data: bytes) -> bytes:
-    if len(data) > MAX_FILE_BYTES:
-        raise SampleError(f"the file is larger than {MAX_FILE_BYTES / 1e6:.0f} MB, the limit")
+    if len(data) > FILE_BYTES.value:
+        raise SampleError(f"the file is too large: {FILE_BYTES}")
     return data
 
 

@@ -21,14 +21,13 @@ from oga_core.data.arrays import Arrays, RowNames
 from oga_core.data.dataset import Dataset, SampleError, in_order, one_line
 from oga_core.data.search import texts
 from oga_core.errors import InputError
+from oga_core.limits import CELL_BYTES, TABLE_BYTES
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "y", "intent", "topic", "sentiment")
 PAIRS = (("text_a", "text_b"), ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question", "sentence"))
 TEXT_COLUMNS = ("text", "sentence", "content", "document", "question", "title", "review", "comment", "body", "message")
 NEVER_INPUTS = ("clean_label", "true_label", "id", "index")
-MAX_BYTES = 4 << 30
-MAX_CELL = 16 << 20
 
 
 class Table(Dataset):
@@ -146,11 +145,11 @@ def open_table(path: Path, inputs: str | None = None, label: str | None = None) 
 def _decode(path: Path, notes: list[str]) -> str:
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb") as handle:
-            data = handle.read(MAX_BYTES + 1)
+            data = handle.read(TABLE_BYTES.value + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path.name} cannot be read: {one_line(error)}") from error
-    if len(data) > MAX_BYTES:
-        raise InputError(f"{path.name} holds more than {MAX_BYTES >> 30} GiB of text, the limit; write it as parquet")
+    if len(data) > TABLE_BYTES.value:
+        raise InputError(f"{path.name} holds too much text: {TABLE_BYTES}; or write it as parquet")
     encoding = "utf-8-sig"
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         encoding = "utf-16"
@@ -172,7 +171,7 @@ def _decode(path: Path, notes: list[str]) -> str:
 
 def _read_csv(text: str, name: str, suffix: str) -> dict[str, list[str]]:
     delimiter = "\t" if suffix == ".tsv" else _delimiter(text)
-    csv.field_size_limit(MAX_CELL)
+    csv.field_size_limit(CELL_BYTES.value)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
     header: list[str] | None = None
@@ -263,8 +262,8 @@ def _read_parquet(path: Path) -> dict[str, list[str]]:
     try:
         file = pq.ParquetFile(path)
         declared = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
-        if declared > MAX_BYTES:
-            raise InputError(f"{path.name} unpacks to {declared / 1e9:.1f} GB; the limit is {MAX_BYTES / 1e9:.1f} GB")
+        if declared > TABLE_BYTES.value:
+            raise InputError(f"{path.name} unpacks to {declared:,} bytes; {TABLE_BYTES}")
         table = file.read()
         table.validate(full=True)
         if len(set(table.column_names)) != len(table.column_names):

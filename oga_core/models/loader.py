@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from oga_core.data.dataset import Dataset, SampleError
 from oga_core.errors import InputError
+from oga_core.limits import CLASSES
 from oga_core.models import inputs
 from oga_core.models.architectures import architectures, build, kind_of, known
 from oga_core.models.classifier import Classifier
 from oga_core.models.weights import load_strict, read_state_dict
 
-MAX_CLASSES = 100_000
 FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -109,7 +109,7 @@ def _about(metadata: dict[str, Any]) -> dict[str, Any]:
     names = about.get("class_names") if isinstance(about, dict) else None
     strings = isinstance(names, list) and all(isinstance(n, str) for n in names)
     fine = isinstance(about, dict) and (not about or _types(about) == {"name": str, "spec": dict})
-    if not fine or (names is not None and not (strings and 2 <= len(set(names)) == len(names) <= MAX_CLASSES)):
+    if not fine or (names is not None and not (strings and 2 <= len(set(names)) == len(names) <= CLASSES.value)):
         raise InputError("the weights' metadata do not describe a model; name it yourself (--model)")
     return dict(about)
 

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from oga_core.errors import InputError
+from oga_core.limits import HEADER_BYTES, PICKLE_BYTES
 
 if TYPE_CHECKING:
     from oga_core.models.classifier import Classifier
@@ -30,8 +31,6 @@ TENSORS = ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor")
 CALLS = {*TENSORS, "torch._utils._rebuild_parameter", "collections.OrderedDict", "torch.Size"}
 DTYPES = {f"torch.{dtype}" for dtype in ("float16", "bfloat16", "float32", "float64", "uint8", "int32", "int64")}
 GLOBALS = {*STORAGES, *CALLS, *DTYPES}
-MAX_PICKLE_BYTES = 64 << 20
-MAX_HEADER_BYTES = 100 << 20
 HOW = "save the weights alone: torch.save(model.state_dict(), 'weights.pt') or safetensors"
 
 
@@ -98,7 +97,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     name, size = path.name, path.stat().st_size
     with open(path, "rb") as handle:
         length = int.from_bytes(handle.read(8), "little")
-        if size < 8 or length > MAX_HEADER_BYTES or 8 + length > size:
+        if size < 8 or length > HEADER_BYTES.value or 8 + length > size:
             raise InputError(f"{name} is truncated or no safetensors file: {length:,} bytes of header declared, {size:,} in all")
         header = handle.read(length)
     try:
@@ -150,8 +149,8 @@ def _check_zip(path: Path) -> None:
             pickles = [n for n in entries if n.count("/") == 1 and n.endswith("/data.pkl")]
             if len(pickles) != 1:
                 raise InputError(f"{name} is a zip but no PyTorch file: it has no data.pkl; {HOW}")
-            if entries[pickles[0]].file_size > MAX_PICKLE_BYTES:
-                raise InputError(f"{name}: data.pkl has more than {MAX_PICKLE_BYTES >> 20} MB, the limit")
+            if entries[pickles[0]].file_size > PICKLE_BYTES.value:
+                raise InputError(f"{name}: data.pkl has {entries[pickles[0]].file_size:,} bytes; {PICKLE_BYTES}")
             folder = pickles[0].removesuffix("data.pkl")
             with archive.open(pickles[0]) as handle:
                 storages, _ = _inspect(name, handle)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from oga_core.data import Arrays, Dataset, SampleError, arrays, from_arrays, open_dataset
+from oga_core.data import Arrays, Dataset, SampleError, from_arrays, open_dataset
 from oga_core.errors import InputError
 
 
@@ -343,8 +343,8 @@ def test_an_array_over_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.
     np.savez_compressed(path, x=np.zeros((1000, 1000)), y=np.arange(1000) % 2)
     assert path.stat().st_size < 20_000
     assert len(open_dataset(path)) == 1000
-    monkeypatch.setattr(arrays, "MAX_BYTES", 1 << 20)
-    assert "declare more than 0 GiB, the limit" in refusal(path)
+    monkeypatch.setenv("OGA_LIMIT_ARRAYS_BYTES", "1M")
+    assert "the limit arrays_bytes is 1,048,576 bytes" in refusal(path)
 
 
 @pytest.mark.parametrize(("x", "y"), [(("<f4", (10**6, 0)), ("<U0", (10**6,))), (("<f4", (2, 0)), ("<i8", (2,)))])

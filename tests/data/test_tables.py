@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from oga_core.data import Dataset, SampleError, open_dataset, tables
+from oga_core.data import Dataset, SampleError, open_dataset
 from oga_core.data.dataset import in_order
 from oga_core.data.tables import TextTable
 from oga_core.errors import InputError
@@ -234,17 +234,17 @@ def test_one_cell_too_many_in_every_row_shifts_no_columns_though_pandas_would(tm
 
 
 def test_a_cell_over_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "MAX_CELL", 100)
+    monkeypatch.setenv("OGA_LIMIT_CELL_BYTES", "100")
     assert len(read(text_file(tmp_path, f"text,label\n{'a' * 100},x\nb,y\n"))) == 2
     assert "line 2: field larger than field limit (100)" in refusal(text_file(tmp_path, f"text,label\n{'a' * 101},x\nb,y\n"))
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.csv.gz"])
 def test_a_table_over_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(tables, "MAX_BYTES", 1000)
+    monkeypatch.setenv("OGA_LIMIT_TABLE_BYTES", "1000")
     data = b"text,label\n" + b"a,x\n" * 1000
     path = text_file(tmp_path, gzip.compress(data) if name.endswith("gz") else data, name)
-    assert "the limit; write it as parquet" in refusal(path)
+    assert "; or write it as parquet" in refusal(path)
 
 
 @pytest.mark.parametrize(
@@ -388,7 +388,7 @@ def test_a_parquet_without_usable_columns_or_with_a_name_twice_is_refused(tmp_pa
 
 
 def test_a_parquet_that_unpacks_to_more_than_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "MAX_BYTES", 1_000_000)
+    monkeypatch.setenv("OGA_LIMIT_TABLE_BYTES", "1000000")
     texts = [f"{i:06d}" * 20 for i in range(10_000)]
     pq.write_table(pa.table({"text": texts, "label": ["x", "y"] * 5000}), tmp_path / "t.parquet", compression="zstd")
     assert (tmp_path / "t.parquet").stat().st_size < 1_000_000
