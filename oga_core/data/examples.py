@@ -39,6 +39,8 @@ class Example:
     ----------
     file, truth
         Names of its file, and of a CSV ``source,label,true_label`` that says which labels were flipped.
+    folds
+        More starters that it is scored with, as in ``oga score --folds``; None: as usual for its kind.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Example:
     file: str
     truth: str
     write: Callable[[Path, Path], None]
+    folds: int | None = None
 
 
 def make_example(name: str, folder: Path) -> Path:
@@ -149,7 +152,7 @@ EXAMPLES = {
             "digits", "Handwritten digits",
             "1,797 scans of handwritten digits (scikit-learn's digits). 10 % of the labels were flipped on purpose, with a "
             "fixed seed, so that there is something to find.",
-            "digits.zip", "digits_truth.csv", _write_digits,
+            "digits.zip", "digits_truth.csv", _write_digits, folds=2,
         ),
         Example(
             "docstrings", "Docstrings by library",

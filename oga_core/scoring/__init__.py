@@ -158,7 +158,8 @@ def prepare_example(workspace: Workspace, name: str) -> Run:
         For an unknown name.
     """
     path = make_example(name, workspace.path / "examples")
-    return prepare(workspace, path, title=EXAMPLES[name].title, notes=[EXAMPLES[name].note])
+    example = EXAMPLES[name]
+    return prepare(workspace, path, title=example.title, notes=[example.note], folds=example.folds)
 
 
 def do_run(run: Run, progress: Progress = silent) -> None:
