@@ -35,9 +35,9 @@ EXPERIMENTS = {
     "text": Experiment("SST-2, MRPC, QNLI with flipped labels, news titles with real noise", 5, 2),
     "vision": Experiment("images with human or class-dependent label noise", 5, 2),
     "shift": Experiment("a table from one time and place, tested on another", 5, 2),
+    "llm": Experiment("which training samples of a fine-tuned language model belong to a prompt's task", 3, 2),
 }
 """By name, which is that of the module with its ``run(asked) -> Study``."""
-LATER = {"llm": "the language model experiment comes with transformers, in a later version"}
 
 
 def reproduce(
@@ -71,7 +71,7 @@ def reproduce(
         For an unknown name, a wrong number of seeds, data that are not there or do not fit, or a folder that cannot be used.
     """
     if name not in EXPERIMENTS:
-        raise InputError(LATER.get(name, f"unknown experiment {name!r}; there are: {', '.join(EXPERIMENTS)}"))
+        raise InputError(f"unknown experiment {name!r}; there are: {', '.join(EXPERIMENTS)}")
     if seeds is not None and seeds < 1:
         raise InputError(f"{seeds} seeds: at least one is needed")
     if samples is not None and (name != "vision" or samples < 1):

@@ -24,14 +24,20 @@ TITLES = {
     "iforest": "OGA iForest", "ocsvm": "OGA one-class SVM", "ocsvm_test": "one-class SVM of the test set",
     "ocsvm_validation": "one-class SVM of validation data", "low_confidence": "given-label confidence",
     "margin": "normalized margin", "confidence_entropy": "confidence entropy", "el2n": "EL2N", "hessian": "exact Hessian",
-    "lissa": "LiSSA", "datainf": "DataInf", "tracing": "gradient tracing", "self": "self-influence", **ONLY_IN_THE_PAPER,
+    "lissa": "LiSSA", "datainf": "DataInf", "tracing": "gradient tracing", "self": "self-influence",
+    "kind_forest": "OGA iForest, one a kind", "cosine": "cosine of gradients",
+    "kind_centroid": "cosine with the gradients' centroid of a kind", "tfidf": "TF-IDF cosine",
+    "tfidf_centroid": "TF-IDF centroid of a kind", "embedding": "cosine of hidden states",
+    "random_order": "random order", **ONLY_IN_THE_PAPER,
 }  # fmt: skip
 """What arms are called, in the order of tables."""
 REFERENCES, OGA, OWN, CONTROL, BY_INFLUENCE = "reference", "paper's detector", "our detector", "control", "influence"
 KINDS = {
     **dict.fromkeys((UNTRIMMED, RANDOM, ORACLE), REFERENCES),
-    **dict.fromkeys((*PAPER, "ocsvm_test", "ocsvm_validation"), OGA),
-    **dict.fromkeys(OURS, OWN), **dict.fromkeys(CONTROLS, CONTROL), **dict.fromkeys(INFLUENCE, BY_INFLUENCE),
+    **dict.fromkeys((*PAPER, "ocsvm_test", "ocsvm_validation", "kind_forest"), OGA),
+    **dict.fromkeys((*OURS, "cosine", "kind_centroid"), OWN),
+    **dict.fromkeys((*CONTROLS, "tfidf", "tfidf_centroid", "embedding", "random_order"), CONTROL),
+    **dict.fromkeys(INFLUENCE, BY_INFLUENCE),
 }  # fmt: skip
 
 

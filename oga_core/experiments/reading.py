@@ -21,7 +21,7 @@ SAME = ("trimmed", "auc", "precision", "accuracy", "validation_accuracy", "rando
 """Two arms with the same of these in every seed have trimmed the same samples."""
 PLURAL = {arms.OGA: "paper's detectors", arms.OWN: "detectors beyond it", arms.CONTROL: "controls",
           arms.BY_INFLUENCE: "influence methods"}  # fmt: skip
-MEASURES = {"accuracy": "test accuracy", "detection_accuracy": "detection accuracy"}
+MEASURES = {"accuracy": "test accuracy", "detection_accuracy": "detection accuracy", "auc": "AUC", "recall": "recall"}
 
 
 @dataclass(frozen=True)

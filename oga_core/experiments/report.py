@@ -55,7 +55,9 @@ class Study:
     first
         The arm that is on top in the paper's curves, by setting, where it gives no numbers.
     notes
-        How this experiment was done, beside `HOW`.
+        How this experiment was done, beside ``how``.
+    how
+        How it and others were done.
     figures
         What is drawn.
     """
@@ -68,6 +70,7 @@ class Study:
     paper: dict[str, Numbers] = field(default_factory=dict)
     first: dict[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    how: Sequence[str] = tuple(HOW)
     figures: Sequence[Figure] = ()
 
 
@@ -118,7 +121,7 @@ def _report(study: Study, table: str, no_images: str) -> str:
                 f"The figures are there as HTML only, PNG was not written: {no_images}. PNG needs kaleido (pip install "
                 "'oga[reproduce]') and Chrome or Chromium on the PATH or named by BROWSER_PATH."
             )
-    parts += ["## Table", table, "## How it was done", "\n".join(f"* {line}" for line in (*HOW, *study.notes))]
+    parts += ["## Table", table, "## How it was done", "\n".join(f"* {line}" for line in (*study.how, *study.notes))]
     return "\n\n".join(parts) + "\n"
 
 

@@ -16,8 +16,9 @@ from oga_core.errors import InputError
 from oga_core.files import write_whole
 
 RESULTS, SETTINGS = "results.csv", "settings.json"
-VALIDATED, AT_NOISE_RATE = "validated", "noise rate"
-"""Budgets that are no share: the best on validation data for each arm and seed, and as many as are truly wrong."""
+VALIDATED, AT_NOISE_RATE, RELATED = "validated", "noise rate", "related"
+"""Budgets that are no share: the best on validation data for each arm and seed, as many as are truly wrong, and as many as are of
+the test sample's kind."""
 
 
 @dataclass(frozen=True)

@@ -143,8 +143,9 @@ def test_shift_goes_on_after_an_interruption_as_if_there_had_been_none(tmp_path:
 @pytest.mark.parametrize(
     ("name", "more", "message"),
     [
-        ("speech", {}, "unknown experiment 'speech'; there are: synthetic, text, vision, shift"),
-        ("llm", {}, "comes with transformers"),
+        ("speech", {}, "unknown experiment 'speech'; there are: synthetic, text, vision, shift, llm"),
+        ("llm", {}, "needs DataInf's tables"),
+        ("llm", {"data": Path()}, "sentence_transformation_train.csv is not there"),
         ("synthetic", {"seeds": 0}, "0 seeds: at least one is needed"),
         ("text", {"samples": 100}, "for the vision experiment only"),
         ("vision", {"samples": 0}, "0 samples"),
@@ -169,5 +170,5 @@ def test_what_cannot_be_done_is_said_in_a_line(
 
 
 def test_every_experiment_has_seeds_enough() -> None:
-    assert {name: e.seeds for name, e in EXPERIMENTS.items()} == {"synthetic": 20, "text": 5, "vision": 5, "shift": 5}
+    assert {name: e.seeds for name, e in EXPERIMENTS.items()} == {"synthetic": 20, "text": 5, "vision": 5, "shift": 5, "llm": 3}
     assert all(1 < e.quick_seeds <= e.seeds for e in EXPERIMENTS.values())
