@@ -14,7 +14,7 @@ KIND = "score"
 def watch(run: Run) -> bool:
     """Draw the progress of a run's scoring until it ends, then run the page again; returns whether it is done.
 
-    One that failed or was stopped is told with its reason, and can be started again.
+    One that failed or was stopped is told with its reason, and can be started again: it goes on with what it has kept.
     """
     status = run.job(KIND).status()
     if status.state == "running":
@@ -23,7 +23,8 @@ def watch(run: Run) -> bool:
     if status.state in ("failed", "cancelled"):
         show = st.error if status.state == "failed" else st.warning
         show(f"Scoring {status.state}: {literal(status.message)}", icon=":material/error:")
-        st.button("Start again", key="again_score", icon=":material/replay:", on_click=worker.start, args=(run, KIND))
+        again = "Continue" if run.begun else "Start again"
+        st.button(again, key="again_score", icon=":material/replay:", on_click=worker.start, args=(run, KIND))
         return False
     return status.state == "done"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import state
+from app import login, state
 from app.components import guide, map_panel, selection_panel
 from app.components.literal import literal
 from oga_core import InputError
@@ -16,6 +16,10 @@ LOGO = Path(__file__).with_name("logo.svg")
 st.set_page_config(page_title="OGA", page_icon=str(LOGO), layout="wide")
 st.logo(str(LOGO), size="large")
 st.html(Path(__file__).with_name("style.css"))
+
+if login.is_asked_for() and login.user() is None:
+    login.draw()
+    st.stop()
 
 PAGES = [
     st.Page("app_pages/start.py", title="Start", icon=":material/play_circle:", default=True,
@@ -33,6 +37,8 @@ PAGES = [
 page = st.navigation(PAGES, position="top")
 run = state.current_run()
 try:
+    if why := state.workspace().read_only:
+        st.warning(literal(why), icon=":material/lock:")
     if run is not None and run.status().state == "done":
         state.keep_url(run)
         map_panel.apply_acts(run)

@@ -16,6 +16,7 @@ import streamlit as st
 from app import state
 from oga_core import InputError, Run
 from oga_core.data import SampleError
+from oga_core.errors import one_line
 from oga_core.review import Decision, Selection, Standing, standing_of
 
 AT_ONCE = 60
@@ -97,17 +98,17 @@ def items(run: Run, rows: Sequence[int] | np.ndarray, detector: str) -> list[dic
     for row, entry in zip(rows, table.to_dict("records"), strict=True):
         score = float(entry[detector])
         item = {
-            "row": int(row), "id": entry["sample_id"], "index": int(entry["index"]), "source": str(entry["source"]),
+            "row": int(row), "id": entry["sample_id"], "index": int(entry["index"]), "source": one_line(entry["source"]),
             "label": str(entry["label"]), "predicted": str(entry["predicted"]), "confidence": number(entry["confidence"]),
             "suggested": str(entry["suggested_label"]), "suggestedBy": str(entry["suggested_label_source"]),
             "score": number(score), "percentile": number(np.searchsorted(below, score, "right") / len(below)),
             "decision": decision(standing.by_id.get(entry["sample_id"])), "disputed": bool(standing.disputed[row]),
         }  # fmt: skip
         out.append(item)
-        if data.kind == "image":
-            continue
-        text = text_of(run, int(entry["index"]), entry["sample_id"])
-        item |= {"changed": True} if text is None else {"text": text[:SHORT], "long": len(text) > SHORT}
+    if data.kind != "image":
+        texts = data.beginnings([(item["index"], item["id"]) for item in out], SHORT)
+        for item, text in zip(out, texts, strict=True):
+            item |= {"changed": True} if text is None else {"text": text[0], "long": text[1] > SHORT}
     return out
 
 

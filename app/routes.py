@@ -1,4 +1,4 @@
-"""What the browser asks for beside the pages: images, texts, parts of a queue, and the decisions that it sends.
+"""What the browser asks for beside the pages: images, texts, parts of a queue, and the decisions and files that it sends.
 
 A decision is answered after its COMMIT and never before. What writes is taken from our own pages only.
 """
@@ -18,16 +18,17 @@ from urllib.parse import urlsplit
 import numpy as np
 import streamlit as st
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app import queues, state
+from app import login, queues, state
 from app.components.shares import class_shares
 from oga_core import InputError, Run, decide, undo
 from oga_core.data import SampleError
 from oga_core.detectors import named
 from oga_core.maps import pictures
+from oga_core.reader import Contained
 from oga_core.review import claim, history, layer_shares, pace, redo, standing_of, why
 from oga_core.runs.workspace import now
 
@@ -37,7 +38,9 @@ LONG = 20_000
 """Characters of a text that are shown; the answer says how many there are."""
 FOREVER = "private, max-age=31536000, immutable"
 MOST_BYTES = 64 << 10
-"""Of the body of a request."""
+"""Of the body of a request in JSON."""
+PART_BYTES = 1 << 20
+"""Of a file that arrives, before they are written."""
 CHANGED = "This sample has changed since it was scored."
 CLAIMED, CLAIM_AMONG = 8, 512
 """How many samples a reviewer has in front of them where the queue is shared, out of how many of the next."""
@@ -64,16 +67,23 @@ def _told(work: Work, *given: Any) -> Response:
     """The answer, or what went wrong in words; nothing is called saved that raised."""
     try:
         return work(*given)
-    except Refused as error:
+    except Exception as error:
+        return refusal(error)
+
+
+def refusal(error: Exception) -> Response:
+    """What went wrong, in words; of what nobody foresaw a number to find it by in the log, no traceback in the browser."""
+    if isinstance(error, Refused):
         return answer({"error": str(error)}, error.status)
-    except InputError as error:
+    if isinstance(error, SampleError):
+        return answer({"error": str(error)}, 404)
+    if isinstance(error, InputError):
         return answer({"error": str(error)}, 400)
-    except (sqlite3.Error, OSError) as error:
+    if isinstance(error, sqlite3.Error | OSError):
         return answer({"error": str(error)}, 503)
-    except Exception as error:  # nobody foresaw it: a number to find it by in the log, no traceback in the browser
-        number = uuid.uuid4().hex[:8]
-        logging.getLogger("oga").error("error %s in a request", number, exc_info=error)
-        return answer({"error": f"Something went wrong here. The server's log has the details under {number}."}, 500)
+    number = uuid.uuid4().hex[:8]
+    logging.getLogger("oga").error("error %s in a request", number, exc_info=error)
+    return answer({"error": f"Something went wrong here. The server's log has the details under {number}."}, 500)
 
 
 def reads(work: Work) -> Callable[[Request], Awaitable[Response]]:
@@ -100,15 +110,20 @@ def writes(work: Work) -> Callable[[Request], Awaitable[Response]]:
     return route
 
 
-async def _sent(request: Request) -> dict[str, Any]:
-    """The body of a request that a page of this server has sent."""
+def _from_own_page(request: Request, kind: str) -> None:
+    """Refuse what a page of this server has not sent, or is not of this content type."""
     headers = request.headers
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     own = site == "same-origin" if site else origin is not None
     if not own or (origin is not None and urlsplit(origin).netloc != headers.get("host")):
-        raise Refused(403, "Decisions are taken from the pages of this server only.")
-    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Refused(415, "The request must be JSON.")
+        raise Refused(403, "Decisions and files are taken from the pages of this server only.")
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != kind:
+        raise Refused(415, f"The request must be {kind}.")
+
+
+async def _sent(request: Request) -> dict[str, Any]:
+    """The body of a request that a page of this server has sent."""
+    _from_own_page(request, "application/json")
     body = b""
     async for part in request.stream():
         body += part
@@ -162,7 +177,7 @@ def _whole(given: str | None, usual: int) -> int:
 
 
 def _reviewer(request: Request) -> str:
-    return state.reviewer_in(request.cookies.get(state.BROWSER_COOKIE, ""))
+    return login.user_of(request.cookies) or state.reviewer_in(request.cookies.get(state.BROWSER_COOKIE, ""))
 
 
 # ---- samples ---------------------------------------------------------------------------------------------------------------
@@ -174,7 +189,7 @@ def image(request: Request) -> Response:
     _unchanged(_run(run), index)
     try:
         data = _png(run, index, size)
-    except (SampleError, TypeError, IndexError) as error:
+    except (TypeError, IndexError) as error:
         raise Refused(404, str(error)) from error
     return Response(data, media_type="image/png",
                     headers={"Cache-Control": FOREVER, "Cross-Origin-Resource-Policy": "same-origin"})  # fmt: skip
@@ -382,7 +397,7 @@ def layers(request: Request) -> Response:
     """The share of each layer in the norm of a sample's gradient; it opens the model."""
     run = _run(request.path_params["run"])
     row = _row(run, request.path_params["row"])
-    found = layer_shares(run, row, state.dataset(run.id))
+    found = layer_shares(run, row, state.dataset(run.id), Contained.squared_norms)
     return answer([{"layer": name, "share": queues.number(share)} for name, share in found], cache=FOREVER)
 
 
@@ -393,7 +408,33 @@ def past(request: Request) -> Response:
     return answer(json.loads(history(run, sample_id).to_json(orient="records")))
 
 
+# ---- files -----------------------------------------------------------------------------------------------------------------
+async def arriving(request: Request) -> Response:
+    """Keep a file, the body of the request, as it arrives: never more of it in memory than a part."""
+    name = request.query_params.get("name", "")
+    try:
+        _from_own_page(request, "application/octet-stream")
+        announced = _whole(request.headers.get("content-length"), 0)
+        with await run_in_threadpool(state.workspace().upload, name, announced) as upload:
+            part = bytearray()
+            async for piece in request.stream():
+                part += piece
+                if len(part) >= PART_BYTES:
+                    await run_in_threadpool(upload.write, bytes(part))
+                    part.clear()
+            await run_in_threadpool(upload.write, bytes(part))
+            path = await run_in_threadpool(upload.keep)
+            return answer({"content": path.parent.name, "name": path.name, "bytes": upload.bytes})
+    except ClientDisconnect:  # cancelled, or the connection is gone: nobody hears the answer
+        return answer({"error": "The file did not arrive whole."}, 400)
+    except OSError as error:
+        return answer({"error": f"{name!r} could not be kept: {error.strerror}."}, 503)
+    except Exception as error:
+        return refusal(error)
+
+
 ROUTES = [
+    Route("/oga/upload", arriving, methods=["POST"]),
     Route("/oga/image/{run}/{index:int}/{size:int}", reads(image)),
     Route("/oga/text/{run}/{index:int}", reads(text)),
     Route("/oga/classes/{run}", reads(classes)),

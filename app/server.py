@@ -1,52 +1,199 @@
-"""What `oga serve` runs: the pages, the routes beside them, and the headers of every answer."""
+"""What `oga serve` runs: the pages, the routes beside them, who is let in, and the headers of every answer."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
+import html
 import logging
+import os
+import re
 import socket
+import sys
 import uuid
+from base64 import b64encode
 from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import streamlit as st
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import HTTPConnection
+from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.routes import ROUTES
+from app.login import is_asked_for, user_of
+from app.routes import ROUTES, Refused, refusal
 from app.state import BROWSER_COOKIE
+from oga_core import InputError
+from oga_core.floors import check_floors
+from oga_core.serving import TOKEN, is_loopback, new_token, token_cookie
 
-HEADERS = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "SAMEORIGIN", "Referrer-Policy": "no-referrer"}
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "SAMEORIGIN",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": ", ".join(
+        f"{feature}=()"
+        for feature in ("camera", "display-capture", "geolocation", "microphone", "midi", "payment", "serial", "usb")
+    ),
+}
+
+
+def _inline_scripts() -> str:
+    """The scripts that stand in Streamlit's own page, by their hashes."""
+    page = (Path(st.__file__).parent / "static" / "index.html").read_bytes()
+    found = re.findall(rb"<script>(.*?)</script>", page, re.DOTALL)
+    return " ".join(f"'sha256-{b64encode(hashlib.sha256(script).digest()).decode()}'" for script in found)
+
+
+# Streamlit imports the scripts of our components from blobs and writes its styles into the page; nothing else is let off.
+POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        f"script-src 'self' blob: {_inline_scripts()}",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "media-src 'self' data: blob:",
+        "worker-src 'self' blob:",
+        "connect-src 'self' ws://{host} wss://{host}",
+        "frame-src 'none'",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'self'",
+    )
+)
+HOST = re.compile(r"[A-Za-z0-9._-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
 
 
 class Headers:
-    """Adds the headers of every answer, and a cookie by which a browser finds its reviewer's name again."""
+    """Adds the headers of every answer, and a cookie by which a browser finds its reviewer's name again.
+
+    What fails in a way that nobody foresaw is answered from here, for it needs the headers too.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
         async def with_headers(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 self._add(scope, message)
             await send(message)
 
-        await self.app(scope, receive, with_headers if scope["type"] == "http" else send)
+        try:
+            await self.app(scope, receive, with_headers if scope["type"] == "http" else send)
+        except Exception as error:
+            if begun or scope["type"] != "http":
+                raise
+            await refusal(error)(scope, receive, with_headers)
 
     @staticmethod
     def _add(scope: MutableMapping[str, Any], message: Message) -> None:
-        headers = MutableHeaders(scope=message)
+        headers, asked = MutableHeaders(scope=message), HTTPConnection(scope)
         for name, value in HEADERS.items():
             headers[name] = value
-        asked = dict(scope["headers"]).get(b"cookie", b"").decode("latin-1")
+        host = asked.headers.get("host", "")
+        headers["Content-Security-Policy"] = POLICY.replace("{host}", host if HOST.fullmatch(host) else "'none'")
         page = headers.get("content-type", "").startswith("text/html")
-        if page and f"{BROWSER_COOKIE}=" not in asked:
+        if page and BROWSER_COOKIE not in asked.cookies:
             headers.append(
                 "set-cookie", f"{BROWSER_COOKIE}={uuid.uuid4().hex}; Path=/; HttpOnly; SameSite=Strict; Max-Age=31536000"
             )
+
+
+class Door:
+    """Lets in who asks for a name that this server has and, where it listens beyond this machine, has its launch token.
+
+    The token comes once in the address, from there on in a cookie so strict that a browser does not send it along when it comes
+    from elsewhere, by a link in a mail or from a login. Then a page of our own asks again.
+
+    Parameters
+    ----------
+    hosts
+        Names and addresses that may stand in the Host header.
+    token
+        The launch token; None where none is asked for.
+    cookie
+        Name of the cookie with the token.
+    login
+        Whether our routes answer only who has logged in; the pages ask for that themselves.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: list[str], token: str | None, cookie: str, login: bool = False) -> None:
+        self.app, self.hosts, self.token, self.cookie = app, {host.lower() for host in hosts}, token, cookie
+        self.login = login
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        turned_away = self._turned_away(HTTPConnection(scope))
+        if turned_away is None:
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": "not let in"})
+        else:
+            await turned_away(scope, receive, send)
+
+    def _turned_away(self, asked: HTTPConnection) -> Response | None:
+        """What is answered in place of what was asked for; None where that may be had."""
+        host = asked.headers.get("host", "")
+        if not HOST.fullmatch(host) or (urlsplit(f"//{host}").hostname or "") not in self.hosts:
+            return page(400, "This server does not go by that name",
+                        "Whoever started it can add the name: oga serve --host NAME.")  # fmt: skip
+        if self.token is not None and not self._right(asked.cookies.get(self.cookie, "")):
+            return self._without_token(asked, self.token)
+        if self.login and asked.scope["path"].startswith("/oga/") and user_of(asked.cookies) is None:
+            return refusal(Refused(401, "Log in first."))
+        return None
+
+    def _without_token(self, asked: HTTPConnection, token: str) -> Response:
+        given = asked.query_params.get("token", "")
+        if asked.scope["type"] == "http" and self._right(given):
+            known = _from_here(asked)
+            known.set_cookie(self.cookie, token, path="/", httponly=True, samesite="strict")
+            return known
+        headers = asked.headers
+        if (headers.get("sec-fetch-site") in ("cross-site", "same-site") and headers.get("sec-fetch-mode") == "navigate"
+                and headers.get("sec-fetch-dest") == "document" and asked.scope.get("method") == "GET"):  # fmt: skip
+            return _from_here(asked)
+        return page(403, "This dashboard asks for its launch token",
+                    "oga serve has printed an address that ends in token=…; open that one. "
+                    + ("This token is not the one of the server that runs now." if given else ""))  # fmt: skip
+
+    def _right(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode("utf-8", "replace"), str(self.token).encode())
+
+
+def _from_here(asked: HTTPConnection) -> HTMLResponse:
+    """A page that asks for the same again without the token: from here, so that the browser sends its strict cookie along."""
+    left = [
+        pair for pair in parse_qsl(asked.scope["query_string"].decode("latin-1"), keep_blank_values=True) if pair[0] != "token"
+    ]
+    to = "/" + quote(asked.scope["path"].lstrip("/")) + ("?" + urlencode(left) if left else "")
+    return page(200, "One moment …", "", f'<meta http-equiv="refresh" content="0; url={html.escape(to)}">')
+
+
+def page(status: int, title: str, words: str, head: str = "") -> HTMLResponse:
+    """A page without Streamlit: a title and a line of plain words."""
+    return HTMLResponse(
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
+        f'<title>OGA</title>{head}</head><body style="font: 1rem/1.5 sans-serif; max-width: 40rem; margin: 4rem auto">'
+        f"<h1>{html.escape(title)}</h1><p>{html.escape(words)}</p></body></html>",
+        status,
+        {"Cache-Control": "no-store"},
+    )
 
 
 def _without_delay(connection: socket.socket) -> None:
@@ -67,9 +214,35 @@ def tell_and_log(error: Exception) -> bool:
     return True
 
 
+def _token() -> str | None:
+    """The launch token that `oga serve` has made; one of our own where the server was started by another way."""
+    address = st.get_option("server.address")
+    if address and is_loopback(address):
+        return None
+    token = os.environ.get(TOKEN)
+    if not token:
+        token = new_token()
+        print(f"OGA asks for its launch token: open the address with ?token={token}", file=sys.stderr)
+    return token
+
+
+try:
+    check_floors()
+except InputError as error:
+    sys.exit(f"oga: {error}")
+
 app = st.App(
     Path(__file__).with_name("main.py"),
     routes=ROUTES,
-    middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=st.get_option("server.allowedHosts")), Middleware(Headers)],
+    middleware=[
+        Middleware(Headers),
+        Middleware(
+            Door,
+            hosts=st.get_option("server.allowedHosts"),
+            token=_token(),
+            cookie=token_cookie(st.get_option("server.port")),
+            login=is_asked_for(),
+        ),
+    ],
     on_script_error=tell_and_log,
 )

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from oga_core import Dataset, InputError, Run, Workspace, embedding
+from app import login
+from oga_core import InputError, Run, Workspace, embedding
 from oga_core.maps import pictures
+from oga_core.reader import Contained, open_contained
 from oga_core.review import (
     Selection,
     arranged,
@@ -61,9 +63,10 @@ def opened(chosen: str) -> Run:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def dataset(chosen: str) -> Dataset:
-    """The data of a run."""
-    return opened(chosen).open_dataset()
+def dataset(chosen: str) -> Contained:
+    """The data of a run, which a process of their own reads."""
+    settings = opened(chosen).settings
+    return open_contained(settings["data"], **settings.get("data_options", {}))
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)  # not cache_data: that copies at every call
@@ -130,7 +133,9 @@ def _arranged(run: Run) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def reviewer() -> str:
-    """Whose decisions these are: the name entered in this browser, or the user of this machine."""
+    """Whose decisions these are: who has logged in, the name entered in this browser, or the user of this machine."""
+    if known := login.user():
+        return known
     return str(reviewer_in(_browser()) if _browser() else st.session_state.get(_REVIEWER, getpass.getuser()))
 
 

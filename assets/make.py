@@ -30,8 +30,8 @@ FRAME = 0.2
 def settled(page: Page) -> None:
     page.get_by_test_id("stApp").wait_for()
     page.wait_for_timeout(700)
-    page.wait_for_function("document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'")
-    page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')")
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    page.get_by_test_id("stSkeleton").first.wait_for(state="hidden")
     page.wait_for_timeout(500)
 
 

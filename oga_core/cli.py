@@ -18,11 +18,14 @@ from oga_core.data.examples import EXAMPLES
 from oga_core.detectors import DEFAULT, Interval, named
 from oga_core.errors import InputError
 from oga_core.export import FORMATS, WHAT, export
+from oga_core.floors import check_floors
 from oga_core.limits import LIMITS, set_limits
 from oga_core.models import save_weights, train
 from oga_core.progress import Cancelled
-from oga_core.runs import Workspace, recommend
+from oga_core.runs import Run, Workspace, recommend
 from oga_core.runs.run import TABLE
+from oga_core.runs.stale import stale
+from oga_core.runs.workspace import restore
 
 BAD_INPUT, INTERRUPTED = 2, 130
 BAR = 30
@@ -33,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 2 for bad input, 130 when interrupted."""
     try:
         options = _parser().parse_args(arguments)
+        check_floors()
         set_limits(getattr(options, "limits", ()))
         return int(options.do(options) or 0)
     except InputError as error:
@@ -97,6 +101,11 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--json", action="store_true", help="print the result as one JSON object")
     score.set_defaults(do=_score)
 
+    resume = commands.add_parser("resume", parents=[common], help="go on with a run that was stopped or killed")
+    resume.add_argument("run", metavar="RUN", help="id of a run, or its unique beginning")
+    resume.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    resume.set_defaults(do=_resume)
+
     advice = commands.add_parser("recommend", parents=[common], help="which score to trust, and how much to trim")
     advice.add_argument("run", metavar="RUN", help="id of a run, or its unique beginning")
     advice.add_argument("--json", action="store_true", help="print it with all its evidence as one JSON object")
@@ -114,6 +123,9 @@ def _parser() -> argparse.ArgumentParser:
     runs = commands.add_parser("runs", parents=[common], help="list the runs, newest first")
     runs.add_argument("--json", action="store_true", help="print a JSON list")
     runs.set_defaults(do=_runs)
+
+    restored = commands.add_parser("restore", parents=[common], help="put the backup of a damaged workspace file in its place")
+    restored.set_defaults(do=_restore)
 
     bounds = commands.add_parser("limits", parents=[limited], help="how much is read of files from strangers")
     bounds.add_argument("--json", action="store_true", help="print a JSON list")
@@ -161,7 +173,11 @@ def _seed(written: str) -> int:
 
 
 def _server_options(parser: argparse.ArgumentParser, do: object) -> None:
-    parser.add_argument("--port", type=int, default=serving.PORT, help="port on 127.0.0.1 (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=serving.PORT, help="where it listens (default: %(default)s)")
+    parser.add_argument("--address", metavar="A", default=serving.ADDRESS,
+                        help="likewise; on any but this machine's own the URL has a token (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--host", metavar="NAME", action="append", default=[], dest="hosts",
+                        help="a name by which it is reached, beside the address; may be repeated")  # fmt: skip
     parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
     parser.set_defaults(do=do)
 
@@ -180,8 +196,13 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _until_stopped(options: argparse.Namespace, page: str = "", roots: Sequence[Path] = ()) -> int:
-    dashboard = serving.serve(Workspace(options.workspace), port=options.port, page=page, roots=roots)
+    workspace = Workspace(options.workspace)
+    dashboard = serving.serve(workspace, port=options.port, page=page, roots=roots, address=options.address, hosts=options.hosts)
+    if workspace.read_only:
+        _say(f"note: {workspace.read_only}", sys.stderr)
     print(f"OGA is at {dashboard.url} (Ctrl+C stops it)", file=sys.stderr)
+    if not serving.is_loopback(options.address):
+        print("Whoever has this URL is let in. It goes unencrypted: a tunnel, or a proxy with TLS, is safer.", file=sys.stderr)
     if not options.no_browser:
         webbrowser.open(dashboard.url)
     try:
@@ -213,11 +234,31 @@ def _score(options: argparse.Namespace) -> None:
         weights=options.weights, scope=options.scope, head=options.head, detectors=options.detectors, seed=options.seed,
         folds=options.folds,
     )  # fmt: skip
-    with Bar() as bar:
-        scoring.do_run(run, bar)
+    _do(run, options.json)
+
+
+def _resume(options: argparse.Namespace) -> None:
+    run = Workspace(options.workspace).run(options.run)
+    damaged = [name for name in run.file_names() if not run.intact(name)]
+    if run.status().state == "done" and not damaged:
+        raise InputError(f"run {run.id} is done; there is nothing to go on with")
+    if "weights" not in run.settings:
+        raise InputError(f"run {run.id} was made from Python with a model that only its script has; run the script again")
+    run.remove_files(damaged)
+    _do(run, options.json)
+
+
+def _do(run: Run, as_json: bool) -> None:
+    """Do a run that has been entered, and tell what came of it."""
+    try:
+        with Bar() as bar:
+            scoring.do_run(run, bar)
+    except (KeyboardInterrupt, Cancelled):
+        _say(f"oga resume {run.id} goes on where it was stopped", sys.stderr)
+        raise
     summary = run.summary
     told = {"run": run.id, "table": str(run.file(TABLE)), **{key: summary[key] for key in REPORTED}}
-    if options.json:
+    if as_json:
         print(json.dumps(told))
         return
     _say(f"run {run.id}: {summary['scored']:,} of {summary['samples']:,} samples scored in {summary['seconds']:.1f} s "
@@ -235,6 +276,7 @@ def _score(options: argparse.Namespace) -> None:
 def _recommend(options: argparse.Namespace) -> None:
     run = Workspace(options.workspace).run(options.run)
     found = recommend(run)
+    _say_stale(run)
     if options.json:
         print(json.dumps(found.to_dict()))
         return
@@ -249,12 +291,18 @@ def _recommend(options: argparse.Namespace) -> None:
         _say(f"mistaken: {count:.1f} samples of {true} are labelled {given}")
 
 
+def _say_stale(run: Run) -> None:
+    if why := stale(run):
+        _say(f"note: {why}", sys.stderr)
+
+
 def _in_percent(estimate: Interval) -> str:
     return f"{estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%})"
 
 
 def _export(options: argparse.Namespace) -> None:
     run = Workspace(options.workspace).run(options.run)
+    _say_stale(run)
     count = export(run, options.what, options.format, options.out, detector=options.detector, budget=options.budget)
     _say(f"{options.out}: {count:,} rows")
 
@@ -266,6 +314,11 @@ def _runs(options: argparse.Namespace) -> None:
         return
     for run in runs:
         _say(f"{run.id}  {run.status().state:<9}  {run.created}  {run.title}")
+
+
+def _restore(options: argparse.Namespace) -> None:
+    aside, before, saved = restore(options.workspace)
+    _say(f"{before:,} events are back, and {saved:,} more that could still be read; the damaged file is kept as {aside}")
 
 
 def _limits(options: argparse.Namespace) -> None:

@@ -1,5 +1,15 @@
 """The one exception a user is meant to read."""
 
+from __future__ import annotations
+
+
+def one_line(error: object) -> str:
+    """A message on one line, what cannot be printed escaped: those of libraries may have more, and bytes of the file in them."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(str(error).split()))
+
 
 class InputError(ValueError):
     """Bad input from the user. The message is one line: what was found, what is allowed, what to do."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(one_line(message))

@@ -29,6 +29,12 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         os.close(folder)
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed `write_whole` has left in a folder that nobody writes to."""
+    for left in folder.glob(".*.part"):
+        left.unlink(missing_ok=True)
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file, hex."""
     with open(path, "rb") as handle:

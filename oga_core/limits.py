@@ -48,10 +48,12 @@ FILES = Limit("files", 2_000_000, "files", "in a folder or a zip")
 NAME_CHARACTERS = Limit("name_characters", 255, "characters", "each part of a file name in a zip")
 TABLE_BYTES = Limit("table_bytes", 4 << 30, "bytes", "a table, unpacked")
 CELL_BYTES = Limit("cell_bytes", 16 << 20, "bytes", "one cell of a table")
+CELLS = Limit("cells", 100_000_000, "cells", "a table in JSONL or parquet, where a few bytes can stand for many")
 ARRAYS_BYTES = Limit("arrays_bytes", 16 << 30, "bytes", "all arrays of an .npz, unpacked")
 CLASSES = Limit("classes", 100_000, "classes", "of the data or of a model")
 PICKLE_BYTES = Limit("pickle_bytes", 64 << 20, "bytes", "the pickle in a .pt file, which lists its tensors")
 HEADER_BYTES = Limit("header_bytes", 100 << 20, "bytes", "the header of a .safetensors file")
+SETTINGS_BYTES = Limit("settings_bytes", 10 << 20, "bytes", "a file of settings in a Hugging Face folder")
 UPLOAD_BYTES = Limit("upload_bytes", 4 << 30, "bytes", "a file dropped on the page")
 READER_BYTES = Limit("reader_bytes", 16 << 30, "bytes", "memory of the process that reads files for the page")
 READER_SECONDS = Limit("reader_seconds", 600, "seconds", "processor time of one thing that this process does")
@@ -59,8 +61,8 @@ READER_SECONDS = Limit("reader_seconds", 600, "seconds", "processor time of one 
 LIMITS = {
     limit.name: limit
     for limit in (
-        IMAGE_PIXELS, FILE_BYTES, FILES, NAME_CHARACTERS, TABLE_BYTES, CELL_BYTES, ARRAYS_BYTES, CLASSES, PICKLE_BYTES,
-        HEADER_BYTES, UPLOAD_BYTES, READER_BYTES, READER_SECONDS,
+        IMAGE_PIXELS, FILE_BYTES, FILES, NAME_CHARACTERS, TABLE_BYTES, CELL_BYTES, CELLS, ARRAYS_BYTES, CLASSES, PICKLE_BYTES,
+        HEADER_BYTES, SETTINGS_BYTES, UPLOAD_BYTES, READER_BYTES, READER_SECONDS,
     )
 }  # fmt: skip
 

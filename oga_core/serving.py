@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
+import secrets
 import socket
 import subprocess
 import sys
@@ -23,6 +26,10 @@ ADDRESS = "127.0.0.1"
 PORT = 8501
 ROOTS = "OGA_ROOTS"
 """Environment variable: folders below which the page may open data and weights by path, joined as in PATH."""
+TOKEN = "OGA_LAUNCH_TOKEN"
+"""Environment variable: what a browser must have to be let in, where the server listens beyond this machine."""
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Addresses that stand for all of a machine, and where it reaches itself on them."""
 START_SECONDS = 60.0
 _HERE = Path(__file__).resolve().parent.parent
 
@@ -64,38 +71,84 @@ def launch(run: Run | None = None, *, port: int | None = None, browser: bool = T
     return dashboard
 
 
-def serve(workspace: Workspace, *, port: int = PORT, page: str = "", roots: Sequence[Path] = ()) -> Dashboard:
+def serve(
+    workspace: Workspace,
+    *,
+    port: int = PORT,
+    page: str = "",
+    roots: Sequence[Path] = (),
+    address: str = ADDRESS,
+    hosts: Sequence[str] = (),
+) -> Dashboard:
     """Start the server on a workspace and wait until it answers.
+
+    Parameters
+    ----------
+    page
+        What is opened of it, in the URL.
+    roots
+        Folders below which the page may open data by path; where the command was given, by default.
+    address
+        Where it listens. On any but this machine's own, a browser needs the launch token in the URL.
+    hosts
+        Names by which it is reached, beside the address.
 
     Raises
     ------
     InputError
-        If the port is taken or the server does not come up.
+        If port, address or a name is none, the port is taken, or the server does not come up.
     """
     if not 0 < port < 1 << 16:
         raise InputError(f"port {port}: a port is a number from 1 to 65535")
-    if _taken(port):
-        raise InputError(f"port {port} is in use; choose another (--port)")
-    environment = os.environ | {ENVIRONMENT: str(workspace.path), ROOTS: os.pathsep.join(map(str, roots or [Path.cwd()]))}
-    process = subprocess.Popen(command(port), env=environment)
-    url = f"http://{ADDRESS}:{port}/"
+    for host in hosts:
+        if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+", host):
+            raise InputError(f"host {host!r}: a name such as gpu7.example.org is needed, without port or asterisk")
+    if address in EVERYWHERE and not hosts:
+        raise InputError(f"address {address} is all of this machine; say by which name it is reached (--host NAME)")
+    _must_be_free(address, port)
+    token = None if is_loopback(address) else new_token()
+    environment = os.environ | {
+        ENVIRONMENT: str(workspace.path), ROOTS: os.pathsep.join(map(str, roots or [Path.cwd()])), TOKEN: token or "",
+    }  # fmt: skip
+    process = subprocess.Popen(command(port, address, hosts), env=environment)
     started = time.monotonic()
-    while not _healthy(url):
+    while not _healthy(_url(EVERYWHERE.get(address, address), port), token, port):
         if process.poll() is not None or time.monotonic() - started > START_SECONDS:
             process.kill()
             raise InputError(f"the dashboard did not come up on port {port}; its messages are above")
         time.sleep(0.1)
-    return Dashboard(url + page, process)
+    known = f"{'&' if '?' in page else '?'}token={token}" if token else ""
+    return Dashboard(_url(hosts[0] if hosts else address, port) + page + known, process)
 
 
-def command(port: int) -> list[str]:
+def command(port: int, address: str = ADDRESS, hosts: Sequence[str] = ()) -> list[str]:
     """The command that serves the dashboard, with its settings whatever the folder it is started in."""
-    options = {**dict(_flat(_config())), "server.address": ADDRESS, "server.port": port}
+    options = {**dict(_flat(_config())), "server.address": address, "server.port": port}
+    own = [name for name in (address, EVERYWHERE.get(address), *hosts) if name and name not in EVERYWHERE]
+    options["server.allowedHosts"] = list(dict.fromkeys([*options.get("server.allowedHosts", []), *own]))
     flags = [
         f"--{name}={_written(v)}" for name, value in options.items() for v in (value if isinstance(value, list) else [value])
     ]
     # -P: a folder "app" where the user stands must not be taken for ours.
     return [sys.executable, "-P", "-m", "streamlit", "run", str(_HERE / "app" / "server.py"), *flags]
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches a server on this address."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:  # a name, which a resolver may turn into anything, but for this one
+        return address.lower() == "localhost"
+
+
+def new_token() -> str:
+    """A launch token that cannot be guessed."""
+    return secrets.token_urlsafe(32)
+
+
+def token_cookie(port: int) -> str:
+    """Name of the cookie with the launch token; servers on other ports of a machine would get it too, so each has its own."""
+    return f"oga_token_{port}"
 
 
 def allowed_path(path: str) -> Path:
@@ -140,14 +193,30 @@ def _written(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _taken(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((ADDRESS, port)) == 0
+def _url(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
-def _healthy(url: str) -> bool:
+def _must_be_free(address: str, port: int) -> None:
+    """Refuse what the server could not listen on."""
     try:
-        with urllib.request.urlopen(url + "_stcore/health", timeout=2) as answer:
+        with socket.create_connection((EVERYWHERE.get(address, address), port), timeout=2):
+            raise InputError(f"port {port} is in use; choose another (--port)")
+    except OSError:
+        pass
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except OSError as error:
+        raise InputError(f"the dashboard cannot listen on {address}, port {port}: {error.strerror}") from error
+
+
+def _healthy(url: str, token: str | None, port: int) -> bool:
+    asked = urllib.request.Request(url + "_stcore/health", headers={"Cookie": f"{token_cookie(port)}={token}"} if token else {})
+    try:
+        with urllib.request.urlopen(asked, timeout=2) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 
 from oga_core import maps
+from oga_core.containment import contain, machine_bytes
 from oga_core.errors import InputError
 from oga_core.progress import Cancelled
 from oga_core.runs import Job, Run, Workspace
@@ -25,9 +27,10 @@ CANCEL_SECONDS = 0.5
 
 
 def start(run: Run, kind: str) -> None:
-    """Start a job in a process of its own, which outlives this one; nothing happens where it is running already."""
+    """Start a job in a process of its own, which outlives this one; nothing happens where it is running already, or where
+    nothing can be saved."""
     job = run.job(kind)
-    if job.status().state == "running":
+    if job.status().state == "running" or run.workspace.read_only:
         return
     # -P: a folder "oga_core" where the user stands must not be taken for ours.
     command = [sys.executable, "-P", "-m", "oga_core.worker", kind, run.id, str(run.workspace.path)]
@@ -38,10 +41,22 @@ def start(run: Run, kind: str) -> None:
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
         )
     job.entered(process.pid)
+    threading.Thread(target=_tell_of_its_end, args=(process, job), daemon=True).start()
+
+
+def _tell_of_its_end(process: subprocess.Popen[bytes], job: Job) -> None:
+    """Wait for the process of a job; of one that a signal has ended, enter which, as it could not do so itself."""
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode < 0:
+        taken, there = used.ru_maxrss * 1024, machine_bytes()
+        job.died(process.pid, f"the process doing this was ended by {signal.Signals(-process.returncode).name}, having taken "
+                              f"{taken:,} of {there:,} bytes of memory; start it again")  # fmt: skip
 
 
 def main(kind: str, run_id: str, workspace: str) -> int:
     """Do a job; returns the exit code. How it ended is in the workspace."""
+    contain(machine_bytes(), writes=True)
     run = Workspace(workspace).run(run_id)
     threading.Thread(target=_stop_when_asked, args=(run.job(kind),), daemon=True).start()
     try:

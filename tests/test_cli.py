@@ -339,8 +339,8 @@ def test_runs_are_listed_newest_first_from_the_workspace_that_is_named(
         ("export RUN --format csv --out .", "cannot write .: it is not a file"),
         ("export nope --format csv --out x.csv", "no run 'nope'"),
         ("serve --root missing", "root missing is not a folder"),
-        ("reproduce speech --out out", "unknown experiment 'speech'; there are: synthetic, text, vision, shift"),
-        ("reproduce llm --out out", "the language model experiment comes with transformers"),
+        ("reproduce speech --out out", "unknown experiment 'speech'; there are: synthetic, text, vision, shift, llm"),
+        ("reproduce llm --out out", "the language model experiment needs DataInf's tables"),
         ("reproduce synthetic", "the following arguments are required: --out"),
         ("reproduce synthetic --out out --seeds 0", "0 seeds: at least one is needed"),
         ("reproduce synthetic --out out --seeds many", "argument --seeds: invalid int value: 'many'"),
@@ -372,7 +372,7 @@ def test_names_that_a_terminal_would_obey_are_escaped(oga: Oga, features: Path, 
     shutil.copy(features, path)
     assert oga("score", path, "--detectors", "l1", "--json")[0] == 0
     _, out, _ = oga("runs")
-    assert out.endswith("  \\x1b[31mred\\n\\u202e\\udc80.npz\n")
+    assert out.endswith("  \\x1b[31mred \\u202e\\udc80.npz\n")
     _, _, err = oga("score", "\x1b]0;title\x07.csv")
     assert err.endswith("\\x1b]0;title\\x07.csv is not there\n")
 
@@ -383,7 +383,9 @@ def test_stopped_is_exit_code_130(oga: Oga, texts: Path, error: type[BaseExcepti
         raise error
 
     monkeypatch.setattr(scoring, "do_run", stop)
-    assert oga("score", texts) == (130, "", "oga: stopped\n")
+    code, out, err = oga("score", texts)
+    (run,) = Workspace().runs()
+    assert (code, out, err) == (130, "", f"oga resume {run.id} goes on where it was stopped\noga: stopped\n")
 
 
 def test_control_c_ends_the_scoring_and_the_run_says_so(features: Path, tmp_path: Path) -> None:
@@ -399,5 +401,6 @@ def test_control_c_ends_the_scoring_and_the_run_says_so(features: Path, tmp_path
         assert process.stderr.readline() == "scoring\n"
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
-    assert (process.returncode, out, err) == (130, "", "oga: stopped\n")
-    assert Workspace(tmp_path / "workspace").runs()[0].status().state == "cancelled"
+    (run,) = Workspace(tmp_path / "workspace").runs()
+    assert (process.returncode, out, err) == (130, "", f"oga resume {run.id} goes on where it was stopped\noga: stopped\n")
+    assert run.status().state == "cancelled"

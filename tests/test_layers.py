@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+import oga_core
+
 ROOT = Path(__file__).parent.parent
 ORDER = (
-    ("errors", "progress"),
-    ("limits",),
+    ("containment", "errors", "progress"),
+    ("limits", "floors"),
     ("files",),
     ("data",),
     ("models",),
@@ -23,7 +26,7 @@ ORDER = (
     ("maps", "review"),
     ("export",),
     ("scoring",),
-    ("experiments", "worker", "serving"),
+    ("experiments", "reader", "serving", "worker"),
     ("benchmarks",),
     ("cli",),
 )
@@ -83,8 +86,41 @@ def test_a_stage_imports_only_stages_left_of_it(path: Path) -> None:
     assert [".".join(m) for m in core if m[1] != own and RANK[m[1]] >= RANK[own]] == []
 
 
-def test_the_command_line_starts_without_what_most_commands_never_need() -> None:
-    slow = ("torchvision", "sklearn", "scipy.stats", "umap", "streamlit", "plotly")
-    code = f"import sys, oga_core.cli; print([m for m in {slow} if m in sys.modules])"
+@pytest.mark.parametrize(
+    ("module", "slow"),
+    [
+        ("oga_core", ("numpy",)),
+        ("oga_core.data", ("torch", "pandas", "scipy", "torchvision")),
+        ("oga_core.reader.process", ("torch", "pandas", "scipy", "torchvision")),
+    ],
+)
+def test_who_only_reads_data_does_not_wait_for_what_computes(module: str, slow: tuple[str, ...]) -> None:
+    assert loaded(module, slow) == "[]"
+
+
+def loaded(module: str, others: tuple[str, ...]) -> str:
+    """Which of others a process has that has imported a module."""
+    code = f"import sys, {module}; print([m for m in {others} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    return found.stdout.strip()
+
+
+def test_every_public_name_is_there_and_is_what_its_home_calls_so() -> None:
+    typed = {alias.name for node in ast.walk(ast.parse((ROOT / "oga_core" / "__init__.py").read_text("utf-8")))
+             if isinstance(node, ast.ImportFrom) and node.module.startswith("oga_core.") for alias in node.names}  # fmt: skip
+    assert typed == set(oga_core.__all__) == set(oga_core._HOME)
+    for name, home in oga_core._HOME.items():
+        assert getattr(oga_core, name) is getattr(importlib.import_module(f"oga_core.{home}"), name)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        oga_core.nothing  # noqa: B018
+    with pytest.raises(ImportError):
+        exec("from oga_core import nothing")
+
+
+def test_a_public_name_stays_itself_where_a_module_has_the_same() -> None:
+    code = "import oga_core.export; from oga_core import export; assert callable(export) and oga_core.export is export"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_the_command_line_starts_without_what_most_commands_never_need() -> None:
+    assert loaded("oga_core.cli", ("torchvision", "sklearn", "scipy.stats", "umap", "streamlit", "plotly")) == "[]"

@@ -26,6 +26,7 @@ from oga_core.progress import Cancelled, Progress
 from oga_core.runs import Run, Workspace, recommend
 from oga_core.runs.run import FACTORS, RECOMMENDATION, SKETCHES, TABLE
 from oga_core.scoring import do_run, estimate, one_pass, prepare, score, unseen
+from oga_core.scoring.parts import Parts
 from oga_core.scoring.unseen import Unseen
 
 COLUMNS = [
@@ -394,9 +395,9 @@ def test_the_recommendation_is_by_starters_that_have_not_seen_the_samples_unless
 ) -> None:
     asked: list[tuple[int, int, int]] = []
 
-    def cross_fitted(dataset: Dataset, k: int, *, seed: int, epochs: int, progress: Progress) -> Unseen | None:
+    def cross_fitted(dataset: Dataset, k: int, *, seed: int, epochs: int, progress: Progress, parts: Parts) -> Unseen | None:
         asked.append((k, seed, epochs))
-        return unseen.cross_fitted(dataset, k, seed=seed, epochs=epochs, progress=progress)
+        return unseen.cross_fitted(dataset, k, seed=seed, epochs=epochs, progress=progress, parts=parts)
 
     monkeypatch.setattr("oga_core.scoring.cross_fitted", cross_fitted)
     runs = []
@@ -562,16 +563,36 @@ def test_a_failed_run_says_so(
         _ = run.table
 
 
-def test_an_unexpected_error_is_entered_too(module: nn.Module, tmp_path: Path) -> None:
+def test_an_unexpected_error_is_entered_too(tmp_path: Path) -> None:
+    class Fails(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if (x[:, 0] == float(X[300, 0])).any():
+                raise ZeroDivisionError("of the owner's model")
+            return self.head(x)
+
+    with pytest.raises(ZeroDivisionError):
+        score(Fails(), data(), workspace=tmp_path)
+    (run,) = Workspace(tmp_path).runs()
+    assert (run.status().state, run.status().message) == ("failed", "unexpected ZeroDivisionError: of the owner's model")
+
+
+def test_a_sample_that_the_owners_transform_cannot_take_is_listed_and_changes_no_other(
+    run: Run, module: nn.Module, tmp_path: Path
+) -> None:
     def transform(values: np.ndarray) -> Tensor:
         if values[0] == X[300, 0]:
             raise ZeroDivisionError("of the owner's transform")
         return torch.from_numpy(values)
 
-    with pytest.raises(ZeroDivisionError):
-        score(module, data(), transform=transform, workspace=tmp_path)
-    (run,) = Workspace(tmp_path).runs()
-    assert (run.status().state, run.status().message) == ("failed", "unexpected ZeroDivisionError: of the owner's transform")
+    found = score(module, data(), transform=transform, workspace=tmp_path)
+    reason = "cannot be made the input of the model: ZeroDivisionError: of the owner's transform"
+    assert found.not_scored.to_dict("records") == [{"index": 300, "source": "row 300", "reason": reason}]
+    whole = run.table[run.table["index"] != 300].reset_index(drop=True)
+    np.testing.assert_allclose(found.table["l2"], whole["l2"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("stage", ["scoring", "planting canaries", "estimating wrong labels", "isolation forest", "writing"])
@@ -594,6 +615,6 @@ def test_progress_tells_every_stage_to_its_end(module: nn.Module, tmp_path: Path
     last = {stage: (done, total) for stage, done, total in told}
     assert last == {
         "scoring": (N, N), "planting canaries": (6, 6), "estimating wrong labels": (20, 20), "isolation forest": (100, 100),
-        "writing": (1, 1),
+        "looking at every sample": (N, N), "writing": (1, 1),
     }  # fmt: skip
     assert [t[1] for t in told if t[0] == "scoring"] == [64, 128, 192, 256, 320, N]

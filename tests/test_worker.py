@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
+import resource
+import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from oga_core import Run, Workspace, maps, worker
+from oga_core.containment import machine_bytes
 from oga_core.scoring import prepare
 
 SECONDS = 60.0
@@ -51,9 +57,7 @@ def test_a_step_that_reports_no_progress_is_stopped_too(data: Path, tmp_path: Pa
     )
     run = prepare(Workspace(tmp_path / "workspace"), data, model="stuck:make", detectors="l1")
     process = started(run, tmp_path)
-    end = time.monotonic() + SECONDS
-    while not (tmp_path / "reached").exists() and time.monotonic() < end:
-        time.sleep(0.01)
+    assert becomes(lambda: (tmp_path / "reached").exists())
     run.job("score").cancel()
     assert process.wait(SECONDS) == 1
     assert (run.status().state, run.status().message) == ("cancelled", "stopped by the user")
@@ -97,6 +101,34 @@ def test_after_a_cancel_the_job_can_be_started_again(data: Path, tmp_path: Path)
     assert forked(run, cancelled=True) == 1
     assert forked(run) == 2
     assert run.status().state == "failed"
+
+
+def test_a_worker_that_is_killed_is_told_with_the_signal_and_what_it_had_taken(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stuck.py").write_text(
+        "import pathlib, time\ndef make():\n    pathlib.Path('reached').touch()\n    time.sleep(600)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    run = prepare(Workspace(tmp_path / "workspace"), data, model="stuck:make", detectors="l1")
+    worker.start(run, "score")
+    assert becomes(lambda: (tmp_path / "reached").exists())
+    with sqlite3.connect(run.workspace.database) as connection:
+        (pid,) = connection.execute("SELECT pid FROM jobs").fetchone()
+    assert resource.prlimit(pid, resource.RLIMIT_CORE) == (0, 0)
+    assert resource.prlimit(pid, resource.RLIMIT_DATA)[0] == machine_bytes()
+    os.kill(pid, signal.SIGKILL)
+    assert becomes(lambda: "SIGKILL" in run.status().message)
+    assert run.status().state == "failed"
+    taken, there = re.findall(r"[\d,]{9,}", run.status().message)
+    assert 50 << 20 < int(taken.replace(",", "")) < int(there.replace(",", "")) == machine_bytes()
+
+
+def becomes(true: Callable[[], bool]) -> bool:
+    end = time.monotonic() + SECONDS
+    while not true() and time.monotonic() < end:
+        time.sleep(0.01)
+    return true()
 
 
 def test_every_map_has_a_job() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
+
 import streamlit as st
 
 from app import state
 from app.components import empty
 from oga_core.detectors import named
-from oga_core.export import FORMATS, WHAT, render, rows
+from oga_core.export import FORMATS, WHAT, exported, remember, render, rows
 
 PREVIEWED = 200
+LISTED = 20
 
 run = empty.finished_run()
 chosen = state.selection(run)
@@ -27,7 +31,8 @@ flags_too = what == "flags" or (
     )
 )
 detector, budget = (chosen.detector, chosen.budget) if flags_too else (None, None)
-frame = rows(run, what, detector=detector, budget=budget)
+dataset = state.dataset(run.id) if what == "cleaned" else None
+frame = rows(run, what, detector=detector, budget=budget, dataset=dataset)
 
 st.text(f"{len(frame):,} row{'' if len(frame) == 1 else 's'}")
 if frame.empty:
@@ -37,11 +42,24 @@ else:
     st.dataframe(frame.head(PREVIEWED), hide_index=True)
     if len(frame) > PREVIEWED:
         st.caption(f"The first {PREVIEWED:,} rows; the file has all.")
+    name = f"oga_{run.id}_{what}.{fmt}"
+
+    def written() -> bytes:
+        data = render(frame, fmt)
+        with suppress(OSError):  # a folder that cannot be written to
+            remember(run, what, fmt, len(frame), name)
+        return data
+
     st.download_button(
-        "Download", lambda: render(frame, fmt), file_name=f"oga_{run.id}_{what}.{fmt}", mime="application/octet-stream",
+        "Download", written, file_name=name, mime="application/octet-stream",
         type="primary", icon=":material/download:", on_click="ignore", key="download",
     )  # fmt: skip
 if fmt == "csv":
     st.caption(
         "In CSV, a text that a spreadsheet would run as a formula has an apostrophe before it; JSONL and parquet are exact."
     )
+if earlier := exported(run):
+    st.subheader("Exported before")
+    for one in earlier[:LISTED]:
+        stands = "superseded: decisions have changed since, export again" if one.superseded else "as the decisions stand now"
+        st.text(f"{one.time}  {one.what}, {one.format}, {one.rows:,} rows, {Path(one.to).name}: {stands}")

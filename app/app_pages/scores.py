@@ -6,12 +6,16 @@ import streamlit as st
 
 from app import state
 from app.components import empty, histogram, recommendation, shares, table
+from app.components.literal import literal
 from app.components.triage import triage
+from oga_core.runs.stale import stale
 
 run = empty.finished_run()
 chosen = state.selection(run)
 
 st.title("Scores")
+if why := stale(run):
+    st.warning(literal(why), icon=":material/history:")
 recommendation.draw(run)
 by = st.segmented_control("Colour the histogram by", histogram.WAYS, default=histogram.WAYS[0], required=True, key="histogram_by")
 histogram.draw(run, chosen, by)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from functools import partial
 
 import numpy as np
@@ -11,6 +10,7 @@ import streamlit as st
 
 from app import state
 from app.components.embedding_map import PALETTE
+from app.components.literal import in_chart
 from oga_core import Run
 from oga_core.detectors import named
 from oga_core.review import STATES, Selection, standing_of
@@ -38,9 +38,9 @@ def draw(run: Run, chosen: Selection, by: str) -> None:
     for i, name in enumerate(names):
         if counts[i].any():
             figure.add_bar(
-                x=(edges[:-1] + edges[1:]) / 2, y=counts[i], width=np.diff(edges), name=html.escape(name),
+                x=(edges[:-1] + edges[1:]) / 2, y=counts[i], width=np.diff(edges), name=in_chart(name),
                 marker_color=PALETTE[i % len(PALETTE)], marker_line_width=0,
-                hovertemplate="%{x:.4g}: %{y:,} samples<extra>" + html.escape(name) + "</extra>",
+                hovertemplate="%{x:.4g}: %{y:,} samples<extra>%{fullData.name}</extra>",  # the name itself could be a template
             )  # fmt: skip
     flags = run.flagged(chosen.detector, chosen.budget)
     if len(flags):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,10 @@ import streamlit as st
 
 from app import state
 from app.components.embedding_map import PALETTE
-from oga_core import Dataset, InputError, Run
+from app.components.literal import in_chart
+from oga_core import InputError, Run
 from oga_core.data import SampleError
+from oga_core.reader import Contained
 
 SHOWN, PER_LINE = 12, 6
 SHORT = 160
@@ -34,7 +35,7 @@ def draw(run: Run) -> None:
     st.subheader(f"{len(data):,} samples in {len(data.class_names):,} classes")
     if len(data.class_names) <= MOST_CLASSES:
         counts = np.bincount(labels, minlength=len(data.class_names))
-        figure = go.Figure(go.Bar(x=[html.escape(n) for n in data.class_names], y=counts, marker_color=PALETTE[0]))
+        figure = go.Figure(go.Bar(x=[in_chart(n) for n in data.class_names], y=counts, marker_color=PALETTE[0]))
         figure.update_layout(
             height=160, margin={"l": 10, "r": 10, "t": 10, "b": 10}, yaxis_title="samples", xaxis_type="category"
         )
@@ -48,7 +49,7 @@ def draw(run: Run) -> None:
                 _draw_sample(data, int(index))
 
 
-def _draw_sample(data: Dataset, index: int) -> None:
+def _draw_sample(data: Contained, index: int) -> None:
     try:
         if data.kind == "image":
             st.image(data.thumbnail(index), width="stretch")

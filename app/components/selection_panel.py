@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from app import state
+from app import login, state
 from app.components.literal import literal
 from oga_core import InputError, Run
 from oga_core.detectors import named
@@ -58,6 +58,16 @@ def draw(run: Run) -> None:
         with st.container(horizontal=True):
             _draw_views(run)
             st.button("Reset", icon=":material/restart_alt:", on_click=_reset, args=(run,), help="The selection as at first.")
+        _draw_reviewer()
+
+
+def _draw_reviewer() -> None:
+    """Who decides here: who has logged in, else the name that is entered."""
+    if login.user():
+        st.caption("Reviewer")
+        st.text(state.reviewer())
+        st.button("Log out", icon=":material/logout:", on_click=st.logout, key="log_out")
+    else:
         st.text_input("Reviewer", value=state.reviewer(), key="reviewer_name", on_change=_renamed,
                       help="Goes with every decision, so that it is known who made it.")  # fmt: skip
 

@@ -10,12 +10,14 @@ import streamlit as st
 from app import state
 from app.components import examples
 from app.components.literal import literal
-from oga_core import Dataset, InputError, load_model, open_dataset, worker
+from app.components.upload import upload
+from oga_core import InputError, worker
 from oga_core.data import SOURCES
 from oga_core.detectors import ALWAYS, CONTROLS, DEFAULT, DETECTORS, named
-from oga_core.models import Classifier, architectures, class_mapping, starter_for
+from oga_core.models import architectures
 from oga_core.models.weights import SUFFIXES
-from oga_core.scoring import NAMED, Estimate, estimate, prepare
+from oga_core.reader import Contained, Outlook, get_ready, open_contained
+from oga_core.scoring import NAMED, prepare
 from oga_core.serving import allowed_path
 
 WAYS = ["An example", "Files dropped here", "A path on the server"]
@@ -27,11 +29,22 @@ BY_FILE = "as the file says"
 
 
 @dataclass(frozen=True)
+class Data:
+    """What the user chose as the data; when they were last changed, in nanoseconds, tells new data from old."""
+
+    path: str
+    inputs: str | None
+    label: str | None
+    changed: int
+
+
+@dataclass(frozen=True)
 class Model:
     """What the user chose as the model; nothing of it means a starter that is trained here."""
 
     architecture: str | None = None
     weights: Path | None = None
+    changed: int = 0
 
 
 def draw(way: str) -> None:
@@ -39,8 +52,9 @@ def draw(way: str) -> None:
     if way == WAYS[0]:
         examples.draw()
         return
+    get_ready()
     dropped = way == WAYS[1]
-    data = _dropped("Data", "data_file", SOURCES) if dropped else _by_path("Path of the data", "data_path")
+    data = upload("Data", SOURCES, key="data_file") if dropped else _by_path("Path of the data", "data_path")
     if dropped:
         st.caption("A zip with one folder of images a class; a table with a text and a label column; an .npz.")
     model = _model(dropped)
@@ -59,9 +73,12 @@ def draw(way: str) -> None:
     if data is None or model is None:
         return
     try:
-        found = _found(str(data), inputs or None, label or None, model, folds, Path(data).stat().st_mtime_ns)
-        scope = _scope(found, folds)
-        _draw_facts(found, scope)
+        chosen = Data(str(data), inputs or None, label or None, data.stat().st_mtime_ns)
+        outlook = _outlook(chosen, model, NAMED, folds)
+        scope = _scope(outlook)
+        if scope not in outlook.costs:
+            outlook = _outlook(chosen, model, (scope,), folds)
+        _draw_facts(_opened(chosen), outlook, scope)
         if not names:
             raise InputError("choose at least one detector")
     except InputError as error:
@@ -80,11 +97,6 @@ def draw(way: str) -> None:
         state.open_run(run)
         worker.start(run, "score")
         st.rerun()
-
-
-def _dropped(label: str, key: str, suffixes: tuple[str, ...]) -> Path | None:
-    kept = st.file_uploader(label, type=[s.lstrip(".") for s in suffixes], key=key)
-    return state.workspace().keep_upload(kept.name, kept.getvalue()) if kept is not None else None
 
 
 def _by_path(label: str, key: str) -> Path | None:
@@ -107,61 +119,54 @@ def _model(dropped: bool) -> Model | None:
         name = st.selectbox("Architecture", [BY_FILE, *architectures()], key="architecture",
                             help="Weights that OGA has saved say which architecture they belong to.")  # fmt: skip
     with right:
-        weights = _dropped("Weights", "weights_file", SUFFIXES) if dropped else _by_path("Path of the weights", "weights_path")
-    return Model(None if name == BY_FILE else name, weights) if weights is not None else None
+        weights = upload("Weights", SUFFIXES, key="weights_file") if dropped else _by_path("Path of the weights", "weights_path")
+    if weights is None:
+        return None
+    return Model(None if name == BY_FILE else name, weights, weights.stat().st_mtime_ns)
 
 
-@dataclass(frozen=True)
-class Found:
-    """What was found in the data and the model, before anything is scored; ``costs`` by scope."""
-
-    dataset: Dataset
-    classifier: Classifier | None
-    costs: dict[str, Estimate]
+@st.cache_resource(max_entries=2, show_spinner="Looking at the data …")
+def _opened(data: Data) -> Contained:
+    """Open the data once, not at every rerun, in a process of their own."""
+    return open_contained(data.path, inputs=data.inputs, label=data.label, ready=True)
 
 
-@st.cache_resource(max_entries=4, show_spinner="Looking at data and model …")
-def _found(data: str, inputs: str | None, label: str | None, model: Model, folds: int | None, changed: int) -> Found:
-    """Open data and model once, not at every rerun; InputError where they do not fit together."""
-    dataset = open_dataset(data, inputs=inputs, label=label)
-    classifier = load_model(model.architecture, model.weights, dataset) if model.weights is not None else None
-    return Found(dataset, classifier, estimate(dataset, classifier, folds=folds))
+@st.cache_resource(max_entries=16, show_spinner="Looking at data and model …")
+def _outlook(data: Data, model: Model, scopes: tuple[str, ...], folds: int | None) -> Outlook:
+    """Open the weights in the process that reads the data; InputError where they do not fit together."""
+    return _opened(data).outlook(model.architecture, model.weights, scopes, folds)
 
 
-def _scope(found: Found, folds: int | None) -> str:
+def _scope(outlook: Outlook) -> str:
     """The scope, chosen beside what each would cost."""
-    named = [scope for scope in NAMED if scope in found.costs]
-    captions = [f"{MEANING[s]}: {found.costs[s].parameters:,} values, about {_seconds(found.costs[s].seconds)}" for s in named]
+    named = [scope for scope in NAMED if scope in outlook.costs]
+    costs = [outlook.costs[s] for s in named]
+    captions = [f"{MEANING[s]}: {c.parameters:,} values, about {_seconds(c.seconds)}" for s, c in zip(named, costs, strict=True)]
     scope = st.radio("Scope: the parameters whose gradient is taken", [*named, PATTERN], key="scope", horizontal=True,
                      captions=[*captions, "Layers by the names of their parameters."])  # fmt: skip
     if scope == PATTERN:
         scope = st.text_input("Names, joined by commas", key="pattern", placeholder="layer4.*, *.weight").strip()
         if not scope:
             raise InputError("write the names of some parameters, with * for anything")
-        if scope not in found.costs:
-            found.costs.update(estimate(found.dataset, found.classifier, [scope], folds))
     return str(scope)
 
 
-def _draw_facts(found: Found, scope: str) -> None:
+def _draw_facts(dataset: Contained, outlook: Outlook, scope: str) -> None:
     """Counts, cost, notes and the class mapping."""
-    dataset, classifier, cost = found.dataset, found.classifier, found.costs[scope]
-    name = classifier.name if classifier else f"{starter_for(dataset)}, trained first"
+    cost = outlook.costs[scope]
     facts = (("Samples", f"{len(dataset):,}"), ("Classes", f"{len(dataset.class_names):,}"), ("Kind", dataset.kind),
-             ("Model", name), ("Scope", f"{cost.parameters:,} values"), ("Time", f"about {_seconds(cost.seconds)}"),
+             ("Model", outlook.model), ("Scope", f"{cost.parameters:,} values"), ("Time", f"about {_seconds(cost.seconds)}"),
              ("Memory", f"about {max(1, cost.bytes // 1_000_000):,} MB"))  # fmt: skip
     with st.container(border=True, horizontal=True):
         for label, value in facts:
             with st.container(width="content"):
                 st.caption(label)
                 st.text(value)
-    for note in (*dataset.notes, *(classifier.notes if classifier else ())):
+    for note in (*dataset.notes, *outlook.notes):
         st.text(f"Note: {note}")
-    if classifier is not None:
+    if outlook.mapping:
         with st.expander("Which output of the model is which class", icon=":material/swap_horiz:"):
-            rows = [
-                {"class in the data": a, "output": i, "class of the model": b} for a, i, b in class_mapping(classifier, dataset)
-            ]
+            rows = [{"class in the data": a, "output": i, "class of the model": b} for a, i, b in outlook.mapping]
             st.dataframe(rows, hide_index=True)
 
 

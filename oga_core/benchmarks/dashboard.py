@@ -259,7 +259,7 @@ class _Visit:
         """Wait until the script has ended and the page has been still for a while."""
         self.page.get_by_test_id("stApp").wait_for()
         self.page.wait_for_timeout(300)
-        self.page.wait_for_function("document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'")
+        self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
         self.page.wait_for_timeout(500)
 
 

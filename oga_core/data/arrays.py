@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from oga_core.data.dataset import Dataset, SampleError, in_order, one_line
+from oga_core.data.dataset import Dataset, SampleError, check_number_of_classes, in_order
 from oga_core.data.images import on_white
-from oga_core.errors import InputError
+from oga_core.errors import InputError, one_line
 from oga_core.limits import ARRAYS_BYTES
 
 INPUT_NAMES = ("images", "x", "X", "X_train", "x_train", "features", "data", "inputs")
+LARGEST = (1 << 63) - 1
 LABEL_NAMES = ("labels", "label", "y", "y_train", "targets", "target", "classes")
 
 
@@ -57,6 +59,8 @@ class Arrays(Dataset):
         elif samples.ndim in (3, 4):
             self.kind = "image"
             samples = _as_uint8_images(samples, self.notes)
+            if samples.shape[-1] == 4:
+                self.notes.append("the images have a fourth channel, read as how opaque they are: they lie on white")
         else:
             raise InputError(f"samples have shape {samples.shape}; expected (n, d) features or (n, h, w[, c]) images")
         self.samples = samples
@@ -191,8 +195,10 @@ def _labels(values: np.ndarray, names: Sequence[str] | None) -> tuple[np.ndarray
         names = [str(n) for n in names]
         _at_least_two(names)
         if len(set(names)) != len(names):
-            raise InputError(f"the class name {next(n for n in names if names.count(n) > 1)!r} is there twice")
+            raise InputError(f"the class name {Counter(names).most_common(1)[0][0]!r} is there twice")
     if values.dtype.kind in "iu":
+        if values.size and int(values.max()) > LARGEST:  # it would be negative, which is a missing label
+            raise InputError(f"label {values.max()} is too large; the largest is {LARGEST}")
         labels = values.astype(np.int64)
         if names is not None:
             if labels.max() >= len(names):
@@ -216,6 +222,7 @@ def _labels(values: np.ndarray, names: Sequence[str] | None) -> tuple[np.ndarray
 
 
 def _at_least_two(classes: Any) -> None:
+    check_number_of_classes("the data", len(classes))
     if len(classes) < 2:
         raise InputError(f"the labels have {len(classes)} class(es); a classifier's data have at least two")
 

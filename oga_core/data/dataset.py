@@ -15,16 +15,12 @@ import pyarrow as pa
 from PIL import Image
 
 from oga_core.data.search import texts, with_words
-from oga_core.errors import InputError
+from oga_core.errors import InputError, one_line
+from oga_core.limits import CLASSES
 
 Kind = Literal["image", "text", "features"]
 SEARCHES = 8
 """Answers that are kept."""
-
-
-def one_line(error: object) -> str:
-    """A message on one line; those of libraries may have several."""
-    return " ".join(str(error).split())
 
 
 def in_order(names: set[str]) -> list[str]:
@@ -32,6 +28,12 @@ def in_order(names: set[str]) -> list[str]:
     if all(n.removeprefix("-").isdecimal() and n.isascii() and len(n) < 1000 for n in names):
         return sorted(names, key=lambda n: (int(n), n))
     return sorted(names)
+
+
+def check_number_of_classes(source: str, classes: int) -> None:
+    """InputError where the data have more classes than the limit."""
+    if classes > CLASSES.value:
+        raise InputError(f"{source} has {classes:,} classes; {CLASSES}")
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,9 @@ class Unreadable:
 
 class SampleError(Exception):
     """One sample cannot be decoded. The run goes on without it and lists the reason."""
+
+    def __init__(self, reason: object = "") -> None:
+        super().__init__(one_line(reason))
 
 
 class Dataset(ABC):
@@ -87,6 +92,10 @@ class Dataset(ABC):
         SampleError
             If this sample cannot be decoded.
         """
+
+    def conversions(self, content: bytes) -> list[str]:
+        """What is changed in a sample when it is decoded, by its `content`, as words that follow a number of samples."""
+        return []
 
     def original(self, index: int) -> dict[str, str]:
         """The sample as its source has it, by column, for exports."""

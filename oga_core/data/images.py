@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import os
 import re
+import struct
 import threading
+import unicodedata
+import warnings
 import zipfile
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -14,13 +17,18 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image, ImageOps
 
-from oga_core.data.dataset import Dataset, SampleError, one_line
-from oga_core.errors import InputError
+from oga_core.data.dataset import Dataset, SampleError, check_number_of_classes
+from oga_core.errors import InputError, one_line
 from oga_core.limits import FILE_BYTES, FILES, IMAGE_PIXELS, NAME_CHARACTERS
 
+warnings.filterwarnings("ignore", module=r"PIL\.")  # what it warns of is decoded, or refused with a reason
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif")
 SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
+END_BYTES = (1 << 16) + 22
+"""The end of a zip: its last record, with the longest comment."""
+LONG = 10
+"""An image so many times as long as it is wide loses most of what is in it on the way into a model."""
 
 
 def decode_image(data: bytes) -> Image.Image:
@@ -57,6 +65,28 @@ def decode_image(data: bytes) -> Image.Image:
         raise SampleError(f"not an image in a supported format ({', '.join(FORMATS)})") from error
     except Exception as error:  # Pillow's decoders raise many kinds for a broken file
         raise SampleError(f"cannot be decoded: {one_line(error)}") from error
+
+
+def conversions(data: bytes) -> list[str]:
+    """What `decode_image` changes in an image, by its header, as words that follow a number of images."""
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        found = []
+        if getattr(image, "is_animated", False) and image.format != "MPO":  # a photograph with a preview behind it
+            found.append("are animations: their first frame stands for them")
+        if image.mode == "CMYK":
+            found.append("are CMYK and were converted to RGB without their colour profile")
+        if "A" in image.mode or "transparency" in image.info:
+            found.append("have transparent parts, which lie on white")
+        if image.mode.startswith("I") or image.mode == "F":
+            found.append("have 16 bits a pixel and were scaled to 8")
+        if image.getexif().get(0x0112, 1) != 1:
+            found.append("were turned upright, as their EXIF says")
+        if max(image.size) > LONG * min(image.size):
+            found.append(f"are over {LONG} times as long as wide: a model sees them squeezed or only their middle")
+        return found
+    except Exception:  # it cannot be decoded, and is listed with the reason
+        return []
 
 
 def on_white(image: Image.Image) -> Image.Image:
@@ -125,9 +155,11 @@ class Zip(Files):
         entries = self.archive.infolist()
         if len(entries) > FILES.value:
             raise InputError(f"{path.name} has {len(entries):,} entries; {FILES}")
+        _refuse_other_count(path, len(entries))
         self._refuse_dangerous(path.name, entries)
-        self.names = sorted(e.filename for e in entries if not e.is_dir())
-        self.folders = {e.filename.rstrip("/") for e in entries if e.is_dir()}
+        self.entries = {_plain(e.filename): e for e in entries if not e.is_dir()}
+        self.names = sorted(self.entries)
+        self.folders = {_plain(e.filename) for e in entries if e.is_dir()}
         self.folders |= {str(parent) for name in self.names for parent in PurePosixPath(name).parents if str(parent) != "."}
 
     @staticmethod
@@ -148,7 +180,7 @@ class Zip(Files):
                 raise InputError(f"{archive} is password-protected (entry {name!r}); make the zip again without a password")
             if (entry.external_attr >> 16) & 0o170000 == 0o120000:
                 raise InputError(f"{archive}: entry {name!r} is a symbolic link; zip the files themselves")
-            folded = name.casefold()
+            folded = unicodedata.normalize("NFC", _plain(name)).casefold()
             if folded in seen:
                 raise InputError(f"{archive}: entries {seen[folded]!r} and {name!r} have the same name")
             seen[folded] = name
@@ -158,12 +190,27 @@ class Zip(Files):
 
     def read(self, name: str) -> bytes:
         try:
-            with self.lock, self.archive.open(name) as handle:
+            with self.lock, self.archive.open(self.entries[name]) as handle:
                 return _bounded(handle.read(FILE_BYTES.value + 1))
         except SampleError:
             raise
         except Exception as error:  # zlib, CRC and header faults of a single entry
             raise SampleError(f"cannot be unpacked: {one_line(error)}") from error
+
+
+def _refuse_other_count(path: Path, found: int) -> None:
+    """zipfile reads the entries that it finds, and does not say so where the archive should have more."""
+    with open(path, "rb") as handle:
+        handle.seek(max(0, path.stat().st_size - END_BYTES))
+        end = handle.read()
+    (stated,) = struct.unpack_from("<H", end, end.rindex(b"PK\5\6") + 10)
+    if stated not in (found & 0xFFFF, 0xFFFF):
+        raise InputError(f"{path.name} says that it has {stated:,} entries and lists {found:,}; it is damaged: make it again")
+
+
+def _plain(name: str) -> str:
+    """An entry's name as one folder after another: ``./cat//1.png`` is ``cat/1.png``."""
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
 def _open_zip(path: Path) -> tuple[zipfile.ZipFile, list[str]]:
@@ -200,8 +247,8 @@ class ImageFolder(Dataset):
         self.files = files
         visible = [n for n in files.names if not _is_side_file(n)]
         skipped = len(files.names) - len(visible)
-        root = _root(visible)
-        inside = [(n, n[len(root) :]) for n in visible]
+        root = _root([n for n in visible if n.lower().endswith(SUFFIXES)] or visible)
+        inside = [(n, n[len(root) :]) for n in visible if n.startswith(root)]
         loose = [short for _, short in inside if "/" not in short]
         images_loose = [n for n in loose if n.lower().endswith(SUFFIXES)]
         if images_loose:
@@ -209,7 +256,7 @@ class ImageFolder(Dataset):
                 f"{name}: {len(images_loose):,} images lie beside the class folders (the first: {images_loose[0]!r}); "
                 "put every image into a folder named after its class"
             )
-        pairs, unsupported = [], Counter[str]()
+        pairs, unsupported = [], Counter[str]({"beside the class folders": len(visible) - len(inside)})
         for full, short in inside:
             if "/" not in short:
                 unsupported["beside the class folders"] += 1
@@ -227,12 +274,13 @@ class ImageFolder(Dataset):
                 f"{name}: the folders are splits ({', '.join(self.class_names)}), not classes; give one of them, "
                 "such as the train folder"
             )
+        check_number_of_classes(name, len(self.class_names))
         if len(self.class_names) < 2:
             raise InputError(f"{name}: only one class ({self.class_names[0]!r}); a classifier's data have at least two")
         index = {c: i for i, c in enumerate(self.class_names)}
         self.sources = [full for full, _ in pairs]
         self.labels = np.array([index[c] for _, c in pairs], np.int64)
-        self.notes = files.notes + [one_line(n) for n in _notes(skipped, unsupported, self.class_names, self.labels)]
+        self.notes = files.notes + [one_line(n) for n in _notes(skipped, +unsupported, self.class_names, self.labels)]
 
     def content(self, index: int) -> bytes:
         return self.files.read(self.sources[index])
@@ -240,15 +288,28 @@ class ImageFolder(Dataset):
     def load(self, index: int) -> Image.Image:
         return decode_image(self.content(index))
 
+    def conversions(self, content: bytes) -> list[str]:
+        return conversions(content)
+
 
 def open_image_directory(path: Path) -> ImageFolder:
     """Class folders in a directory."""
+    _refuse_hugging_face(path)
     return ImageFolder(Directory(path), path.name)
 
 
 def open_image_zip(path: Path) -> ImageFolder:
     """Class folders in a zip."""
     return ImageFolder(Zip(path), path.name)
+
+
+def _refuse_hugging_face(path: Path) -> None:
+    marks = ("dataset_infos.json", "dataset_info.json", "dataset_dict.json", f"{path.name}.py")
+    if (mark := next((m for m in marks if (path / m).is_file()), None)) is not None:
+        raise InputError(
+            f"{path.name} is a Hugging Face datasets folder ({mark}), which may come with a script, and is not opened; give its "
+            "table (.parquet, .csv, .jsonl), or one folder of images a class"
+        )
 
 
 def _is_side_file(name: str) -> bool:

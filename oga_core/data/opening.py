@@ -10,8 +10,8 @@ import numpy as np
 
 from oga_core.data import arrays, images, tables, torchvision_sets
 from oga_core.data.arrays import Arrays
-from oga_core.data.dataset import Dataset, one_line
-from oga_core.errors import InputError
+from oga_core.data.dataset import Dataset
+from oga_core.errors import InputError, one_line
 
 SOURCES = (".zip", *tables.SUFFIXES, *(f"{s}.gz" for s in tables.SUFFIXES if s != ".parquet"), ".npz")
 """Endings of the files that can be opened; beside them folders, and ``torchvision:NAME:FOLDER``."""
@@ -58,6 +58,8 @@ def located(source: str | Path) -> str:
         path = Path(source).expanduser().resolve()
         if not path.exists():
             raise InputError(f"{one_line(source)} is not there")
+        if not path.is_file() and not path.is_dir():
+            raise InputError(f"{one_line(source)} is neither a file nor a folder")  # to open a pipe would wait for ever
         return torchvision_sets.recognised(path) or str(path)
     except InputError:
         raise

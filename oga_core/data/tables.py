@@ -8,6 +8,7 @@ import io
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,16 +19,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from oga_core.data.arrays import Arrays, RowNames
-from oga_core.data.dataset import Dataset, SampleError, in_order, one_line
+from oga_core.data.dataset import Dataset, SampleError, check_number_of_classes, in_order
+from oga_core.data.formulas import original_text
 from oga_core.data.search import texts
-from oga_core.errors import InputError
-from oga_core.limits import CELL_BYTES, TABLE_BYTES
+from oga_core.errors import InputError, one_line
+from oga_core.limits import CELL_BYTES, CELLS, TABLE_BYTES
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "y", "intent", "topic", "sentiment")
 PAIRS = (("text_a", "text_b"), ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question", "sentence"))
 TEXT_COLUMNS = ("text", "sentence", "content", "document", "question", "title", "review", "comment", "body", "message")
-NEVER_INPUTS = ("clean_label", "true_label", "id", "index")
+STATUS = "oga_status"
+"""Column by which cleaned data that were exported from here are known."""
+NEVER_INPUTS = ("clean_label", "true_label", "id", "index", STATUS)
 
 
 class Table(Dataset):
@@ -42,6 +46,17 @@ class Table(Dataset):
     @property
     def label_column(self) -> str:
         return self._label
+
+
+class TextPair(str):
+    """Texts joined by a line break, for models that take one; ``parts`` are the texts themselves, for those that take two."""
+
+    parts: tuple[str, ...]
+
+    def __new__(cls, joined: str, parts: tuple[str, ...]) -> TextPair:
+        pair = super().__new__(cls, joined)
+        pair.parts = parts
+        return pair
 
 
 class TextTable(Table):
@@ -70,6 +85,7 @@ class TextTable(Table):
         if not given:
             raise InputError(f"{name} has no rows")
         self.class_names = in_order({g for g in given if g})
+        check_number_of_classes(name, len(self.class_names))
         if len(self.class_names) < 2:
             only = f" ({self.class_names[0]!r})" if self.class_names else ""
             raise InputError(f"{name}: column {label!r} has {len(self.class_names)} class{only}; at least two are needed")
@@ -89,7 +105,7 @@ class TextTable(Table):
         text = self._text(index)
         if not text.strip():
             raise SampleError("the text is empty")
-        return text
+        return TextPair(text, tuple(self.columns[c][index] for c in self.inputs)) if len(self.inputs) > 1 else text
 
     def text(self, index: int) -> str:
         return self._text(index)
@@ -130,10 +146,13 @@ def open_table(path: Path, inputs: str | None = None, label: str | None = None) 
     notes: list[str] = []
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     if suffix == ".parquet":
-        columns = _read_parquet(path)
+        columns = _read_parquet(path, notes)
     else:
         text = _decode(path, notes)
-        columns = _read_json_lines(text, path.name) if suffix in (".jsonl", ".ndjson") else _read_csv(text, path.name, suffix)
+        if suffix in (".jsonl", ".ndjson"):
+            columns = _read_json_lines(text, path.name)
+        else:
+            columns = _as_exported(_read_csv(text, path.name, suffix), notes)
     label = _label_column(columns, label, path.name)
     chosen = _input_columns(columns, inputs, label, path.name, notes)
     dataset: Dataset
@@ -194,6 +213,17 @@ def _read_csv(text: str, name: str, suffix: str) -> dict[str, list[str]]:
     return {column: list(values) for column, values in zip(header, zip(*rows, strict=True), strict=True)}
 
 
+def _as_exported(columns: dict[str, list[str]], notes: list[str]) -> dict[str, list[str]]:
+    """The originals of the texts in an export of cleaned data, where a formula has an apostrophe before it."""
+    if STATUS not in columns:
+        return columns
+    originals = {original_text(column): [original_text(v) for v in values] for column, values in columns.items()}
+    changed = sum(a != b for before, after in zip(columns.values(), originals.values()) for a, b in zip(before, after))
+    if changed:
+        notes.append(f"an export of OGA: {changed:,} cells lost the apostrophe that it had put before a formula")
+    return originals
+
+
 def _delimiter(text: str) -> str:
     first = re.split("[\r\n]", re.sub('"[^"]*"', "", text[:100_000]), maxsplit=1)[0]
     return max(",;\t", key=first.count)
@@ -206,9 +236,9 @@ def _header(row: list[str], name: str) -> list[str]:
             names[i] = "index"  # how pandas writes an unnamed index
         elif not column:
             raise InputError(f"{name}, line 1: column {i + 1} has no name")
-    twice = next((c for i, c in enumerate(names) if c in names[:i]), None)
-    if twice is not None:
-        raise InputError(f"{name}, line 1: the column {twice!r} is there twice")
+    twice = [c for c, n in Counter(names).items() if n > 1]
+    if twice:
+        raise InputError(f"{name}, line 1: the column {twice[0]!r} is there twice")
     return names
 
 
@@ -226,7 +256,9 @@ def _read_json_lines(text: str, name: str) -> dict[str, list[str]]:
             raise InputError(f"{name}, line {number}: not a JSON object ({error})") from error
         if not isinstance(row, dict):
             raise InputError(f"{name}, line {number}: {type(row).__name__} where an object is needed")
-        for column in row.keys() - columns.keys():
+        new = row.keys() - columns.keys()
+        _check_cells(f"{name}, line {number}", rows + 1, len(columns) + len(new))
+        for column in new:
             columns[column] = [""] * rows
         for column, values in columns.items():
             values.append(_cell(row.get(column), column, f"{name}, line {number}"))
@@ -234,6 +266,12 @@ def _read_json_lines(text: str, name: str) -> dict[str, list[str]]:
     if not rows:
         raise InputError(f"{name} has no rows")
     return columns
+
+
+def _check_cells(where: str, rows: int, columns: int) -> None:
+    """A few bytes can stand for many cells: a line with a new key is a new column, a run of equal values one value."""
+    if rows * columns > CELLS.value:
+        raise InputError(f"{where}: {rows:,} rows of {columns:,} columns; {CELLS}")
 
 
 def _refuse_constant(value: str) -> Any:
@@ -257,14 +295,17 @@ def _cell(value: Any, column: str, where: str) -> str:
     return value if isinstance(value, str) else str(value)
 
 
-def _read_parquet(path: Path) -> dict[str, list[str]]:
+def _read_parquet(path: Path, notes: list[str]) -> dict[str, list[str]]:
     columns: dict[str, list[str]] = {}
     try:
         file = pq.ParquetFile(path)
         declared = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
         if declared > TABLE_BYTES.value:
             raise InputError(f"{path.name} unpacks to {declared:,} bytes; {TABLE_BYTES}")
+        _check_cells(path.name, file.metadata.num_rows, file.metadata.num_columns)
         table = file.read()
+        if table.num_rows != file.metadata.num_rows:  # it reads what there is and says nothing
+            raise InputError(f"{path.name} declares {file.metadata.num_rows:,} rows but holds {table.num_rows:,}; write it again")
         table.validate(full=True)
         if len(set(table.column_names)) != len(table.column_names):
             raise InputError(f"{path.name}: a column name is there twice")
@@ -280,6 +321,8 @@ def _read_parquet(path: Path) -> dict[str, list[str]]:
         raise InputError(f"{path.name} is not a readable parquet file: {one_line(error)}") from error
     if not columns or not table.num_rows:
         raise InputError(f"{path.name} has no rows of plain texts and numbers")
+    if left_out := [name for name in table.column_names if name not in columns]:
+        notes.append(f"columns of lists, records or bytes were left out: {', '.join(map(one_line, left_out[:5]))}")
     return columns
 
 
@@ -334,6 +377,8 @@ def _numeric(values: list[str]) -> bool:
     try:
         for value in values:
             float(value or "nan")
+            if "_" in value or not value.isascii():  # numbers for Python only
+                return False
     except ValueError:
         return False
     return True
@@ -359,6 +404,7 @@ class FeatureTable(Table, Arrays):
         names = [c for c in columns if c != label and c.lower() not in NEVER_INPUTS]
         given = columns[label]
         found = in_order({g for g in given if g})
+        check_number_of_classes(name, len(found))
         if len(found) < 2:
             raise InputError(f"{name}: column {label!r} has {len(found)} class(es); at least two are needed")
         values = np.array([[float(v or "nan") for v in columns[c]] for c in names], np.float64).T

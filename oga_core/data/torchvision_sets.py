@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from oga_core.data.arrays import RowNames
-from oga_core.data.dataset import Dataset, SampleError, one_line
-from oga_core.errors import InputError
+from oga_core.data.dataset import Dataset, SampleError
+from oga_core.errors import InputError, one_line
 
 SETS: dict[str, dict[str, dict[str, Any]]] = {
     **{name: {"train": {"train": True}, "test": {"train": False}} for name in

@@ -13,7 +13,8 @@ import torch
 from oga_core.data import Part
 from oga_core.detectors import Gradients, of_head
 from oga_core.gradients import captured_features, find_head
-from oga_core.models import Classifier, train
+from oga_core.models import Classifier, TrainedModel, train
+from oga_core.models.training import AfterEpoch
 from oga_core.scoring.unseen import cross_fitted, usual_folds
 
 BATCH = 256
@@ -57,14 +58,16 @@ class Starter:
         def tested(epoch: int, classifier: Classifier) -> None:
             by_epoch.append(self.accuracy(classifier, "test"))
 
-        fitted = train(
-            self.train.take(rows), self.arch, seed=self.seed, epochs=self.epochs, hold_out=False,
-            after_epoch=tested if self.curve else None,
-        )  # fmt: skip
+        fitted = self.fitted(rows, tested if self.curve else None)
         self.epochs = fitted.epochs
         classifier = fitted.classifier
         accuracy = by_epoch[-1] if by_epoch else self.accuracy(classifier, "test")
         return Model(self, classifier, accuracy, self.accuracy(classifier, "validation"), tuple(by_epoch))
+
+    def fitted(self, rows: np.ndarray, after_epoch: AfterEpoch | None) -> TrainedModel:
+        """A model trained on some of the training samples, none held out."""
+        some = self.train.take(rows)
+        return train(some, self.arch, seed=self.seed, epochs=self.epochs, hold_out=False, after_epoch=after_epoch)
 
     def accuracy(self, classifier: Classifier, part: str) -> float:
         """Share of the samples of a part whose label is predicted."""

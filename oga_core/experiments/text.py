@@ -13,6 +13,7 @@ from oga_core.data.examples import make_example
 from oga_core.errors import InputError
 from oga_core.experiments import arms, figures, paper
 from oga_core.experiments.asked import Asked
+from oga_core.experiments.encoder import ENCODER, Adapted, Base, base_of
 from oga_core.experiments.figures import Figure
 from oga_core.experiments.noise import flip_uniformly
 from oga_core.experiments.report import TWO_CLASSES, Study
@@ -142,11 +143,13 @@ def run(asked: Asked) -> Study:
         "data": {name: [str(task.pool.origin), len(task.true)] for name, task in tasks.items()},
     })  # fmt: skip
     trained = (*QUICK_TRAINED, *arms.OURS) if asked.quick else arms.SCORED
+    base = _base(asked, tasks)
     plan = Plan(trained=trained, twins=() if asked.quick else arms.SCORED)
     for name, task in tasks.items():
         for seed in range(asked.seeds):
             train, wrong, validation, test = task.parts(seed, most)
-            fit = Starter(train, validation, test, seed, asked.arch, curve=True)
+            fit = (Adapted(train, validation, test, seed, curve=True, base=base) if base
+                   else Starter(train, validation, test, seed, asked.arch, curve=True))  # fmt: skip
             tried(Trial(name, seed, train.labels, wrong, {str(BUDGET): BUDGET}, fit), plan, results, asked.progress)
     rows = results.of(asked.seeds)
     rows = rows[rows["setting"].isin(tasks)]
@@ -162,6 +165,14 @@ def run(asked: Asked) -> Study:
                    figures.of_arms(rows, panels, f"Wrong labels found, and accuracy after trimming {100 * BUDGET:g} %")),
         ],
     )  # fmt: skip
+
+
+def _base(asked: Asked, tasks: dict[str, Opened]) -> Base | None:
+    """The transformer, where one is asked for: the small encoder has seen the texts of all tasks, and no label."""
+    if asked.arch != ENCODER and not Path(asked.arch or "").joinpath("config.json").is_file():
+        return None
+    texts = [str(task.pool.load(i)) for task in tasks.values() for i in range(len(task.pool))] if asked.arch == ENCODER else []
+    return base_of(str(asked.arch), texts, asked.out / ENCODER, asked.quick, asked.progress)
 
 
 def _found(folder: Path) -> tuple[dict[str, Opened], list[str]]:

@@ -5,28 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from pathlib import Path
 
 import pandas as pd
 
+from oga_core.data.formulas import neutral_text
 from oga_core.errors import InputError
 from oga_core.export.lists import rows
+from oga_core.export.record import remember
 from oga_core.files import write_whole
 from oga_core.runs import Run
 
-_NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
-_FORMULA = re.compile(rf"'*(?!{_NUMBER}\Z)[=+\-@\t\r\n＝＋－＠]")
-
 
 def _csv_value(value: object) -> object:
-    """Text that a spreadsheet would run as a formula, with an apostrophe before it; a mere number is none."""
-    return "'" + value if isinstance(value, str) and _FORMULA.match(value) else value
-
-
-def read_csv_value(value: str) -> str:
-    """The original of a text in an exported CSV."""
-    return value[1:] if value.startswith("'") and _FORMULA.match(value[1:]) else value
+    return neutral_text(value) if isinstance(value, str) else value
 
 
 def _csv(frame: pd.DataFrame) -> bytes:
@@ -51,7 +43,7 @@ FORMATS = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
 
 
 def render(frame: pd.DataFrame, fmt: str) -> bytes:
-    """The rows in a format: ``csv`` (formulas neutralised, see `read_csv_value`), ``jsonl`` or ``parquet`` (both exact).
+    """The rows in a format: ``csv`` (formulas neutralised, see `original_text`), ``jsonl`` or ``parquet`` (both exact).
 
     Raises
     ------
@@ -83,4 +75,9 @@ def export(run: Run, what: str, fmt: str, out: str | Path, *, detector: str | No
         write_whole(path, lambda temporary: temporary.write_bytes(data))
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror}") from error
+    try:
+        if not run.workspace.read_only:
+            remember(run, what, fmt, len(frame), str(path.resolve()))
+    except OSError as error:
+        raise InputError(f"{out} is written, but run {run.id} cannot keep a record of it: {error.strerror}") from error
     return len(frame)

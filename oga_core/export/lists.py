@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from oga_core.data import Dataset
+from oga_core.data.tables import STATUS
 from oga_core.errors import InputError
 from oga_core.review.standing import standing_of
 from oga_core.runs import Run
@@ -16,11 +18,10 @@ WHAT = {
     "flags": "Every flagged sample, confirmed or not",
 }
 
-STATUS = "oga_status"
-"""Column of the cleaned data."""
 
-
-def rows(run: Run, what: str, *, detector: str | None = None, budget: float | None = None) -> pd.DataFrame:
+def rows(
+    run: Run, what: str, *, detector: str | None = None, budget: float | None = None, dataset: Dataset | None = None
+) -> pd.DataFrame:
     """The rows of an export, in the order of the data.
 
     Parameters
@@ -32,6 +33,8 @@ def rows(run: Run, what: str, *, detector: str | None = None, budget: float | No
         then ``removed`` and ``cleaned`` treat flagged samples that nobody has decided on as removed.
     detector, budget
         What counts as flagged.
+    dataset
+        The run's data, where they are open already; ``cleaned`` needs them.
 
     Returns
     -------
@@ -57,7 +60,7 @@ def rows(run: Run, what: str, *, detector: str | None = None, budget: float | No
     removed = marked[(marked["decision"] == "remove") | (marked["flagged"] & (marked["decision"] == ""))]
     if what == "removed":
         return removed.drop(columns="flagged").reset_index(drop=True)
-    return _cleaned(run, marked, set(removed["index"]))
+    return _cleaned(run, marked, set(removed["index"]), run.open_dataset() if dataset is None else dataset)
 
 
 def _marked(run: Run, detector: str | None, budget: float | None) -> pd.DataFrame:
@@ -81,8 +84,7 @@ def _marked(run: Run, detector: str | None, budget: float | None) -> pd.DataFram
     return marked.join(table[[d.name for d in run.detectors]]).sort_values("index")
 
 
-def _cleaned(run: Run, marked: pd.DataFrame, removed: set[int]) -> pd.DataFrame:
-    dataset = run.open_dataset()
+def _cleaned(run: Run, marked: pd.DataFrame, removed: set[int], dataset: Dataset) -> pd.DataFrame:
     if len(dataset) != run.summary["samples"]:
         raise InputError(f"the data of run {run.id} have changed: {run.summary['samples']:,} samples were scored, "
                          f"now there are {len(dataset):,}; score them again")  # fmt: skip

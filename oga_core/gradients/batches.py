@@ -58,7 +58,7 @@ def in_batches(
             inputs, targets = batch_of(some)
             found = gradients(inputs, targets)
         except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             if len(some) == 1 or not ready:
                 raise InputError(f"memory does not suffice for the gradients of {len(some)} samples") from error
@@ -87,5 +87,6 @@ def _free_memory() -> int:
         return 4 << 30
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def out_of_memory(error: BaseException) -> bool:
+    """Whether it says that memory did not suffice."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from oga_core.errors import InputError
+from oga_core.data.dataset import SampleError
+from oga_core.errors import InputError, one_line
 
 
 @dataclass
@@ -49,6 +50,22 @@ class Classifier:
     def parameters(self) -> int:
         """Number of trainable values."""
         return sum(p.numel() for p in self.module.parameters() if p.requires_grad)
+
+    def encoded(self, sample: Any) -> Any:
+        """What `encode` gives for a decoded sample.
+
+        Raises
+        ------
+        SampleError
+            If it raises anything: it may be the owner's, and one sample must not end the run.
+        """
+        try:
+            return self.encode(sample)
+        except (SampleError, MemoryError):
+            raise
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            raise SampleError(f"cannot be made the input of the model: {one_line(what)}") from error
 
     @torch.no_grad()
     def logits(self, batch: Any) -> Tensor:

@@ -77,7 +77,11 @@ _LETTERS = _Letters()
 
 def words(text: str) -> list[str]:
     """The first `MAX_WORDS` words in lower case, composed (NFC), with their combining marks."""
-    return unicodedata.normalize("NFC", text.casefold()).translate(_LETTERS).split()[:MAX_WORDS]
+    return _every_word(text)[:MAX_WORDS]
+
+
+def _every_word(text: str) -> list[str]:
+    return unicodedata.normalize("NFC", text.casefold()).translate(_LETTERS).split()
 
 
 def _hash(gram: str) -> int:
@@ -103,6 +107,15 @@ class TextEncoder:
         grams = [g for word in found for g in _word_grams(word)]
         grams += [_hash(f"b {a} {b}") for a, b in pairwise(found)]
         return torch.from_numpy((np.array(grams or [0], np.int64) % self.buckets).astype(np.int32))
+
+
+def cut_texts(encode: Callable[[Any], Any], dataset: Dataset) -> list[str]:
+    """A note where texts have more words than `TextEncoder` reads."""
+    if not isinstance(encode, TextEncoder):
+        return []
+    each = (dataset.text(i) for i in range(len(dataset)))
+    cut = sum(len(_every_word(text)) > MAX_WORDS for text in each if len(text) > 2 * MAX_WORDS)
+    return [f"{cut:,} texts are longer than {MAX_WORDS} words; the model does not read their ends"] if cut else []
 
 
 def collate_text(ids: list[Tensor]) -> tuple[Tensor, Tensor]:

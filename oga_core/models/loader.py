@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from oga_core.data.dataset import Dataset, SampleError
@@ -21,8 +22,11 @@ from oga_core.limits import CLASSES
 from oga_core.models import inputs
 from oga_core.models.architectures import architectures, build, kind_of, known
 from oga_core.models.classifier import Classifier
+from oga_core.models.hugging_face import is_folder, load_folder
 from oga_core.models.weights import load_strict, read_state_dict
 
+SMALL = 100_000_000
+"""A model of so many values is built to see what does not fit, whatever its weights are."""
 FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -34,7 +38,7 @@ def load_model(name: str | None, weights: Path | None, dataset: Dataset) -> Clas
     name
         An architecture, a factory ``package.module:function``, or None to take it from the metadata of ``weights``.
     weights
-        Safetensors or PyTorch state dict. A factory may do without.
+        Safetensors, PyTorch state dict, or a Hugging Face folder, which is the whole model. A factory may do without.
     dataset
         The data it will be run on.
 
@@ -43,6 +47,10 @@ def load_model(name: str | None, weights: Path | None, dataset: Dataset) -> Clas
     InputError
         If name, weights or data do not fit one another.
     """
+    if weights is not None and is_folder(Path(weights)):
+        if name is not None:
+            raise InputError(f"{Path(weights).name} is a whole model; it needs no {name} (--model)")
+        return checked(load_folder(Path(weights), dataset), dataset)
     factory = name is not None and FACTORY.fullmatch(name) is not None
     if weights is None and not factory:
         known(name) if name else None
@@ -128,6 +136,11 @@ def _named(name: str, state: dict[str, Tensor], about: dict[str, Any], dataset: 
     outputs = len(names) if names else len(dataset.class_names)
     if name in ("googlenet", "inception_v3") and not any(k.lower().startswith("aux") for k in state):
         spec = spec | {"aux_logits": False}
+    with torch.device("meta"):  # which costs no memory: the spec may be a stranger's
+        declared = sum(parameter.numel() for parameter in build(name, outputs, spec).parameters())
+    stored = sum(tensor.numel() for tensor in state.values())
+    if declared > 2 * stored + SMALL:
+        raise InputError(f"{name} has {declared:,} values with these arguments, the weights only {stored:,}; they must fit")
     module = build(name, outputs, spec).eval()
     _check_outputs(name, module, state, outputs)
     encode, collate = inputs.encoder_for(name, spec)
@@ -204,15 +217,12 @@ def _outputs(classifier: Classifier, dataset: Dataset) -> int:
     reason = "there are none"
     for index in range(len(dataset)):
         try:
-            encoded = classifier.encode(dataset.load(index))
+            encoded = classifier.encoded(dataset.load(index))
         except SampleError as error:
-            reason = str(error)
+            reason = f"{dataset.sources[index]} {error}"
             continue
-        except Exception as error:  # the owner's transform may raise anything
-            what = f"{type(error).__name__}: {error}"
-            raise InputError(f"{dataset.sources[index]} cannot be made the input of the model: {what}") from error
         return int(classifier.logits(classifier.collate([encoded])).shape[1])
-    raise InputError(f"no sample can be read by model {classifier.name}; the last one {reason}")
+    raise InputError(f"no sample can be read by model {classifier.name}: {reason}")
 
 
 def label_indices(classifier: Classifier, dataset: Dataset) -> np.ndarray:

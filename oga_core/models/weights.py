@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickletools
+import warnings
 import zipfile
 from dataclasses import dataclass
 from math import prod
@@ -15,12 +16,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from oga_core.containment import machine_bytes
 from oga_core.errors import InputError
 from oga_core.limits import HEADER_BYTES, PICKLE_BYTES
 
 if TYPE_CHECKING:
     from oga_core.models.classifier import Classifier
 
+warnings.filterwarnings("ignore", message="Detected pickle protocol")  # an older or newer one is read as well
 SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".bin")
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.")
@@ -31,6 +34,8 @@ TENSORS = ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor")
 CALLS = {*TENSORS, "torch._utils._rebuild_parameter", "collections.OrderedDict", "torch.Size"}
 DTYPES = {f"torch.{dtype}" for dtype in ("float16", "bfloat16", "float32", "float64", "uint8", "int32", "int64")}
 GLOBALS = {*STORAGES, *CALLS, *DTYPES}
+VIEWS = 16
+"""Tensors that may share one value: tied weights are two or three, and each is taken as a tensor of its own."""
 HOW = "save the weights alone: torch.save(model.state_dict(), 'weights.pt') or safetensors"
 
 
@@ -57,6 +62,7 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise InputError(f"weights file {path} is not there")
     _refuse_other_types(path)
+    _refuse_too_large(path)
     notes: list[str] = []
     metadata: dict[str, Any] = {"notes": notes}
     if path.suffix.lower() == ".safetensors":
@@ -82,6 +88,16 @@ def _refuse_other_types(path: Path) -> None:
         raise InputError(f"{name}: {path.suffix} files hold a program and are not opened; {HOW}")
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{name}: weights come as {', '.join(SUFFIXES)}, not {path.suffix or 'a file without suffix'}")
+
+
+def _refuse_too_large(path: Path) -> None:
+    """The file must not make the machine swap or kill: it is in memory twice, as it was read and as the model has it."""
+    size = path.stat().st_size
+    if 2 * size > machine_bytes():
+        raise InputError(
+            f"{path.name} holds {size / 1e9:.1f} GB of weights, which need about {2 * size / 1e9:.1f} GB of memory; this machine "
+            f"has {machine_bytes() / 1e9:.1f} GB: take a larger machine or a smaller model"
+        )
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -136,7 +152,7 @@ def _check_zip(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = {e.orig_filename: e for e in archive.infolist()}
-            if len(entries) != len(archive.infolist()):
+            if len({n.casefold() for n in entries}) != len(archive.infolist()):  # torch finds them in capitals or not
                 raise InputError(f"{name} has two entries of one name; this is not a file torch.save has written")
             inner = {n.partition("/")[2] for n in entries}
             if any("archive_format" in n or n.startswith(("serialized_", "models/")) for n in inner | set(entries)):
@@ -152,9 +168,11 @@ def _check_zip(path: Path) -> None:
             if entries[pickles[0]].file_size > PICKLE_BYTES.value:
                 raise InputError(f"{name}: data.pkl has {entries[pickles[0]].file_size:,} bytes; {PICKLE_BYTES}")
             folder = pickles[0].removesuffix("data.pkl")
-            with archive.open(pickles[0]) as handle:
+            with archive.open(entries[pickles[0]]) as handle:
                 storages, _ = _inspect(name, handle)
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+    except InputError:
+        raise
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise InputError(f"{name} is truncated or damaged ({size:,} bytes): {error}") from error
     for storage in storages:
         entry_or_none = entries.get(f"{folder}data/{storage.key}")
@@ -200,6 +218,22 @@ class _Storage:
     nbytes: int
 
 
+@dataclass(frozen=True)
+class _Bounded:
+    """A file of which no more is read at once than a pickle may have: a length in it may be anything."""
+
+    handle: IO[bytes]
+
+    def read(self, size: int) -> bytes:
+        return self.handle.read(min(size, PICKLE_BYTES.value))
+
+    def readline(self) -> bytes:
+        return self.handle.readline(PICKLE_BYTES.value)
+
+    def tell(self) -> int:
+        return self.handle.tell()
+
+
 class _Opaque:
     """The result of a call that was not made."""
 
@@ -215,7 +249,7 @@ def _inspect(name: str, handle: IO[bytes], newest: int = 3) -> tuple[list[_Stora
     """
     machine = _Machine(name)
     try:
-        for opcode, argument, _ in pickletools.genops(handle):
+        for opcode, argument, _ in pickletools.genops(_Bounded(handle)):  # type: ignore[arg-type]
             machine.step(opcode.name, argument)
             if opcode.name == "STOP":
                 if machine.protocol > newest:
@@ -345,6 +379,7 @@ def _plain(name: str, loaded: Any, notes: list[str]) -> dict[str, Tensor]:
         if all(k.startswith(prefix) for k in state):
             state = {k.removeprefix(prefix): v for k, v in state.items()}
             notes.append(f"the prefix {prefix!r} was taken off every key of {name}")
+    _refuse_many_views(name, state)
     halves = 0
     for key, tensor in state.items():
         if tensor.is_quantized or (not tensor.is_floating_point() and key.rpartition(".")[2] in ("weight", "bias")):
@@ -361,6 +396,17 @@ def _plain(name: str, loaded: Any, notes: list[str]) -> dict[str, Tensor]:
     if halves:
         notes.append(f"{halves} tensors of {name} are in half precision; they are used as float32")
     return state
+
+
+def _refuse_many_views(name: str, state: dict[str, Tensor]) -> None:
+    """A million names of one tensor would be a million tensors once each is checked and made float32."""
+    storages = [v.untyped_storage() for v in state.values() if v.layout == torch.strided]
+    stored = sum({s.data_ptr(): s.nbytes() for s in storages}.values())
+    named = sum(v.numel() * v.element_size() for v in state.values() if v.layout == torch.strided)
+    if named > VIEWS * stored:
+        raise InputError(
+            f"{name} declares far more than it stores: {len(state):,} tensors of {named:,} bytes over {stored:,}; {HOW}"
+        )
 
 
 def _tensors(values: dict[Any, Any]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from torch.nn import functional
 from oga_core.data import Dataset, SampleError
 from oga_core.errors import InputError
 from oga_core.gradients import parameters_in
-from oga_core.models import Classifier, label_indices, load_model
+from oga_core.models import label_indices, load_model
 from oga_core.models.classifier import find_logits
 from oga_core.models.classifier import run as outputs_of
 from oga_core.review.why import beyond_head
@@ -18,7 +19,41 @@ from oga_core.runs import Run
 from oga_core.runs.run import MODEL
 
 
-def layer_shares(run: Run, row: int, dataset: Dataset) -> list[tuple[str, float]]:
+def measured(dataset: Dataset, index: int, scope: str, model: str | None, weights: Path | None) -> dict[str, float]:
+    """‖∂ℓ/∂θ‖² of one sample for each parameter in a scope, by name.
+
+    Parameters
+    ----------
+    index
+        Position in the data.
+    scope
+        As `oga_core.score` takes it.
+    model, weights
+        As `load_model` takes them.
+
+    Raises
+    ------
+    InputError
+        If the model cannot be opened, or the sample not be read.
+    """
+    classifier = load_model(model, weights, dataset)
+    parameters = parameters_in(classifier.module, scope)
+    target = torch.from_numpy(label_indices(classifier, dataset)[dataset.labels[[index]]])
+    try:
+        batch = classifier.collate([classifier.encoded(dataset.load(index))])
+    except SampleError as error:
+        raise InputError(f"{dataset.sources[index]} cannot be read: {error}") from error
+    logits = find_logits(outputs_of(classifier.module, batch), classifier.name)
+    loss = functional.cross_entropy(logits.double(), target)
+    found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    return {name: 0.0 if grad is None else float(grad.double().square().sum()) for name, grad in zip(parameters, found)}
+
+
+Measure = Callable[..., dict[str, float]]
+"""`measured`, or what has it done elsewhere."""
+
+
+def layer_shares(run: Run, row: int, dataset: Dataset, measure: Measure = measured) -> list[tuple[str, float]]:
     """Each layer's share of the squared length of a sample's gradient, in the order of the model; they add up to 1.
 
     Nothing where the scope is the head, which is one layer. The model is opened and run on this one sample.
@@ -29,6 +64,8 @@ def layer_shares(run: Run, row: int, dataset: Dataset) -> list[tuple[str, float]
         Of ``run.table``.
     dataset
         The run's data.
+    measure
+        What opens the model, in this process or another.
 
     Raises
     ------
@@ -37,7 +74,7 @@ def layer_shares(run: Run, row: int, dataset: Dataset) -> list[tuple[str, float]
     """
     if not beyond_head(run):
         return []
-    squares = squared_norms(run, row, dataset)
+    squares = squared_norms(run, row, dataset, measure)
     layers: dict[str, float] = {}
     for name, square in squares.items():
         layer = name.rpartition(".")[0] or name
@@ -46,31 +83,20 @@ def layer_shares(run: Run, row: int, dataset: Dataset) -> list[tuple[str, float]
     return [(layer, square / total if total else 0.0) for layer, square in layers.items()]
 
 
-def squared_norms(run: Run, row: int, dataset: Dataset) -> dict[str, float]:
-    """‖∂ℓ/∂θ‖² of one sample for each parameter in the run's scope, by name; errors as `layer_shares`."""
+def squared_norms(run: Run, row: int, dataset: Dataset, measure: Measure = measured) -> dict[str, float]:
+    """‖∂ℓ/∂θ‖² of one sample for each parameter in the run's scope, by name; as `layer_shares`."""
     entry = run.table.iloc[row]
     index = int(entry["index"])
     if not dataset.holds(index, str(entry["sample_id"])):
         raise InputError(f"{entry['source']} has changed since run {run.id} scored it; score the data again")
-    classifier = _opened(run, dataset)
-    parameters = parameters_in(classifier.module, run.settings["scope"])
-    target = torch.from_numpy(label_indices(classifier, dataset)[dataset.labels[[index]]])
-    try:
-        batch = classifier.collate([classifier.encode(dataset.load(index))])
-    except SampleError as error:
-        raise InputError(f"{entry['source']} cannot be read: {error}") from error
-    logits = find_logits(outputs_of(classifier.module, batch), classifier.name)
-    loss = functional.cross_entropy(logits.double(), target)
-    found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-    return {name: 0.0 if grad is None else float(grad.double().square().sum()) for name, grad in zip(parameters, found)}
+    return measure(dataset, index, run.settings["scope"], *_model(run))
 
 
-def _opened(run: Run, dataset: Dataset) -> Classifier:
-    """The run's model."""
+def _model(run: Run) -> tuple[str | None, Path | None]:
+    """The run's model, as `load_model` takes it."""
     settings = run.settings
     if settings.get("weights") or run.has_file(MODEL):
-        weights = Path(settings["weights"]) if settings.get("weights") else run.file(MODEL)
-        return load_model(settings.get("model"), weights, dataset)
+        return settings.get("model"), Path(settings["weights"]) if settings.get("weights") else run.file(MODEL)
     if settings.get("weights", "") is None and settings.get("model"):
-        return load_model(settings["model"], None, dataset)
+        return settings["model"], None
     raise InputError("the model was given from Python and is not kept with the run, so its layers cannot be looked at")

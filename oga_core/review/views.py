@@ -13,9 +13,11 @@ LONGEST_NAME = 80
 
 
 def save_view(run: Run, selection: Selection) -> str:
-    """Keep a selection in the workspace; returns its id, the same for equal selections of a run."""
+    """Keep a selection in the workspace, if that can be written; returns its id, the same for equal selections of a run."""
     text = to_json(selection)
     view = hashlib.sha256(f"{run.id}\0{text}".encode()).hexdigest()[:12]
+    if run.workspace.read_only:
+        return view
     with database.writing(run.workspace.database) as connection:
         connection.execute(
             "INSERT OR REPLACE INTO views (id, run, state, seq) VALUES (?, ?, ?, (SELECT coalesce(max(seq), 0) + 1 FROM views))",

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from oga_core.errors import InputError
 from oga_core.files import write_whole
 
 BUSY_SECONDS = 20.0
+BACKUP_SECONDS = 24 * 3600.0
+"""Age at which the backup is made anew, when the workspace is opened."""
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+NOT_WRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 
 _VERSION_1 = """
 CREATE TABLE runs (
@@ -44,6 +51,11 @@ CREATE INDEX events_that_undo ON events (undoes) WHERE undoes IS NOT NULL;
 _STEPS = (_VERSION_1, _VERSION_2)
 """What makes each version of the one before."""
 SCHEMA_VERSION = len(_STEPS)
+TABLES = ("runs", "jobs", "files", "views", "named_views", "reviewers", "events")
+"""What is saved from a damaged file."""
+
+_only_read: dict[Path, str] = {}
+"""The files that this process only reads, and why."""
 
 
 def _wal_is_safe() -> bool:
@@ -56,51 +68,205 @@ def _wal_is_safe() -> bool:
     )
 
 
+def read_only(path: Path) -> str:
+    """Why this process only reads a file, for people; empty where it writes, too."""
+    return _only_read.get(path, "")
+
+
+def backup_of(path: Path) -> Path:
+    """Where the copy of a file is kept that was whole."""
+    return path.with_name(f"{path.name}.backup")
+
+
 def _open(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    only_read = path in _only_read
+    where = _for_reading(path) if only_read else str(path)
+    connection = sqlite3.connect(where, timeout=BUSY_SECONDS, isolation_level=None, uri=only_read)
     connection.row_factory = sqlite3.Row
-    if _wal_is_safe():
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-    else:
-        connection.execute("PRAGMA journal_mode=DELETE")
-        connection.execute("PRAGMA synchronous=EXTRA")
+    if only_read:
+        return connection
+    try:
+        if _wal_is_safe():
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+        else:
+            connection.execute("PRAGMA journal_mode=DELETE")
+            connection.execute("PRAGMA synchronous=EXTRA")
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def _for_reading(path: Path) -> str:
+    """The address under which a file is opened that must stay as it is."""
+    with open(path, "rb") as handle:
+        written_ahead = handle.read(20)[18:] == b"\2\2"
+    # Such a file needs another one beside it, which cannot be made there.
+    alone = "&immutable=1" if written_ahead and not os.access(path.parent, os.W_OK) else ""
+    return f"{path.absolute().as_uri()}?mode=ro{alone}"
 
 
 def create(path: Path) -> None:
     """Make the file and its tables where there are none; bring those of an older version up to date, a copy of them beside.
 
+    A file that is damaged, or that cannot be written, is only read by this process: see `read_only`. Of one that is whole a
+    backup is made, at most once a day.
+
     Raises
     ------
     InputError
-        If the file was written by a newer version, or is not an OGA workspace.
+        If the file was written by a newer version, is not an OGA workspace, or cannot be read at all.
     """
+    _only_read.pop(path, None)
     try:
-        connection = _open(path)
+        if path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+            raise _failed("attempt to write a readonly database", sqlite3.SQLITE_READONLY)
+        _bring_up_to_date(path)
+        _back_up(path)
     except sqlite3.DatabaseError as error:
-        raise InputError(f"cannot open the workspace file {path}: {error}") from error
-    try:
+        code = _code(error)
+        if code in DAMAGED:
+            _only_read[path] = _damage(path, error)
+        elif code in NOT_WRITABLE and path.exists():
+            _only_read[path] = f"{path} cannot be written: what is there can be looked at, and no decision can be saved"
+        else:
+            raise InputError(f"{path} is not a usable OGA workspace file: {error}") from error
+        _check_that_it_can_be_read(path)
+
+
+def _bring_up_to_date(path: Path) -> None:
+    with closing(_open(path)) as connection:
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise _failed(found, sqlite3.SQLITE_CORRUPT)
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise InputError(f"{path} has schema {version}; this OGA knows {SCHEMA_VERSION}: update OGA to open it")
         connection.execute("BEGIN IMMEDIATE")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version == 0 and connection.execute("SELECT 1 FROM sqlite_master").fetchone():
             raise InputError(f"{path} is a database of something else; choose another workspace")
         if 0 < version < SCHEMA_VERSION:
-            _copy(path, path.with_name(f"{path.name}.version-{version}"))
+            try:
+                _copy(path, path.with_name(f"{path.name}.version-{version}"))
+            except OSError as error:
+                raise InputError(f"{path} cannot be brought up to date without a copy of it: {error.strerror}") from error
         if version < SCHEMA_VERSION:
             for step in _STEPS[version:]:
                 for statement in _statements(step):
                     connection.execute(statement)
             connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         connection.execute("COMMIT")
+
+
+def _back_up(path: Path) -> None:
+    """Copy a file that was found to be whole, where something is decided in it and the last copy is old."""
+    backup = backup_of(path)
+    if backup.exists() and abs(time.time() - backup.stat().st_mtime) < BACKUP_SECONDS:  # a clock may have been put back
+        return
+    with reading(path) as connection:
+        if connection.execute("SELECT 1 FROM events").fetchone() is None:
+            return
+    try:
+        _copy(path, backup)
+    except OSError:  # no room: work goes on without
+        return
+
+
+def _check_that_it_can_be_read(path: Path) -> None:
+    try:
+        with closing(_open(path)) as connection:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            connection.execute("SELECT count(*) FROM runs").fetchone()
     except sqlite3.DatabaseError as error:
-        raise InputError(f"{path} is not a usable OGA workspace file: {error}") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be brought up to date without a copy of it: {error.strerror}") from error
-    finally:
-        connection.close()
-    if version > SCHEMA_VERSION:
-        raise InputError(f"{path} has schema {version}; this OGA knows {SCHEMA_VERSION}: update OGA to open it")
+        raise InputError(_damage(path, error) if _code(error) in DAMAGED else f"cannot open {path}: {error}") from error
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"{path} cannot be written, and is of another version ({version}, not {SCHEMA_VERSION}): it cannot be opened"
+        )
+
+
+def _failed(message: str, code: int) -> sqlite3.DatabaseError:
+    """An error as SQLite raises it."""
+    error = sqlite3.DatabaseError(message)
+    error.sqlite_errorcode = code
+    return error
+
+
+def _code(error: sqlite3.Error) -> int:
+    """The kind of an error, without its details."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _damage(path: Path, error: sqlite3.Error) -> str:
+    found = " ".join(str(error).split())
+    backup = backup_of(path)
+    if backup.exists():
+        made = datetime.fromtimestamp(backup.stat().st_mtime, UTC)
+        way = f"a backup of {made:%Y-%m-%d %H:%M} UTC is there; stop OGA, then: oga restore --workspace {path.parent}"
+    else:
+        way = "there is no backup of it in the workspace; take one of your own"
+    return f"{path} is damaged ({found}): it is only read, and left as it is; {way}"
+
+
+def restore(path: Path) -> tuple[Path, int, int]:
+    """Put the backup in the place of a damaged file, and into it what the damaged file has beyond it and can still be read.
+
+    Returns
+    -------
+    Where the damaged file is now, how many decisions the backup had, and how many came from the damaged file.
+
+    Raises
+    ------
+    InputError
+        If the file is not damaged, there is no backup, or that is damaged too.
+    """
+    backup = backup_of(path)
+    if not backup.exists():
+        raise InputError(f"there is no backup of {path}")
+    if path.exists() and _is_whole(path):
+        raise InputError(f"{path} is not damaged; nothing is restored")
+    made = path.with_name(f"{path.name}.restored")
+    _only_read.pop(path, None)
+    try:
+        _copy(backup, made)
+        _bring_up_to_date(made)
+        before, after = _saved(made, path)
+    except sqlite3.DatabaseError as error:
+        made.unlink(missing_ok=True)
+        raise InputError(f"the backup {backup} is damaged too ({error})") from error
+    aside = path.with_name(f"{path.name}.damaged-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        beside = path.with_name(path.name + suffix)
+        if beside.exists():
+            beside.rename(aside.with_name(aside.name + suffix))
+    made.rename(path)
+    return aside, before, after - before
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(_for_reading(path), uri=True)) as connection:
+            return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+    except sqlite3.DatabaseError:
+        return False
+
+
+def _saved(made: Path, damaged: Path) -> tuple[int, int]:
+    """Enter what can be read of a damaged file, where it is not there; events before and after."""
+    with writing(made) as target:
+        before = target.execute("SELECT count(*) FROM events").fetchone()[0]
+        for table in TABLES if damaged.exists() else ():
+            rows: list[tuple[object, ...]] = []
+            try:
+                with closing(sqlite3.connect(_for_reading(damaged), uri=True)) as source:
+                    rows.extend(source.execute(f"SELECT * FROM {table} ORDER BY rowid"))
+            except sqlite3.DatabaseError:  # so far, and no further
+                pass
+            for row in rows:
+                target.execute(f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+        return before, target.execute("SELECT count(*) FROM events").fetchone()[0]
 
 
 def _copy(path: Path, to: Path) -> None:
@@ -125,12 +291,9 @@ def _statements(script: str) -> Iterator[str]:
 
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection for queries."""
-    connection = _open(path)
-    try:
+    """A connection for queries; InputError, with what can be done, where the file turns out to be damaged."""
+    with _found_damaged(path), closing(_open(path)) as connection:
         yield connection
-    finally:
-        connection.close()
 
 
 @contextmanager
@@ -138,9 +301,15 @@ def writing(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection inside ``BEGIN IMMEDIATE``; committed on leaving, rolled back on an exception.
 
     What was done inside is on disk only once the block has been left without an exception.
+
+    Raises
+    ------
+    InputError
+        If the file is only read, or turns out to be damaged.
     """
-    connection = _open(path)
-    try:
+    if path in _only_read:
+        raise InputError(_only_read[path])
+    with _found_damaged(path), closing(_open(path)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
@@ -149,5 +318,14 @@ def writing(path: Path) -> Iterator[sqlite3.Connection]:
                 connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
-    finally:
-        connection.close()
+
+
+@contextmanager
+def _found_damaged(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if _code(error) not in DAMAGED:
+            raise
+        _only_read[path] = _damage(path, error)
+        raise InputError(_only_read[path]) from error

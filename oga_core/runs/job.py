@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,10 @@ class Job:
             if row["cancel"]:
                 state, message = "cancelled", STOPPED
             else:
-                state, message = "failed", "the process doing this ended unexpectedly; start it again"
+                state, message = (
+                    "failed",
+                    "the process doing this ended unexpectedly: it was killed, or memory ran out; start it again",
+                )
         return Status(state, row["stage"], row["done"], row["total"], message)
 
     def entered(self, pid: int | None = None) -> None:
@@ -60,6 +64,16 @@ class Job:
             connection.execute(
                 f"INSERT OR REPLACE INTO jobs (run, kind, {', '.join(columns)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (self.run_id, self.kind, *columns.values()),
+            )
+
+    def died(self, pid: int, message: str) -> None:
+        """Enter how the process of a job ended that could not do so itself; one that has entered its end, or was asked to stop,
+        keeps what is there."""
+        with database.writing(self.path) as connection:
+            connection.execute(
+                "UPDATE jobs SET state = 'failed', message = ?, pid = NULL "
+                "WHERE run = ? AND kind = ? AND pid = ? AND state = 'running' AND cancel = 0",
+                (message, self.run_id, self.kind, pid),
             )
 
     def cancel(self) -> None:
@@ -85,15 +99,19 @@ class Job:
         try:
             yield self._reporting(progress)
         except (Cancelled, KeyboardInterrupt):
-            self._set(state="cancelled", message=STOPPED, pid=None)
+            self._ended("cancelled", STOPPED)
             raise
         except InputError as error:
-            self._set(state="failed", message=str(error), pid=None)
+            self._ended("failed", str(error))
             raise
         except Exception as error:
-            self._set(state="failed", message=f"unexpected {type(error).__name__}: {error}", pid=None)
+            self._ended("failed", f"unexpected {type(error).__name__}: {error}")
             raise
         self._set(state="done", pid=None)
+
+    def _ended(self, state: str, message: str) -> None:
+        with suppress(sqlite3.Error, InputError):  # what ended the job is told, even where it cannot be written down
+            self._set(state=state, message=message, pid=None)
 
     def _reporting(self, also: Progress) -> Progress:
         last_stage, last_time = "", 0.0

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from oga_core.runs.workspace import Workspace
 
 TABLE = "table.parquet"
+PARTS = "parts"
+"""Folder of what a scoring that is not done has kept."""
 MODEL = "model.safetensors"
 NOT_SCORED = "not_scored.parquet"
 RECOMMENDATION = "recommendation.json"
@@ -112,6 +114,34 @@ class Run:
             query = "SELECT 1 FROM files WHERE run = ? AND name = ?"
             return connection.execute(query, (self.id, name)).fetchone() is not None
 
+    def file_names(self) -> list[str]:
+        """The files in the manifest."""
+        with database.reading(self.workspace.database) as connection:
+            query = "SELECT name FROM files WHERE run = ? ORDER BY name"
+            return [row["name"] for row in connection.execute(query, (self.id,))]
+
+    @property
+    def begun(self) -> bool:
+        """Whether a scoring that did not end has kept something to go on with."""
+        return any(name.startswith(f"{PARTS}/") for name in self.file_names())
+
+    def intact(self, name: str) -> bool:
+        """Whether a file is there and is what was written."""
+        with database.reading(self.workspace.database) as connection:
+            query = "SELECT sha256 FROM files WHERE run = ? AND name = ?"
+            row = connection.execute(query, (self.id, name)).fetchone()
+        try:
+            return row is not None and sha256(self.path / name) == row["sha256"]
+        except FileNotFoundError:
+            return False
+
+    def remove_files(self, names: list[str]) -> None:
+        """Take files out of the manifest, then from the disk."""
+        with database.writing(self.workspace.database) as connection:
+            connection.executemany("DELETE FROM files WHERE run = ? AND name = ?", [(self.id, name) for name in names])
+        for name in names:
+            (self.path / name).unlink(missing_ok=True)
+
     def file(self, name: str) -> Path:
         """Path of a file of the run, after checking its hash against the manifest.
 
@@ -128,7 +158,7 @@ class Run:
             state = self.status().state
             raise InputError(f"run {self.id} has no {name} (the run is {state}); score the data again")
         if sha256(path) != row["sha256"]:
-            raise InputError(f"{name} of run {self.id} has changed since it was written; score the data again")
+            raise InputError(f"{name} of run {self.id} has changed since it was written; oga resume {self.id} makes it again")
         return path
 
     @cached_property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import uuid
@@ -12,18 +11,27 @@ from typing import Any
 
 import platformdirs
 
-from oga_core.errors import InputError
-from oga_core.files import write_whole
+from oga_core.errors import InputError, one_line
 from oga_core.runs import database
 from oga_core.runs.run import Run
+from oga_core.runs.upload import Upload, plain
 
 ENVIRONMENT = "OGA_WORKSPACE"
-MAX_NAME_BYTES = 200
+DATABASE = "oga.sqlite"
 
 
 def now() -> str:
     """The time in UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _chosen(path: str | Path | None) -> Path:
+    return Path(path or os.environ.get(ENVIRONMENT) or platformdirs.user_data_path("oga", appauthor=False)).expanduser().resolve()
+
+
+def restore(path: str | Path | None = None) -> tuple[Path, int, int]:
+    """Put the backup of a workspace's file in its place: see `database.restore`."""
+    return database.restore(_chosen(path) / DATABASE)
 
 
 class Workspace:
@@ -37,43 +45,54 @@ class Workspace:
     Raises
     ------
     InputError
-        If the folder cannot be written or holds something else.
+        If the folder cannot be made or holds something else.
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
-        chosen = path or os.environ.get(ENVIRONMENT) or platformdirs.user_data_path("oga", appauthor=False)
-        self.path = Path(chosen).expanduser().resolve()
+        self.path = _chosen(path)
         try:
             (self.path / "runs").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot make the workspace {self.path}: {error.strerror}") from error
-        self.database = self.path / "oga.sqlite"
+        self.database = self.path / DATABASE
         database.create(self.database)
 
-    def keep_upload(self, name: str, data: bytes) -> Path:
-        """Keep an uploaded file under its own name, in a folder named by its content: the same file is kept once.
+    @property
+    def read_only(self) -> str:
+        """Why the workspace can be looked at and nothing be saved, for people; empty where things can be saved."""
+        return database.read_only(self.database)
+
+    def check_writable(self) -> None:
+        """InputError where nothing can be saved, with the reason."""
+        if self.read_only:
+            raise InputError(self.read_only)
+
+    def upload(self, name: str, announced: int = 0) -> Upload:
+        """A file that is about to arrive, to be written part by part; InputError as `Upload` says."""
+        return Upload(self.path / "uploads", name, announced)
+
+    def uploaded(self, content: str, name: str) -> Path:
+        """The file that was kept under this name, by the name of its folder.
 
         Raises
         ------
         InputError
-            If the name is no plain file name.
+            If there is none.
         """
-        if not name or name != Path(name).name or len(os.fsencode(name)) > MAX_NAME_BYTES or "\0" in name or name in (".", ".."):
-            raise InputError(f"{name!r} is no plain file name; rename the file")
-        path = self.path / "uploads" / hashlib.sha256(data).hexdigest()[:16] / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            write_whole(path, lambda temporary: temporary.write_bytes(data))
+        path = self.path / "uploads" / plain(content) / plain(name)
+        if not path.is_file():
+            raise InputError(f"{name!r} is no longer there; drop it again")
         return path
 
     def new_run(self, title: str, settings: dict[str, Any]) -> Run:
-        """Enter a run that has not started, with all that is needed to do it again."""
+        """Enter a run that has not started, with all that is needed to do it again; InputError where nothing can be saved."""
+        self.check_writable()
         run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
         (self.path / "runs" / run_id).mkdir()
         with database.writing(self.database) as connection:
             connection.execute(
                 "INSERT INTO runs (id, created, title, settings) VALUES (?, ?, ?, ?)",
-                (run_id, now(), title.encode("utf-8", "backslashreplace").decode(), json.dumps(settings)),
+                (run_id, now(), one_line(title), json.dumps(settings)),
             )
         return Run(self, run_id)
 

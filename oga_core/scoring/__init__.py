@@ -17,19 +17,24 @@ from torch import nn
 from oga_core import detectors
 from oga_core.data import Dataset, located
 from oga_core.data.examples import EXAMPLES, make_example
+from oga_core.data.noticed import noticed
 from oga_core.detectors import RECOMMENDED, Recommended, listed
 from oga_core.detectors.recommended import FEWEST
 from oga_core.errors import InputError
 from oga_core.files import save_array
 from oga_core.gradients import HEAD, NAMED, Factors, parameters_in
-from oga_core.models import Classifier, class_mapping, label_indices, load_model, save_weights, train, untrained, wrap
+from oga_core.models import Classifier, class_mapping, label_indices, load_model, train, untrained, wrap
+from oga_core.models.inputs import cut_texts
 from oga_core.models.loader import checked
 from oga_core.progress import Progress, silent
 from oga_core.runs import Run, Workspace
 from oga_core.runs.run import FACTORS, MODEL, NO_RECOMMENDATION, NOT_SCORED, RECOMMENDATION, SKETCHES, TABLE
+from oga_core.runs.stale import WEIGHTS, fingerprint
 from oga_core.scoring.estimate import Estimate, estimate
 from oga_core.scoring.one_pass import OnePass, passed
+from oga_core.scoring.parts import Parts, alone, room
 from oga_core.scoring.unseen import Unseen, cross_fitted, usual_folds
+from oga_core.scoring.unsteady import unsteady
 
 __all__ = ["NAMED", "Estimate", "do_run", "estimate", "prepare", "prepare_example", "score"]
 
@@ -138,7 +143,7 @@ def prepare(
     _check(scope, detectors)
     if folds is not None and (folds < 0 or folds == 1):
         raise InputError(f"{folds} folds: at least two are needed, or 0 for none")
-    if weights is not None and not Path(weights).is_file():
+    if weights is not None and not Path(weights).exists():
         raise InputError(f"weights file {weights} is not there")
     spec = located(data)
     settings = {
@@ -157,6 +162,7 @@ def prepare_example(workspace: Workspace, name: str) -> Run:
     InputError
         For an unknown name.
     """
+    workspace.check_writable()
     path = make_example(name, workspace.path / "examples")
     example = EXAMPLES[name]
     return prepare(workspace, path, title=example.title, notes=[example.note], folds=example.folds)
@@ -165,37 +171,54 @@ def prepare_example(workspace: Workspace, name: str) -> Run:
 def do_run(run: Run, progress: Progress = silent) -> None:
     """Do a queued run from its settings: open the data, load or train the model, score.
 
+    One that was broken off goes on from what it has kept.
+
     Raises
     ------
     InputError
-        If model, data and settings do not fit together.
+        If model, data and settings do not fit together, the data have changed since the run was begun, the disk is full, or
+        another process does the run already.
     Cancelled
         If the user asked for it meanwhile.
     """
     settings = run.settings
     _check(settings["scope"], settings["detectors"])
-    with run.job("score").doing(progress) as report:
-        report("opening the data", 0, 1)
-        dataset = run.open_dataset()
-        facts: dict[str, Any] = {}
-        unseen = None
-        if settings.get("model") or settings.get("weights"):
-            weights = Path(settings["weights"]) if settings.get("weights") else None
-            classifier = load_model(settings.get("model"), weights, dataset)
-            facts["model_source"] = f"weights {weights.name}" if weights else "made by the owner's factory"
-        else:
-            if settings["scope"] != HEAD:  # before it is trained
-                with torch.random.fork_rng(devices=[]):
-                    parameters_in(untrained(dataset).module, settings["scope"])
-            trained = train(dataset, seed=settings["seed"], epochs=settings.get("epochs"), progress=report)
-            classifier = trained.classifier
-            run.add_file(MODEL, lambda path: save_weights(classifier, path))
-            facts["model_source"] = f"starter model trained here on 90 % of the samples, {trained.epochs} epochs"
-            facts["held_out_accuracy"] = trained.accuracy
-            folds = usual_folds(dataset) if settings.get("folds") is None else settings["folds"]
-            if folds and len(dataset) >= FEWEST:  # else there will be no recommendation
-                unseen = cross_fitted(dataset, folds, seed=settings["seed"], epochs=settings.get("epochs"), progress=report)
-        _score(run, classifier, dataset, report, facts, unseen)
+    with alone(run):
+        with run.job("score").doing(progress) as report:
+            report("opening the data", 0, 1)
+            dataset = run.open_dataset()
+            parts = Parts(run, dataset, report)
+            if settings.get("model") or settings.get("weights"):
+                weights = Path(settings["weights"]) if settings.get("weights") else None
+                classifier = load_model(settings.get("model"), weights, dataset)
+                parts.only_of(classifier)
+                facts: dict[str, Any] = {"model_source": f"weights {weights.name}" if weights else "made by the owner's factory"}
+                if weights is not None and weights.is_file():
+                    facts[WEIGHTS] = fingerprint(weights)
+                unseen = None
+            else:
+                classifier, facts, unseen = _starters(settings, dataset, parts, report)
+            _score(run, classifier, dataset, report, facts, unseen, parts)
+        parts.remove()
+
+
+def _starters(
+    settings: dict[str, Any], dataset: Dataset, parts: Parts, progress: Progress
+) -> tuple[Classifier, dict[str, Any], Unseen | None]:
+    """The starter, what the summary tells of it, and what those say that have not seen a part."""
+    if settings["scope"] != HEAD:  # before it is trained
+        with torch.random.fork_rng(devices=[]):
+            parameters_in(untrained(dataset).module, settings["scope"])
+    options = {"seed": settings["seed"], "epochs": settings.get("epochs"), "progress": progress}
+    classifier, trained = parts.starter(MODEL, dataset, partial(train, dataset, **options))
+    facts = {
+        "model_source": f"starter model trained here on 90 % of the samples, {trained['epochs']} epochs",
+        "held_out_accuracy": trained["accuracy"],
+    }
+    folds = usual_folds(dataset) if settings.get("folds") is None else settings["folds"]
+    # Where there are too few samples, there will be no recommendation.
+    unseen = cross_fitted(dataset, folds, parts=parts, **options) if folds and len(dataset) >= FEWEST else None
+    return classifier, facts, unseen
 
 
 def _check(scope: str, names: str | list[str]) -> None:
@@ -206,13 +229,14 @@ def _check(scope: str, names: str | list[str]) -> None:
 
 def _score(
     run: Run, classifier: Classifier, dataset: Dataset, progress: Progress, facts: dict[str, Any],
-    unseen: Unseen | None = None,
+    unseen: Unseen | None = None, parts: Parts | None = None,
 ) -> None:  # fmt: skip
     started = time.monotonic()
     settings = run.settings
     outputs = label_indices(classifier, dataset)
     each = OnePass(classifier, dataset, outputs, settings["scope"], settings.get("head"), settings["seed"])
-    whole, failed = passed(each, dataset, partial(progress, "scoring"))
+    steady = unsteady(classifier, dataset)
+    whole, failed = passed(each, dataset, partial(progress, "scoring"), parts)
     if len(whole.get("index", ())) < 2:
         raise InputError(f"only {len(whole.get('index', ()))} of {len(dataset):,} samples could be scored; the first reason: "
                          + (f"{failed[0].source}: {failed[0].reason}" if failed else "there are no samples"))  # fmt: skip
@@ -227,19 +251,21 @@ def _score(
         scores = {RECOMMENDED: recommended.scores, **scores}
     table = _table(dataset, whole, {name: s[back] for name, s in scores.items()}, outputs, classifier.class_names)
     progress("writing", 0, 1)
-    for name in (*FACTORS, *SKETCHES):
-        if name in whole:
-            run.add_file(f"{name}.npy", partial(save_array, whole[name]))
-    if recommended:
-        names = {int(output): dataset.class_names[label] for label, output in enumerate(outputs)}
-        found = recommended.recommendation.in_words([names.get(i, str(i)) for i in range(gradients.classes)])
-        run.add_file(RECOMMENDATION, lambda path: path.write_text(json.dumps(found.to_dict()), "utf-8"))
+    arrays = [name for name in (*FACTORS, *SKETCHES) if name in whole]
     reasons = pd.DataFrame({"index": [f.index for f in failed], "source": [f.source for f in failed],
                             "reason": [f.reason for f in failed]})  # fmt: skip
-    run.add_file(NOT_SCORED, lambda path: reasons.to_parquet(path, index=False))
-    run.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
+    with room(run, sum(whole[name].nbytes for name in arrays) + int(table.memory_usage(deep=True).sum())):
+        for name in arrays:
+            run.add_file(f"{name}.npy", partial(save_array, whole[name]))
+        if recommended:
+            names = {int(output): dataset.class_names[label] for label, output in enumerate(outputs)}
+            found = recommended.recommendation.in_words([names.get(i, str(i)) for i in range(gradients.classes)])
+            run.add_file(RECOMMENDATION, lambda path: path.write_text(json.dumps(found.to_dict()), "utf-8"))
+        run.add_file(NOT_SCORED, lambda path: reasons.to_parquet(path, index=False))
+        run.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
     progress("writing", 1, 1)
-    notes = [*settings.get("notes", ()), *dataset.notes, *classifier.notes, *each.notes, *notes]
+    looked_at, cut = noticed(dataset, progress), cut_texts(classifier.encode, dataset)
+    notes = [*settings.get("notes", ()), *dataset.notes, *looked_at, *classifier.notes, *steady, *cut, *each.notes, *notes]
     run.set_summary({
         "class_names": dataset.class_names, "kind": dataset.kind, "model": classifier.name, "held_out_accuracy": None,
         "agreement": float((table["predicted"] == table["label"]).mean()), "scope": settings["scope"], "head": each.head,

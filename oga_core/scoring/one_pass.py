@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from oga_core.data import Dataset, SampleError, Unreadable
+from oga_core.data import Dataset, Part, SampleError, Unreadable
 from oga_core.errors import InputError
 from oga_core.gradients import (
     HEAD,
@@ -20,14 +21,21 @@ from oga_core.gradients import (
     head_gradients,
     in_batches,
     joined,
+    out_of_memory,
     unit_rows,
 )
 from oga_core.models import Classifier
 from oga_core.models.classifier import find_logits
+from oga_core.scoring.parts import Parts, Shard, identity
 
 BATCH = 64
 LOOKED_AT = 8
 """Samples that the head is searched with, and the model is probed with."""
+
+SHARD, SHARD_SECONDS = 4096, 20.0
+"""Samples and time after which a shard is closed, and is not done again if the process is killed."""
+NOT_FINITE = "the model's output is not finite"
+TOO_LARGE = "needs more memory than there is"
 
 
 def encoded_samples(
@@ -41,7 +49,7 @@ def encoded_samples(
             break
         try:
             if dataset.labels[i] >= 0:
-                encoded.append(classifier.encode(dataset.load(int(i))))
+                encoded.append(classifier.encoded(dataset.load(int(i))))
                 kept.append(int(i))
         except SampleError:
             continue
@@ -127,30 +135,99 @@ class OnePass:
 
 
 def passed(
-    each: OnePass, dataset: Dataset, progress: Callable[[int, int], None]
+    each: OnePass, dataset: Dataset, progress: Callable[[int, int], None], parts: Parts | None = None, name: str = "pass"
 ) -> tuple[dict[str, np.ndarray], list[Unreadable]]:
-    """One pass over a data set: the columns of the samples that could be scored, and the others with their reasons."""
+    """One pass over a data set: the columns of the samples that could be scored, and the others with their reasons.
+
+    Parameters
+    ----------
+    parts, name
+        Where closed shards are kept, and what those of this pass are called; one that is there is not done again.
+
+    Raises
+    ------
+    InputError
+        If a sample has changed since the run was begun, or the disk has no room for a shard.
+    """
+    total, start = len(dataset), 0
+    shards = parts.shards(name) if parts else {}
+    while start < total:
+        if start not in shards:
+            end = min((other for other in shards if other > start), default=total)
+            shards[start] = _shard(each, dataset, start, end, progress, parts)
+            if parts:
+                parts.keep(name, start, shards[start], total)
+        start = shards[start].stop
+    done = [shards.pop(at) for at in sorted(shards)]
+    columns = [shard.columns for shard in done if shard.columns]
+    whole = {column: np.concatenate([c[column] for c in columns]) for column in columns[0]} if columns else {}
+    return whole, [one for shard in done for one in shard.failed]
+
+
+def _shard(
+    each: OnePass, dataset: Dataset, first: int, end: int, progress: Callable[[int, int], None], parts: Parts | None
+) -> Shard:
+    """Samples from the first on, until the shard is large or took long.
+
+    A batch has the same samples whatever shard it is in, for the last digits depend on them.
+    """
+    began, start = time.monotonic(), first
+    rows_of = dataset.rows if isinstance(dataset, Part) else range(len(dataset))
     failed: list[Unreadable] = []
-    parts: list[dict[str, np.ndarray]] = []
-    for start in range(0, len(dataset), BATCH):
+    done: list[dict[str, np.ndarray]] = []
+    while start < end and start - first < SHARD and time.monotonic() - began < SHARD_SECONDS:
         rows, batch, ids = [], [], []
-        for i in range(start, min(start + BATCH, len(dataset))):
+        for i in range(start, min(start + BATCH, end)):
+            source = str(dataset.sources[i])
             try:
+                sample_id = ""
                 if dataset.labels[i] < 0:
                     raise SampleError("has no label")
-                batch.append(each.classifier.encode(dataset.load(i)))
-                ids.append(dataset.sample_id(i))
-                rows.append(i)
+                encoded = each.classifier.encoded(dataset.load(i))
+                sample_id = dataset.sample_id(i)
             except SampleError as error:
-                failed.append(Unreadable(i, str(dataset.sources[i]), str(error)))
+                failed.append(Unreadable(i, source, str(error)))
+                sample_id = identity(dataset, i)
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+                failed.append(Unreadable(i, source, TOO_LARGE))
+                sample_id = identity(dataset, i)
+            else:
+                batch.append(encoded)
+                ids.append(sample_id)
+                rows.append(i)
+            if parts:
+                parts.check(int(rows_of[i]), sample_id, source)
         if rows:
-            part = each(np.array(rows), np.array(ids), batch, dataset.labels[rows])
-            bad = ~part.pop("finite")
-            failed += [Unreadable(r, str(dataset.sources[r]), "the model's output is not finite")
-                       for r in part["index"][bad].tolist()]  # fmt: skip
-            parts.append({name: values[~bad] for name, values in part.items()})
-        progress(min(start + BATCH, len(dataset)), len(dataset))
-    return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]} if parts else {}, failed
+            for part, bad in _halved(each, np.array(rows), np.array(ids), batch, dataset.labels[rows]):
+                failed += [Unreadable(r, str(dataset.sources[r]), reason) for r, reason in bad]
+                if part:
+                    done.append(part)
+        start = min(start + BATCH, end)
+        progress(start, len(dataset))
+    failed.sort(key=lambda one: one.index)
+    return Shard(start, {name: np.concatenate([p[name] for p in done]) for name in done[0]} if done else {}, failed)
+
+
+def _halved(
+    each: OnePass, rows: np.ndarray, ids: np.ndarray, encoded: list[Any], labels: np.ndarray
+) -> Iterator[tuple[dict[str, np.ndarray], list[tuple[int, str]]]]:
+    """The columns of a batch, and its rows that could not be scored with their reasons; in halves where memory runs out."""
+    try:
+        part = each(rows, ids, encoded, labels)
+    except (RuntimeError, MemoryError, InputError) as error:
+        if not out_of_memory(error.__cause__ or error):
+            raise
+        part = None
+    if part is not None:
+        bad = ~part.pop("finite")
+        yield {name: values[~bad] for name, values in part.items()}, [(int(r), NOT_FINITE) for r in rows[bad]]
+    elif len(rows) == 1:
+        yield {}, [(int(rows[0]), TOO_LARGE)]
+    else:  # outside of ``except``: the error holds what was computed
+        for half in (slice(len(rows) // 2), slice(len(rows) // 2, None)):
+            yield from _halved(each, rows[half], ids[half], encoded[half], labels[half])
 
 
 def _split(plural: str, singular: str, vectors: np.ndarray, finite: np.ndarray) -> dict[str, np.ndarray]:

@@ -14,7 +14,9 @@ from oga_core.detectors.refit import folds
 from oga_core.errors import InputError
 from oga_core.models import label_indices, train
 from oga_core.progress import Progress, silent
+from oga_core.runs.run import PARTS
 from oga_core.scoring.one_pass import OnePass, encoded_samples, passed
+from oga_core.scoring.parts import Parts
 
 FOLDS = 5
 COLUMNS = ("logits", "features", "feature_norms")
@@ -63,11 +65,12 @@ def usual_folds(dataset: Dataset) -> int:
 
 
 def cross_fitted(
-    dataset: Dataset, k: int, *, seed: int = 0, epochs: int | None = None, progress: Progress = silent
-) -> Unseen | None:
+    dataset: Dataset, k: int, *, seed: int = 0, epochs: int | None = None, progress: Progress = silent,
+    parts: Parts | None = None,
+) -> Unseen | None:  # fmt: skip
     """Train k starters, each without one of k parts of the samples, and pass that part through it.
 
-    Returns None where a part leaves too little to train on.
+    Returns None where a part leaves too little to train on. What is kept in ``parts`` is not done again.
 
     Raises
     ------
@@ -84,13 +87,14 @@ def cross_fitted(
         if len(np.unique(others.labels)) < 2 or not len(own):
             return None
         tell = partial(progress, f"model {i + 1} of {k} that has not seen a part")
+        fit = partial(train, others, seed=seed, epochs=epochs, hold_out=False, progress=_renamed(tell))
         try:
-            fitted = train(others, seed=seed, epochs=epochs, hold_out=False, progress=_renamed(tell)).classifier
+            fitted = parts.starter(f"{PARTS}/fold{i}.safetensors", others, fit)[0] if parts else fit().classifier
         except InputError:  # too few of them can be read
             return None
         if not encoded_samples(fitted, own, range(len(own)), 1)[0]:
             continue
-        whole, _ = passed(OnePass(fitted, own, label_indices(fitted, own)), own, tell)
+        whole, _ = passed(OnePass(fitted, own, label_indices(fitted, own)), own, tell, parts, f"fold{i}")
         columns["index"].append(own.rows[whole["index"]])
         columns["fold"].append(np.full(len(whole["index"]), i))
         for name in COLUMNS:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from oga_core import Run, decide
+from oga_core import Run, decide, export, undo
 from oga_core.export import WHAT, rows
 from tests.app.conftest import flags_at_first
 
@@ -42,3 +43,13 @@ def test_flags_that_nobody_decided_on_come_only_when_asked_for_and_are_marked(op
 def test_with_nothing_decided_the_page_says_where_to_go(open_page: OpenPage, run: Run) -> None:
     at = open_page("export", run=run.id)
     assert "Nothing to export yet" in at.info[0].value
+
+
+def test_an_export_is_listed_and_superseded_once_decisions_change(open_page: OpenPage, run: Run, tmp_path: Path) -> None:
+    decide(run, flags_at_first(run).iloc[:2], "remove", reviewer="Ann")
+    export(run, "removed", "csv", tmp_path / "out.csv")
+    (line,) = (t.value for t in open_page("export", run=run.id).text if "out.csv" in t.value)
+    assert line.endswith("removed, csv, 2 rows, out.csv: as the decisions stand now")
+    undo(run, reviewer="Ann")
+    (line,) = (t.value for t in open_page("export", run=run.id).text if "out.csv" in t.value)
+    assert line.endswith("superseded: decisions have changed since, export again")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
-from app.components.literal import literal
+from app.components.literal import in_chart, literal
 from oga_core import Run
 
 
@@ -19,6 +19,14 @@ def test_no_character_with_a_meaning_in_markdown_is_left_unescaped(text: str) ->
     assert "\n" not in escaped
     assert re.sub(r"\\(.)", r"\1", escaped) == " ".join(text.split())
     assert not re.search(r"(?<!\\)(?:\\\\)*[*_`\[\]<>$:!#~|]", escaped)
+
+
+@given(st.text())
+def test_a_chart_shows_the_text_that_it_was_given(text: str) -> None:
+    """As Plotly reads it: tags, and the entities of &, < and >."""
+    shown = in_chart(text)
+    assert not re.search("[<>]", shown)
+    assert shown.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") == text
 
 
 def test_class_names_are_never_markdown_or_html_on_any_page(open_page: Callable[..., AppTest], run: Run) -> None:

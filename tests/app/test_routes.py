@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
+from torch import nn
 
 from app import queues, state
 from app.routes import MOST_BYTES, ROUTES
-from oga_core import Run, decide, decisions, undo
+from oga_core import Run, Workspace, decide, decisions, open_dataset, score, undo
 from oga_core.review import Selection, history, remember_reviewer, why
 from tests.app.conftest import CLASSES
+from tests.reader.broken_decoder import END, break_decoder
 
 ORIGIN = "http://127.0.0.1:8501"
 SELECTION = Selection("l1", 0.2, flagged_only=False)
@@ -363,11 +366,12 @@ def test_what_is_not_there_is_told(client: TestClient, run: Run, queue: queues.Q
     assert answer.json()["error"]
 
 
-def test_a_sample_that_has_changed_is_told_and_no_other_is_shown(
-    client: TestClient, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    content = state.dataset(run.id).content
-    monkeypatch.setattr(state.dataset(run.id), "content", lambda index: content(index) + b"!" * (index == 7))
+def test_a_sample_that_has_changed_is_told_and_no_other_is_shown(client: TestClient, run: Run) -> None:
+    path = Path(run.settings["data"])
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    arrays["x"][7, 0, 0, 0] ^= 1
+    np.savez(path, **arrays)
     for path in (f"image/{run.id}/7/160", f"text/{run.id}/7"):
         answer = client.get(f"/oga/{path}")
         assert answer.status_code == 410
@@ -375,10 +379,27 @@ def test_a_sample_that_has_changed_is_told_and_no_other_is_shown(
     assert client.get(f"/oga/image/{run.id}/8/160").status_code == 200
 
 
+def test_an_image_that_kills_its_decoder_is_told_and_the_others_are_shown(
+    client: TestClient, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i, name in enumerate("aabb"):
+        (tmp_path / "images" / name).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (60 * i, 0, 0)).save(path := tmp_path / "images" / name / f"{i}.png")
+        path.write_bytes(path.read_bytes() + END * (i == 2))
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    run = score(model, open_dataset(tmp_path / "images"), detectors="l1", workspace=workspace)
+    break_decoder(tmp_path / "broken", monkeypatch)
+    answers = [client.get(f"/oga/image/{run.id}/{i}/160") for i in range(4)]
+    assert [a.status_code for a in answers] == [200, 200, 404, 200]
+    assert answers[2].json()["error"].startswith("images, b/2.png: the process that reads it was ended by SIGSEGV")
+    assert len(window(client, run, queues.keep(run, np.arange(4), SELECTION), start=0)["items"]) == 4
+
+
 def test_texts_that_utf_8_cannot_hold_arrive(client: TestClient, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     data = state.dataset(run.id)
     monkeypatch.setattr(data, "kind", "text")
     monkeypatch.setattr(data, "text", lambda index: "\ud800" + "long " * 10_000)
+    monkeypatch.setattr(data, "beginnings", lambda samples, most: [(data.text(i)[:most], 50_001) for i, _ in samples])
     found = client.get(f"/oga/text/{run.id}/3").json()
     assert (found["text"][:6], len(found["text"]), found["characters"]) == ("\ud800long ", 20_000, 50_001)
     queue = queues.keep(run, np.arange(3), SELECTION)
@@ -399,7 +420,7 @@ def test_why_tells_all_that_is_known_and_how_the_samples_it_names_look(client: T
 
 
 def test_the_shares_of_the_layers_are_told_where_asked_for(client: TestClient, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.routes.layer_shares", lambda run, row, dataset: [("conv", 0.25), ("head", 0.75)])
+    monkeypatch.setattr("app.routes.layer_shares", lambda *_: [("conv", 0.25), ("head", 0.75)])
     found = client.get(f"/oga/layers/{run.id}/4")
     assert found.json() == [{"layer": "conv", "share": 0.25}, {"layer": "head", "share": 0.75}]
     monkeypatch.undo()

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from app.components import table
 from oga_core import Run, Workspace, decide, from_arrays, score, train
 from oga_core.detectors import BUDGETS, Recommendation
 from oga_core.runs.run import RECOMMENDATION
+from oga_core.runs.stale import WEIGHTS, fingerprint
 from tests.app.conftest import CLASSES, flags_at_first
 
 OpenPage = Callable[..., AppTest]
@@ -243,3 +245,13 @@ def test_a_run_without_a_recommendation_is_shown_as_before(open_page: OpenPage, 
     assert not at.expander
     assert at.selectbox(key="panel_detector").value == "l1"
     assert at.select_slider(key="panel_budget").value == 0.05
+
+
+def test_scores_by_weights_that_have_changed_since_are_said_to_be_stale(open_page: OpenPage, run: Run, tmp_path: Path) -> None:
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b"old")
+    run.set_settings({**run.settings, "weights": str(weights)})
+    run.set_summary({**run.summary, WEIGHTS: fingerprint(weights)})
+    assert not open_page("scores", run=run.id).warning
+    weights.write_bytes(b"others")
+    assert "its scores are stale" in open_page("scores", run=run.id).warning[0].value

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.components import start_form
+from app.components.upload import kept_under
 from oga_core import InputError, Run, Workspace
 from oga_core.scoring import prepare
 
@@ -37,6 +39,14 @@ def some_file(folder: Path) -> Path:
     return path
 
 
+def drop(at: AppTest, workspace: Workspace, key: str, name: str, data: bytes) -> None:
+    """Drop a file, as far as the page hears of it."""
+    with workspace.upload(name) as upload:
+        upload.write(data)
+        at.session_state[kept_under(key)] = upload.keep()
+    at.run()
+
+
 def test_a_newcomer_is_offered_both_examples_and_told_that_labels_were_flipped(open_page: OpenPage) -> None:
     at = open_page("start")
     assert {b.key for b in at.button} >= {"example_digits", "example_docstrings"}
@@ -46,7 +56,7 @@ def test_a_newcomer_is_offered_both_examples_and_told_that_labels_were_flipped(o
 def test_an_uploaded_table_shows_its_facts_and_cost_before_anything_is_scored(open_page: OpenPage, workspace: Workspace) -> None:
     at = open_page("start")
     at.segmented_control(key="way").set_value(start_form.WAYS[1]).run()
-    at.file_uploader(key="data_file").upload("animals.csv", table()).run()
+    drop(at, workspace, "data_file", "animals.csv", table())
     assert not at.exception
     shown = texts(at)
     assert {"60", "2", "text"} <= set(shown)
@@ -61,7 +71,7 @@ def test_scoring_an_upload_starts_a_process_of_its_own_and_opens_the_run(
     monkeypatch.setattr("oga_core.worker.start", lambda run, kind: started.append((run.id, kind)))
     at = open_page("start")
     at.segmented_control(key="way").set_value(start_form.WAYS[1]).run()
-    at.file_uploader(key="data_file").upload("animals.csv", table()).run()
+    drop(at, workspace, "data_file", "animals.csv", table())
     at.button(key="score").click().run()
     (run,) = workspace.runs()
     assert started == [(run.id, "score")]
@@ -81,7 +91,7 @@ def test_as_many_starters_are_trained_for_the_recommendation_as_are_asked_for(
     monkeypatch.setattr("oga_core.worker.start", lambda run, kind: None)
     at = open_page("start")
     at.segmented_control(key="way").set_value(start_form.WAYS[1]).run()
-    at.file_uploader(key="data_file").upload("animals.csv", table()).run()
+    drop(at, workspace, "data_file", "animals.csv", table())
     if folds is not None:
         folds_of(at).set_value(folds).run()
     at.button(key="score").click().run()
@@ -92,7 +102,7 @@ def test_as_many_starters_are_trained_for_the_recommendation_as_are_asked_for(
 def test_one_more_starter_is_an_error_box_and_no_run(open_page: OpenPage, workspace: Workspace) -> None:
     at = open_page("start")
     at.segmented_control(key="way").set_value(start_form.WAYS[1]).run()
-    at.file_uploader(key="data_file").upload("animals.csv", table()).run()
+    drop(at, workspace, "data_file", "animals.csv", table())
     folds_of(at).set_value(1).run()
     at.button(key="score").click().run()
     assert "at least two are needed" in at.error[0].value
@@ -106,7 +116,7 @@ def test_each_scope_shows_its_size_and_cost_and_the_one_chosen_is_scored(
     monkeypatch.setattr("oga_core.worker.start", lambda run, kind: None)
     at = open_page("start")
     at.segmented_control(key="way").set_value(start_form.WAYS[1]).run()
-    at.file_uploader(key="data_file").upload("animals.csv", table()).run()
+    drop(at, workspace, "data_file", "animals.csv", table())
     assert at.radio(key="scope").options == ["head", "all", "pattern"]
     captions = at.radio(key="scope").proto.captions
     assert [re.sub(r"[\d,.]*\d", "#", c) for c in captions[:2]] == [
@@ -125,18 +135,36 @@ def test_each_scope_shows_its_size_and_cost_and_the_one_chosen_is_scored(
 def test_a_bad_upload_is_an_error_box_with_its_line_and_no_run(open_page: OpenPage, workspace: Workspace) -> None:
     at = open_page("start")
     at.segmented_control(key="way").set_value(start_form.WAYS[1]).run()
-    at.file_uploader(key="data_file").upload("bad.csv", b"text,label\na,b\nc,d,e\n").run()
+    drop(at, workspace, "data_file", "bad.csv", b"text,label\na,b\nc,d,e\n")
     assert "line 3" in at.error[0].value
     assert not at.exception
     assert not workspace.runs()
 
 
+def test_data_that_need_more_than_the_process_may_take_are_told_and_the_page_lives_on(
+    open_page: OpenPage, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = io.BytesIO()
+    np.savez_compressed(large, x=np.zeros((200, 1_000_000), np.uint8), y=np.arange(200) % 2)
+    monkeypatch.setenv("OGA_LIMIT_READER_BYTES", "150M")
+    at = open_page("start")
+    at.segmented_control(key="way").set_value(start_form.WAYS[1]).run()
+    drop(at, workspace, "data_file", "large.npz", large.getvalue())
+    told = at.error[0].value.replace("\\", "")
+    assert told.startswith("large.npz: the process that reads it ran out of memory: the limit reader_bytes is 157,286,400 bytes")
+    assert not at.exception
+    monkeypatch.delenv("OGA_LIMIT_READER_BYTES")
+    drop(at, workspace, "data_file", "animals.csv", table())
+    assert not at.error
+    assert {"60", "2", "text"} <= set(texts(at))
+
+
 def test_weights_that_do_not_fit_stop_before_scoring(open_page: OpenPage, workspace: Workspace) -> None:
     at = open_page("start")
     at.segmented_control(key="way").set_value(start_form.WAYS[1]).run()
-    at.file_uploader(key="data_file").upload("animals.csv", table()).run()
+    drop(at, workspace, "data_file", "animals.csv", table())
     at.segmented_control(key="model").set_value(start_form.OWN).run()
-    at.file_uploader(key="weights_file").upload("w.safetensors", b"<!doctype html><html></html>").run()
+    drop(at, workspace, "weights_file", "w.safetensors", b"<!doctype html><html></html>")
     assert "web page" in at.error[0].value
     assert "score" not in {b.key for b in at.button}
 

@@ -49,4 +49,12 @@ def test_axe_finds_nothing_serious_on_any_page(page: Page, start_server: StartSe
     page.goto(url)
     settled(page)
     found += [f"start without a run: {wrong}" for wrong in serious(page)]
+    page.get_by_text("Files dropped here").click()
+    page.get_by_role("button", name="Data: choose a file").wait_for()
+    page.mouse.move(0, 0)
+    settled(page)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_timeout(500)
+        found += [f"start, files, {scheme}: {wrong}" for wrong in serious(page)]
     assert not found, "\n".join(found)

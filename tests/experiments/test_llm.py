@@ -165,7 +165,8 @@ def made(folder: Path) -> Path:
     for task in ("sentence_transformation", "math_without_reason", "math_with_reason"):
         for part, count in (("train", 30), ("test", 4)):
             rows = [
-                {"prompt": f"this is {kind}\nFor example:\nword{i} -> ", "answer": do(f"word{i}"), "variation": kind, "reason": "so"}
+                {"prompt": f"this is {kind}\nFor example:\nword{i} -> ", "answer": do(f"word{i}"), "variation": kind,
+                 "reason": "so"}
                 for kind, do in kinds.items() for i in range(count)
             ]  # fmt: skip
             table = pd.DataFrame(rows)

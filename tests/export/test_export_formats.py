@@ -16,8 +16,9 @@ from awkward_table import ROWS
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from oga_core.data.formulas import original_text
 from oga_core.errors import InputError
-from oga_core.export import FORMATS, WHAT, export, read_csv_value, render, rows
+from oga_core.export import FORMATS, WHAT, export, render, rows
 from oga_core.review import decide
 from oga_core.runs import Run
 
@@ -33,7 +34,7 @@ def read(data: bytes, fmt: str) -> pd.DataFrame:
     text = data.decode()
     if fmt == "jsonl":
         return pd.DataFrame([json.loads(line) for line in text.split("\n")[:-1]], dtype=object)
-    header, *cells = ([read_csv_value(v) for v in row] for row in csv.reader(io.StringIO(text, newline="")))
+    header, *cells = ([original_text(v) for v in row] for row in csv.reader(io.StringIO(text, newline="")))
     return pd.DataFrame(cells, columns=header, dtype=object)
 
 
@@ -95,7 +96,7 @@ def test_a_number_and_a_harmless_text_stay_as_they_are_in_a_csv(text: str) -> No
 def test_pandas_reads_the_csv_with_its_columns_and_rows(run: Run, tmp_path: Path) -> None:
     export(run, "cleaned", "csv", tmp_path / "out.csv")
     found = pd.read_csv(tmp_path / "out.csv", dtype=str, keep_default_na=False)
-    assert [[read_csv_value(v) for v in row[:4]] for row in found.to_numpy().tolist()] == ROWS
+    assert [[original_text(v) for v in row[:4]] for row in found.to_numpy().tolist()] == ROWS
 
 
 @pytest.mark.parametrize("fmt", FORMATS)

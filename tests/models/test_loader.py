@@ -285,7 +285,7 @@ def test_a_module_of_two_inputs_that_returns_a_dict_is_run() -> None:
         (lambda: mlp(3, 5), torch.from_numpy, "cannot take these samples: RuntimeError"),
         (lambda: mlp(1), torch.from_numpy, "one output"),
         (lambda: nn.Identity(), torch.from_numpy, "no trainable parameters"),
-        (mlp, lambda values: 1 / 0, "row 0 cannot be made the input of the model: ZeroDivisionError"),
+        (mlp, lambda values: 1 / 0, "row 11 cannot be made the input of the model: ZeroDivisionError"),
         (lambda: "resnet18", None, "the model is a str; a torch.nn.Module is needed"),
         (lambda: mlp().state_dict(), None, "the model is a OrderedDict"),
     ],

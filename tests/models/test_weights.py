@@ -103,12 +103,6 @@ def test_torchscript_and_exported_programs_are_refused_by_type(tmp_path: Path) -
     assert "exported program" in refusal(tmp_path / "program.pt")
 
 
-def test_a_tensor_that_declares_far_more_than_it_stores_is_refused(tmp_path: Path) -> None:
-    torch.save({"w": torch.zeros(1).expand(40, 1_000_000_000)}, tmp_path / "w.pt")
-    assert (tmp_path / "w.pt").stat().st_size < 3000
-    assert "declares far more than it stores: 40,000,000,000" in refusal(tmp_path / "w.pt")
-
-
 def rewritten(source: Path, target: Path, compression: int = zipfile.ZIP_STORED, **changes: bytes) -> Path:
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", compression) as new:
         for entry in old.namelist():
@@ -120,12 +114,6 @@ def test_a_storage_larger_than_its_entry_is_refused(tmp_path: Path) -> None:
     torch.save({"w": torch.ones(8)}, tmp_path / "w.pt")
     path = rewritten(tmp_path / "w.pt", tmp_path / "short.pt", data_0=b"\0" * 4)
     assert "declares 32 bytes but stores 4" in refusal(path)
-
-
-def test_a_deflated_checkpoint_is_refused(tmp_path: Path) -> None:
-    torch.save({"w": torch.zeros(1000)}, tmp_path / "w.pt")
-    path = rewritten(tmp_path / "w.pt", tmp_path / "deflated.pt", zipfile.ZIP_DEFLATED)
-    assert "deflated" in refusal(path)
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sqlite3
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -55,6 +58,25 @@ def test_what_was_written_is_there_once_the_block_has_been_left(path: Path) -> N
         insert(connection, "a")
         assert names(path) == []
     assert names(path) == ["a"]
+
+
+def test_a_writer_waits_for_another_and_sees_what_that_has_written(path: Path) -> None:
+    inside = threading.Event()
+
+    def first() -> None:
+        with database.writing(path) as connection:
+            inside.set()
+            time.sleep(0.3)
+            insert(connection, "a")
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    inside.wait()
+    with database.writing(path) as connection:  # a plain BEGIN would read first, and fail at once when it comes to write
+        assert connection.execute("SELECT id FROM runs").fetchone()["id"] == "a"
+        insert(connection, "b")
+    thread.join()
+    assert names(path) == ["a", "b"]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
@@ -191,7 +213,7 @@ def test_before_that_a_copy_is_made_of_it(old: Path) -> None:
         insert(connection, "later")
     database.create(old)
     assert everything(copy) == before
-    assert sorted(p.name for p in old.parent.iterdir()) == ["oga.sqlite", "oga.sqlite.version-1"]
+    assert sorted(p.name for p in old.parent.glob("*.version-*")) == ["oga.sqlite.version-1"]
 
 
 def test_decisions_of_the_first_version_stand_and_can_be_taken_back(old: Path) -> None:
@@ -242,3 +264,42 @@ def test_two_servers_that_open_an_old_file_at_once_bring_it_up_to_date_once(old:
         child.join()
     assert [child.exitcode for child in children] == [0] * 4
     assert everything(old) == before
+
+
+def test_a_backup_is_made_once_there_is_something_in_it_and_again_a_day_later(path: Path) -> None:
+    backup = database.backup_of(path)
+    database.create(path)
+    assert not backup.exists()
+    decide(path, "a")
+    database.create(path)
+    assert decided(backup) == ["a"]
+    decide(path, "b")
+    database.create(path)
+    assert decided(backup) == ["a"]
+    old = backup.stat().st_mtime - database.BACKUP_SECONDS
+    os.utime(backup, (old, old))
+    database.create(path)
+    assert decided(backup) == ["a", "b"]
+
+
+def test_where_there_is_no_room_for_a_backup_work_goes_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, write: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    decide(path, "a")
+    monkeypatch.setattr(database, "write_whole", full)
+    database.create(path)
+    assert not database.read_only(path)
+
+
+def decide(path: Path, op_id: str) -> None:
+    values = {"op_id": op_id, "batch": op_id, "run": "r", "sample_id": "s", "reviewer": "ann", "action": "keep",
+              "old_label": "cat", "new_label": "", "base_seq": 0, "time": "now"}  # fmt: skip
+    with database.writing(path) as connection:
+        marks = ", ".join("?" * len(values))
+        connection.execute(f"INSERT INTO events ({', '.join(values)}) VALUES ({marks})", tuple(values.values()))
+
+
+def decided(path: Path) -> list[str]:
+    with database.reading(path) as connection:
+        return [row["op_id"] for row in connection.execute("SELECT op_id FROM events ORDER BY seq")]

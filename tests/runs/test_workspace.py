@@ -79,19 +79,8 @@ def test_runs_are_listed_newest_first_even_after_the_clock_went_back(tmp_path: P
     assert [run.id for run in made.runs()] == ids[::-1]
 
 
-def test_an_upload_is_kept_once_under_its_own_name(tmp_path: Path) -> None:
-    made = Workspace(tmp_path)
-    first, again, other = (made.keep_upload("my data.csv", data) for data in (b"a", b"a", b"b"))
-    assert first == again != other
-    assert [p.read_bytes() for p in (first, other)] == [b"a", b"b"]
-    assert {p.name for p in (first, other)} == {"my data.csv"}
-    assert first.is_relative_to(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["", ".", "..", "../x.csv", "a/b.csv", "/etc/passwd", "a\0b", "n" * 201])
-def test_an_upload_whose_name_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
-    made = Workspace(tmp_path)
-    before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(InputError, match="no plain file name"):
-        made.keep_upload(name, b"data")
-    assert sorted(tmp_path.rglob("*")) == before
+def test_a_title_shows_what_cannot_be_seen_and_the_settings_keep_it(tmp_path: Path) -> None:
+    name = "r\u202egpj\n\ud800.csv"
+    run = Workspace(tmp_path).new_run(name, {"data": name})
+    assert run.title == r"r\u202egpj \ud800.csv"
+    assert run.settings["data"] == name

@@ -1,0 +1,72 @@
+"""A place to drop a file on: a component of our own that sends it to the server's disk, past the memory of the session."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from app import state
+from app.components.literal import literal
+from oga_core import InputError
+from oga_core.limits import UPLOAD_BYTES
+
+
+def upload(label: str, suffixes: Sequence[str], *, key: str) -> Path | None:
+    """Draw the place; returns where the file is that was last dropped on it, if any.
+
+    Parameters
+    ----------
+    label
+        What the file is.
+    suffixes
+        Endings that are offered. A file with another arrives too: its reader knows best why it is not opened.
+    key
+        Of the element; the file is remembered while the session lasts, also while another page is shown.
+    """
+    kept: Path | None = st.session_state.get(kept_under(key))
+    if kept is not None and not kept.is_file():
+        kept = None
+    _UPLOAD(
+        key=key,
+        on_file_change=partial(_take, key),
+        data={
+            "label": label,
+            "suffixes": list(suffixes),
+            "most": UPLOAD_BYTES.value,
+            "kept": None if kept is None else {"name": kept.name, "bytes": kept.stat().st_size},
+        },
+    )
+    if error := st.session_state.pop(f"{key}-error", None):
+        st.error(literal(error), icon=":material/error:")
+    return kept
+
+
+def kept_under(key: str) -> str:
+    """Where a session remembers the file of the element with this key."""
+    return f"{key}-kept"
+
+
+def _take(key: str) -> None:
+    """Remember the file that the browser says it has sent, or that it was taken away."""
+    sent: Any = st.session_state[key].file
+    if not isinstance(sent, dict):
+        return
+    st.session_state.pop(kept_under(key), None)
+    if "name" in sent:
+        try:
+            st.session_state[kept_under(key)] = state.workspace().uploaded(str(sent.get("content")), str(sent["name"]))
+        except InputError as error:
+            st.session_state[f"{key}-error"] = str(error)
+
+
+_HERE = Path(__file__).with_suffix("")
+_UPLOAD = st.components.v2.component(
+    "oga_upload",
+    html=(_HERE / "skeleton.html").read_text("utf-8"),
+    css=(_HERE / "upload.css").read_text("utf-8"),
+    js=(_HERE / "upload.js").read_text("utf-8"),
+)

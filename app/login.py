@@ -1,0 +1,50 @@
+"""Who is logged in, where the owner of the server has set up a login (``[auth]`` in Streamlit's secrets)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+from streamlit.auth_util import get_secrets_auth_section
+from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
+from streamlit.web.server.starlette.starlette_websocket import _get_signed_cookie_with_chunks
+
+
+def is_asked_for() -> bool:
+    """Whether only those who have logged in may look at anything."""
+    return bool(get_secrets_auth_section())
+
+
+def user() -> str | None:
+    """Who looks at this page; None for nobody known."""
+    return _named(st.user.to_dict())
+
+
+def user_of(cookies: Mapping[str, str]) -> str | None:
+    """Who sends a request: Streamlit's cookie, signed with the secret of the server."""
+    if not is_asked_for():
+        return None
+    signed = _get_signed_cookie_with_chunks(dict(cookies), USER_COOKIE_NAME)
+    if signed is None:
+        return None
+    try:
+        known = json.loads(signed)
+    except ValueError:
+        return None
+    return _named(known) if isinstance(known, dict) else None
+
+
+def draw() -> None:
+    """The page of somebody who has not logged in."""
+    st.title("OGA")
+    st.text("This dashboard is for people who have logged in.")
+    st.button("Log in", type="primary", icon=":material/login:", on_click=st.login, key="log_in")
+
+
+def _named(known: Mapping[str, Any]) -> str | None:
+    """The e-mail address, which nobody else has, else the name, else what the provider calls them."""
+    if not known.get("is_logged_in"):
+        return None
+    return next((str(known[claim]) for claim in ("email", "name", "sub") if known.get(claim)), None)

@@ -1,0 +1,176 @@
+"""Transformers that are fine-tuned with LoRA: of a Hugging Face folder, or a small encoder trained here on texts alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from oga_core.detectors import Gradients
+from oga_core.errors import InputError
+from oga_core.experiments.starter import Starter
+from oga_core.models import Classifier, TrainedModel
+from oga_core.models.hugging_face import TextTokens, TokenCollate
+from oga_core.models.training import AfterEpoch
+from oga_core.progress import Progress
+
+ENCODER = "encoder"
+"""The ``arch`` that means the small encoder."""
+WORDS, LONGEST = 8000, 64
+SIZE = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 256}
+MASKED, BATCH, RATE, STEPS, QUICK_STEPS = 0.15, 64, 1e-3, 6000, 200
+"""Of the training on masked words."""
+EPOCHS, TUNED_BATCH, TUNED_RATE, FOLDER_RATE = 10, 32, 2e-3, 3e-4
+"""The paper's recipe; its rate is for large models, the small one takes a larger."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """A model without a trained head, and its tokens.
+
+    Attributes
+    ----------
+    folder
+        As ``save_pretrained`` writes it.
+    rate
+        Learning rate of its adapters.
+    about
+        What it is, in a line.
+    """
+
+    folder: Path
+    encode: TextTokens
+    padding: int
+    rate: float
+    about: str
+
+
+def base_of(arch: str, texts: Sequence[str], folder: Path, quick: bool, progress: Progress) -> Base:
+    """The small encoder, trained on masked words where ``folder`` does not hold it yet, or the model of a folder.
+
+    Raises
+    ------
+    InputError
+        If the folder is none, or transformers and peft are not there.
+    """
+    try:
+        import peft  # noqa: F401
+        import transformers as hf
+    except ImportError as error:
+        raise InputError("a transformer needs transformers and peft: pip install 'oga[hf]'") from error
+    hf.utils.logging.set_verbosity_error()
+    hf.utils.logging.disable_progress_bar()
+    own = arch == ENCODER
+    if own and not (folder / "config.json").is_file():
+        _pretrain(hf, texts, folder, QUICK_STEPS if quick else STEPS, progress)
+    at = folder if own else Path(arch)
+    if not (at / "config.json").is_file():
+        raise InputError(f"{arch} is neither {ENCODER!r} nor a folder of a model that save_pretrained has written")
+    try:
+        tokenizer = hf.PreTrainedTokenizerFast.from_pretrained(at, local_files_only=True)
+        longest = min(
+            tokenizer.model_max_length, hf.AutoConfig.from_pretrained(at, local_files_only=True).max_position_embeddings - 2
+        )
+    except Exception as error:  # each architecture checks its files in its own way
+        raise InputError(f"{at} cannot be read as an encoder: {' '.join(str(error).split())[:300]}") from error
+    about = (
+        f"a small encoder ({SIZE['num_hidden_layers']} layers, d = {SIZE['hidden_size']}) trained on masked words of these texts"
+    )
+    encode = TextTokens(tokenizer, longest, segments=own)
+    return Base(at, encode, tokenizer.pad_token_id, TUNED_RATE if own else FOLDER_RATE, about if own else at.name)
+
+
+def _pretrain(hf: Any, texts: Sequence[str], folder: Path, steps: int, progress: Progress) -> None:
+    """A BERT on masked words, without any label; its tokenizer's pieces are made of the same texts."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    made.normalizer, made.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    made.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=WORDS, special_tokens=special, show_progress=False))
+    made.decoder = decoders.WordPiece()
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer = hf.PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]",
+        model_max_length=LONGEST,
+    )  # fmt: skip
+    encode, collate = TextTokens(tokenizer, LONGEST, segments=True), TokenCollate(0)
+    rows = [encode(text) for text in texts]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = hf.BertConfig(**SIZE, vocab_size=len(tokenizer), max_position_embeddings=LONGEST + 2, pad_token_id=0)
+        module = hf.BertForMaskedLM(config).train()
+        optimizer = torch.optim.AdamW(module.parameters(), lr=RATE, weight_decay=1e-2)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps + 1, pct_start=0.1)
+        for step in range(steps):
+            progress("training the encoder on masked words", step, steps)
+            batch = collate([rows[i] for i in torch.randint(len(rows), (BATCH,)).tolist()])
+            hidden = (torch.rand(batch["input_ids"].shape) < MASKED) & (batch["input_ids"] >= len(special))
+            targets = torch.where(hidden, batch["input_ids"], -100)
+            batch["input_ids"] = torch.where(hidden, special.index("[MASK]"), batch["input_ids"])
+            if not hidden.any():
+                continue
+            loss = module(**batch, labels=targets).loss
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        progress("training the encoder on masked words", steps, steps)
+    module.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@dataclass
+class Adapted(Starter):
+    """Fine-tunes LoRA adapters (r = 4 on the values' projections) and the head on some of the training samples."""
+
+    base: Base | None = None
+    tokens: list[dict[str, Tensor]] = field(default_factory=list)
+
+    @property
+    def unseen(self) -> Gradients | None:
+        """None: no further transformers are trained."""
+        return None
+
+    def fitted(self, rows: np.ndarray, after_epoch: AfterEpoch | None) -> TrainedModel:
+        import peft
+        import transformers as hf
+
+        assert self.base is not None
+        if not self.tokens:
+            self.tokens = [self.base.encode(self.train.load(i)) for i in range(len(self.train))]
+        labels, epochs = torch.from_numpy(self.train.labels), self.epochs or EPOCHS
+        collate = TokenCollate(self.base.padding)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            module = hf.AutoModelForSequenceClassification.from_pretrained(
+                self.base.folder, num_labels=len(self.train.class_names), local_files_only=True, use_safetensors=True,
+                dtype=torch.float32,
+            )  # fmt: skip
+            config = peft.LoraConfig(r=4, target_modules=["value"], lora_dropout=0.05, task_type="SEQ_CLS")
+            adapted = peft.get_peft_model(module, config).train()
+            names = list(self.train.class_names)
+            classifier = Classifier(f"{self.base.folder.name} with LoRA", adapted, names, self.base.encode, collate)
+            optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], lr=self.base.rate)
+            rng = np.random.default_rng(self.seed)
+            for epoch in range(epochs):
+                for positions in np.array_split(rng.permutation(rows), max(1, len(rows) // TUNED_BATCH)):
+                    batch = collate([self.tokens[i] for i in positions])
+                    loss = nn.functional.cross_entropy(adapted(**batch).logits, labels[positions])
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                if after_epoch is not None:
+                    adapted.eval()
+                    with torch.random.fork_rng(devices=[]):
+                        after_epoch(epoch + 1, classifier)
+                    adapted.train()
+        adapted.eval()
+        return TrainedModel(classifier, None, np.empty(0, np.int64), epochs, [])

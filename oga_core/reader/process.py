@@ -1,0 +1,145 @@
+"""The process that reads for the server: ``python -m oga_core.reader.process``, asked through a socket, its standard input.
+
+It opens one data set, with the limits that it is told, and then answers about it until the socket is closed.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from oga_core.containment import allow_seconds, contain, machine_bytes
+from oga_core.data import Dataset, SampleError, open_dataset
+from oga_core.errors import InputError
+from oga_core.limits import READER_BYTES, READER_SECONDS, set_limits
+from oga_core.reader import wire
+
+TOLD = (InputError, SampleError, TypeError, IndexError)
+"""What a reader of data raises of itself, and passes on to who asked."""
+
+
+def get_ready(_: None) -> None:
+    """Import what `outlook` needs: seconds, which who looks at images should not wait."""
+    import oga_core.scoring  # noqa: F401
+
+
+def outlook(dataset: Dataset, model: str | None, weights: str | None, scopes: list[str], folds: int | None) -> dict[str, Any]:
+    """What `Outlook` has."""
+    from oga_core.models import class_mapping, load_model, starter_for
+    from oga_core.scoring import estimate
+
+    classifier = load_model(model, Path(weights), dataset) if weights is not None else None
+    costs = estimate(dataset, classifier, scopes, folds)
+    return {
+        "model": classifier.name if classifier else f"{starter_for(dataset)}, trained first",
+        "notes": classifier.notes if classifier else [],
+        "mapping": class_mapping(classifier, dataset) if classifier else [],
+        "costs": {scope: [cost.parameters, cost.seconds, cost.bytes] for scope, cost in costs.items()},
+    }
+
+
+def squared_norms(dataset: Dataset, index: int, scope: str, model: str | None, weights: str | None) -> dict[str, float]:
+    """What `oga_core.review.layer_shares` measures."""
+    from oga_core.review.layer_shares import measured
+
+    return measured(dataset, index, scope, model, Path(weights) if weights is not None else None)
+
+
+def beginnings(dataset: Dataset, samples: list[tuple[int, str]], most: int) -> list[tuple[str, int] | None]:
+    """What `Contained.beginnings` has."""
+    return [_beginning(dataset, index, sample_id, most) for index, sample_id in samples]
+
+
+def _beginning(dataset: Dataset, index: int, sample_id: str, most: int) -> tuple[str, int] | None:
+    try:
+        text = dataset.text(index) if dataset.holds(index, sample_id) else None
+    except SampleError:
+        return None
+    return None if text is None else (text[:most], len(text))
+
+
+def facts(dataset: Dataset) -> dict[str, Any]:
+    """What is known of the data beside labels and sources, of which there may be millions."""
+    return {
+        "kind": dataset.kind,
+        "class_names": dataset.class_names,
+        "notes": dataset.notes,
+        "label_column": dataset.label_column,
+    }
+
+
+DONE: dict[str, Callable[..., Any]] = {
+    "facts": facts,
+    "labels": lambda dataset: np.ascontiguousarray(dataset.labels, "<i8"),
+    "sources": lambda dataset: dataset.sources,
+    "source": lambda dataset, index: str(dataset.sources[index]),
+    "content": lambda dataset, index: dataset.content(index),
+    "load": lambda dataset, index: dataset.load(index),
+    "thumbnail": lambda dataset, index, size: dataset.thumbnail(index, size),
+    "text": lambda dataset, index: dataset.text(index),
+    "beginnings": beginnings,
+    "sample_id": lambda dataset, index: dataset.sample_id(index),
+    "holds": lambda dataset, index, sample_id: dataset.holds(index, sample_id),
+    "originals": lambda dataset, start, stop: [dataset.original(i) for i in range(start, min(stop, len(dataset)))],
+    "search": lambda dataset, words: dataset.search(words),
+    "get_ready": get_ready,
+    "outlook": outlook,
+    "squared_norms": squared_norms,
+}
+"""What may be asked about the data, by name."""
+
+
+def main() -> None:
+    os.dup2(2, 1)  # what a library prints is no answer
+    tempfile.gettempdir()  # is found by writing to it, and torch asks
+    with suppress(EOFError, OSError):  # who asks is gone
+        _answer(socket.socket(fileno=os.dup(0)))
+
+
+def _answer(connection: socket.socket) -> None:
+    """Answer until the socket is closed, which raises."""
+    dataset: Dataset | None = None
+    while True:
+        (name, given), _ = wire.receive(connection)
+        try:
+            if name == "open":
+                source, options, limits = given
+                set_limits(limits)
+                contain(min(READER_BYTES.value, machine_bytes()), writes=False)
+            allow_seconds(READER_SECONDS.value)
+            if name == "open":
+                dataset = open_dataset(source, **options)
+                value: Any = None
+            else:
+                value = DONE[name](dataset, *given)
+            answer = wire.packed(value)
+        except Exception as error:  # whatever it is, the next question may be answered
+            answer = _told(error), b""
+        wire.send(connection, *answer)
+
+
+def _told(error: Exception) -> dict[str, Any]:
+    """What is answered where there is no answer."""
+    told = str(error) if isinstance(error, TOLD) else "".join(traceback.format_exception(error))
+    kind = next((kind.__name__ for kind in TOLD if isinstance(error, kind)), "")
+    return {"is": "error", "kind": kind, "told": told, "memory": _out_of_memory(error)}
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether memory that was refused is behind an error; torch has no type for it."""
+    behind = error.__cause__ or error.__context__
+    return (
+        isinstance(error, MemoryError) or "can't allocate memory" in str(error) or (behind is not None and _out_of_memory(behind))
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Where a login is set up, who has logged in is the reviewer, on the pages and in the routes, and nobody else is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.testclient import TestClient
+from streamlit.testing.v1 import AppTest
+from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
+
+from app import login, server, state
+from app.routes import ROUTES
+from oga_core import Run, decisions
+from oga_core.review import remember_reviewer
+
+ORIGIN = "http://127.0.0.1:8501"
+SECRET = "a secret of the server, long enough to sign with"
+ANN = {"is_logged_in": True, "email": "ann@example.org", "name": "Ann", "origin": ORIGIN}
+
+
+@pytest.fixture
+def set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server whose owner has set up a login."""
+    monkeypatch.setattr("app.login.get_secrets_auth_section", lambda: {"cookie_secret": SECRET})
+    monkeypatch.setattr("streamlit.web.server.starlette.starlette_websocket.get_cookie_secret", lambda: SECRET)
+
+
+def logged_in(monkeypatch: pytest.MonkeyPatch, **claims: Any) -> None:
+    monkeypatch.setattr(login.st, "user", SimpleNamespace(to_dict=lambda: claims))
+
+
+@pytest.fixture
+def client(workspace: object) -> Iterator[TestClient]:
+    door = Middleware(server.Door, hosts=["127.0.0.1"], token=None, cookie="t", login=True)
+    headers = {"origin": ORIGIN, "sec-fetch-site": "same-origin"}
+    with TestClient(Starlette(routes=ROUTES, middleware=[door]), ORIGIN, headers=headers) as client:
+        yield client
+
+
+def cookie(known: Any, secret: str = SECRET, name: str = login.USER_COOKIE_NAME) -> str:
+    import json
+
+    return create_signed_value(secret, name, json.dumps(known)).decode()
+
+
+def keep(client: TestClient, run: Run) -> Any:
+    return client.post("/oga/decide", json={"run": run.id, "op": "o", "action": "keep", "label": "", "samples": [[3, 0]]})
+
+
+@pytest.mark.parametrize(
+    ("claims", "name"),
+    [
+        ({"email": "ann@example.org", "name": "Ann"}, "ann@example.org"),
+        ({"name": "Ann"}, "Ann"),
+        ({"sub": "1234"}, "1234"),
+        ({"email": "", "name": None, "sub": "1234"}, "1234"),
+        ({}, None),
+    ],
+)
+def test_the_reviewer_is_who_has_logged_in(
+    monkeypatch: pytest.MonkeyPatch, workspace: object, claims: dict[str, Any], name: str | None
+) -> None:
+    logged_in(monkeypatch, is_logged_in=True, **claims)
+    assert login.user() == name
+    logged_in(monkeypatch, is_logged_in=False, **claims)
+    assert login.user() is None
+
+
+def test_on_the_page_the_name_of_who_has_logged_in_cannot_be_changed(
+    open_page: Callable[..., AppTest], run: Run, monkeypatch: pytest.MonkeyPatch, set_up: None
+) -> None:
+    logged_in(monkeypatch, **ANN)
+    at = open_page("review", run=run.id)
+    assert "ann@example.org" in [t.value for t in at.text]
+    assert "Reviewer" not in [t.label for t in at.text_input]
+    assert {b.key for b in at.button} >= {"log_out"}
+
+
+def test_who_has_not_logged_in_sees_a_button_and_nothing_of_the_data(
+    monkeypatch: pytest.MonkeyPatch, open_page: Callable[..., AppTest], run: Run, set_up: None
+) -> None:
+    logged_in(monkeypatch, is_logged_in=False)
+    at = open_page("start", run=run.id)
+    assert [b.key for b in at.button] == ["log_in"]
+    assert run.title not in str([t.value for t in at.text])
+
+
+def test_without_a_login_set_up_the_pages_are_as_they_were(open_page: Callable[..., AppTest], run: Run) -> None:
+    at = open_page("review", run=run.id)
+    assert "Reviewer" in [t.label for t in at.text_input]
+    assert login.user() is None
+
+
+def test_a_decision_is_of_who_has_logged_in_whatever_name_the_browser_had(client: TestClient, run: Run, set_up: None) -> None:
+    remember_reviewer(state.workspace(), "b1", "Mallory")
+    client.cookies.set(state.BROWSER_COOKIE, "b1")
+    client.cookies.set(login.USER_COOKIE_NAME, cookie(ANN))
+    assert keep(client, run).status_code == 200
+    assert [d.reviewer for d in decisions(run).values()] == ["ann@example.org"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [None, "", "ann@example.org", cookie(ANN, "another secret"), cookie(ANN, name="another_cookie"), cookie(ANN)[:-1],
+     cookie(ANN | {"is_logged_in": False}), cookie([1]), cookie("ann")],
+)  # fmt: skip
+def test_no_route_answers_who_has_not_logged_in(client: TestClient, run: Run, set_up: None, given: str | None) -> None:
+    if given is not None:
+        client.cookies.set(login.USER_COOKIE_NAME, given)
+    for answer in (keep(client, run), client.get(f"/oga/classes/{run.id}"), client.get(f"/oga/image/{run.id}/0/160")):
+        assert answer.status_code == 401
+        assert answer.json() == {"error": "Log in first."}
+    assert not decisions(run)
+
+
+def test_a_cookie_means_nothing_where_no_login_is_set_up(run: Run) -> None:
+    assert login.user_of({login.USER_COOKIE_NAME: cookie(ANN)}) is None
