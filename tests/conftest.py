@@ -7,11 +7,15 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Before torch and numba are imported. Threads that wait for each other on a busy machine take a hundred times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # UMAP is compiled once a machine, not once a workspace.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / "oga-tests-numba"))
+# No test is about time: the machine may be busy.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
