@@ -5,12 +5,18 @@ from __future__ import annotations
 import html
 import re
 
+_LINK = re.compile(r"(?i)(?<=http:)(?=//)|(?<=https:)(?=//)|(?<=www)(?=\.)|(?=@)")
+"""Where an address must be broken so that it is no link: escapes do not keep Streamlit from making one."""
+_JOINER = "\u2060"
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&^=])")
 
 
 def literal(text: object) -> str:
-    """The text with every character that Markdown gives a meaning to escaped, on one line."""
-    return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
+    """The text with every character that Markdown gives a meaning to escaped, on one line.
+
+    An invisible character breaks addresses, of which Streamlit would make links.
+    """
+    return _SPECIAL.sub(r"\\\1", _LINK.sub(_JOINER, " ".join(str(text).split())))
 
 
 def in_chart(text: object) -> str:
