@@ -25,7 +25,7 @@ def test_nothing_that_was_acknowledged_is_lost_when_a_review_is_killed(tmp_path:
     told = killed_reviews.rounds(30, tmp_path)
     assert told.lost == []
     assert told.acknowledged > 15
-    assert str(told) == f"rounds: 30, decisions acknowledged: {told.acknowledged}, lost: 0"
+    assert str(told) == f"rounds: 30, decisions acknowledged: {told.acknowledged:,}, lost: 0"
 
 
 @pytest.mark.parametrize("kind", ["never written", "half written"])
