@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,33 +84,32 @@ class TextTokens:
     ----------
     segments
         Whether the model is told which token is of which of two texts.
-    cut
-        Texts that were longer, by their hash.
     """
 
     tokenizer: PreTrainedTokenizerBase
     longest: int
     segments: bool
-    cut: set[int] = field(default_factory=set)
 
     def __call__(self, text: str) -> dict[str, Tensor]:
         parts = getattr(text, "parts", (str(text),))
         try:
-            found = self.tokenizer(*parts, truncation=True, max_length=self.longest, return_overflowing_tokens=True)
+            found = self.tokenizer(*parts, truncation=True, max_length=self.longest)
         except Exception as error:  # tokenizers raise bare exceptions, for a lone surrogate for example
             raise SampleError(f"cannot be tokenised: {error}") from error
         encodings = found.encodings or []
-        if len(encodings) > 1 or any(encoding.overflowing for encoding in encodings):
-            self.cut.add(hash(str(text)))
         if not encodings or not encodings[0].ids:
             raise SampleError("has no token")
         tokens = {"input_ids": torch.tensor(encodings[0].ids)}
         return tokens | {"token_type_ids": torch.tensor(encodings[0].type_ids)} if self.segments else tokens
 
     @property
-    def told(self) -> str:
-        """What the user should know of texts that were cut; nothing where none was."""
-        return f"{len(self.cut):,} texts are longer than {self.longest} tokens; their ends were left out" if self.cut else ""
+    def reads(self) -> str:
+        return f"{self.longest} tokens"
+
+    def cuts(self, text: str) -> bool:
+        """Whether a text has more than what is read."""
+        parts = getattr(text, "parts", (str(text),))
+        return len(text) > self.longest // 2 and len(self.tokenizer(*parts).input_ids) > self.longest
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import unicodedata
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -108,14 +109,32 @@ class TextEncoder:
         grams += [_hash(f"b {a} {b}") for a, b in pairwise(found)]
         return torch.from_numpy((np.array(grams or [0], np.int64) % self.buckets).astype(np.int32))
 
+    reads = f"{MAX_WORDS} words"
+
+    def cuts(self, text: str) -> bool:
+        """Whether a text has more than what is read."""
+        return len(text) > 2 * MAX_WORDS and len(_every_word(text)) > MAX_WORDS
+
+
+@runtime_checkable
+class Cutting(Protocol):
+    """An encoder that reads the beginnings of texts only."""
+
+    @property
+    def reads(self) -> str: ...
+
+    def cuts(self, text: str) -> bool: ...
+
 
 def cut_texts(encode: Callable[[Any], Any], dataset: Dataset) -> list[str]:
-    """A note where texts have more words than `TextEncoder` reads."""
-    if not isinstance(encode, TextEncoder):
+    """A note where texts are longer than what the model is given of them."""
+    if not isinstance(encode, Cutting):
         return []
-    each = (dataset.text(i) for i in range(len(dataset)))
-    cut = sum(len(_every_word(text)) > MAX_WORDS for text in each if len(text) > 2 * MAX_WORDS)
-    return [f"{cut:,} texts are longer than {MAX_WORDS} words; the model does not read their ends"] if cut else []
+    cut = 0
+    for index in range(len(dataset)):
+        with suppress(SampleError):
+            cut += encode.cuts(dataset.load(index))
+    return [f"{cut:,} texts are longer than {encode.reads}; the model does not read their ends"] if cut else []
 
 
 def collate_text(ids: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,7 @@ from torch import nn
 from oga_core import Dataset, InputError, Workspace, from_texts, open_dataset
 from oga_core.models import load_model
 from oga_core.models.classifier import Classifier
+from oga_core.models.inputs import cut_texts
 from oga_core.scoring import do_run, prepare
 
 TEXTS = ["good film", "a bad film , awful", "great", "awful awful film and a bad one", "good good great film", "bad"]
@@ -154,7 +155,7 @@ def test_texts_that_are_cut_are_counted(save: Save) -> None:
     long = from_texts([*TEXTS, "film " * 40], [*LABELS, "pos"])
     classifier = load_model(None, save(), long)
     logits(classifier, long)
-    assert classifier.encode.told == "1 texts are longer than 16 tokens; their ends were left out"  # type: ignore[attr-defined]
+    assert cut_texts(classifier.encode, long) == ["1 texts are longer than 16 tokens; the model does not read their ends"]
 
 
 def edited(folder: Path, name: str, **settings: Any) -> None:
