@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from oga_core.errors import InputError
 from oga_core.experiments.stories import convert
 from oga_core.gradients import NextToken, PerSampleGradients, in_batches
+from oga_core.models.hugging_face import transformers_offline
 from oga_core.progress import Progress
 
 IGNORED = -100
@@ -99,12 +100,7 @@ def loaded(arch: str | None, data: Path | None, examples: Sequence[Example], see
     InputError
         If the folder is none, or transformers is not there.
     """
-    try:
-        import transformers as hf
-    except ImportError as error:
-        raise InputError("the language model experiment needs transformers and peft: pip install 'oga[hf]'") from error
-    hf.utils.logging.set_verbosity_error()
-    hf.utils.logging.disable_progress_bar()
+    hf = transformers_offline()
     if arch is not None:
         if not (Path(arch) / "config.json").is_file():
             raise InputError(f"{arch} is no folder of a model; give one that save_pretrained has written")

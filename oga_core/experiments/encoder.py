@@ -15,7 +15,7 @@ from oga_core.detectors import Gradients
 from oga_core.errors import InputError
 from oga_core.experiments.starter import Starter
 from oga_core.models import Classifier, TrainedModel
-from oga_core.models.hugging_face import TextTokens, TokenCollate
+from oga_core.models.hugging_face import TextTokens, TokenCollate, transformers_offline
 from oga_core.models.training import AfterEpoch
 from oga_core.progress import Progress
 
@@ -58,13 +58,7 @@ def base_of(arch: str, texts: Sequence[str], folder: Path, quick: bool, progress
     InputError
         If the folder is none, or transformers and peft are not there.
     """
-    try:
-        import peft  # noqa: F401
-        import transformers as hf
-    except ImportError as error:
-        raise InputError("a transformer needs transformers and peft: pip install 'oga[hf]'") from error
-    hf.utils.logging.set_verbosity_error()
-    hf.utils.logging.disable_progress_bar()
+    hf = transformers_offline()
     own = arch == ENCODER
     if own and not (folder / "config.json").is_file():
         _pretrain(hf, texts, folder, QUICK_STEPS if quick else STEPS, progress)

@@ -61,7 +61,7 @@ def load_folder(path: Path, dataset: Dataset) -> Classifier:
     """
     if dataset.kind != "text":
         raise InputError(f"{path.name} takes texts, and these are {dataset.kind}")
-    hf = _transformers()
+    hf = transformers_offline()
     _refuse_code(path)
     base, adapter = _folders(path)
     notes: list[str] = []
@@ -128,12 +128,13 @@ class TokenCollate:
         return out
 
 
-def _transformers() -> Any:
+def transformers_offline() -> Any:
+    """The library, quiet and without the network; InputError where it is not installed."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read once, on import
     try:
         import transformers
     except ImportError as error:
-        raise InputError("a Hugging Face folder needs transformers: pip install 'oga[hf]'") from error
+        raise InputError("this needs transformers and peft: pip install 'oga[hf]'") from error
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     return transformers
