@@ -398,9 +398,10 @@ def test_control_c_ends_the_scoring_and_the_run_says_so(features: Path, tmp_path
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     with process:
         assert process.stderr is not None
-        assert process.stderr.readline() == "scoring\n"
+        assert "scoring\n" in iter(process.stderr.readline, "")  # on a busy machine what goes before is told too
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     (run,) = Workspace(tmp_path / "workspace").runs()
-    assert (process.returncode, out, err) == (130, "", f"oga resume {run.id} goes on where it was stopped\noga: stopped\n")
+    assert (process.returncode, out) == (130, "")
+    assert err.endswith(f"oga resume {run.id} goes on where it was stopped\noga: stopped\n")
     assert run.status().state == "cancelled"
