@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from oga_core.detectors import Gradients
 from oga_core.errors import InputError
@@ -126,7 +126,6 @@ class Adapted(Starter):
     """Fine-tunes LoRA adapters (r = 4 on the values' projections) and the head on some of the training samples."""
 
     base: Base | None = None
-    tokens: list[dict[str, Tensor]] = field(default_factory=list)
 
     @property
     def unseen(self) -> Gradients | None:
@@ -138,8 +137,7 @@ class Adapted(Starter):
         import transformers as hf
 
         assert self.base is not None
-        if not self.tokens:
-            self.tokens = [self.base.encode(self.train.load(i)) for i in range(len(self.train))]
+        tokens = self.inputs(self.base.encode, "train")
         labels, epochs = torch.from_numpy(self.train.labels), self.epochs or EPOCHS
         collate = TokenCollate(self.base.padding)
         with torch.random.fork_rng(devices=[]):
@@ -156,7 +154,7 @@ class Adapted(Starter):
             rng = np.random.default_rng(self.seed)
             for epoch in range(epochs):
                 for positions in np.array_split(rng.permutation(rows), max(1, len(rows) // TUNED_BATCH)):
-                    batch = collate([self.tokens[i] for i in positions])
+                    batch = collate([tokens[i] for i in positions])
                     loss = nn.functional.cross_entropy(adapted(**batch).logits, labels[positions])
                     optimizer.zero_grad()
                     loss.backward()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -76,13 +76,16 @@ class Starter:
 
     def batches(self, classifier: Classifier, part: str) -> Iterator[Any]:
         """Module inputs for the samples of a part, encoded once for all models that encode alike."""
-        samples: Part = getattr(self, part)
-        key = part, classifier.encode
-        if key not in self.encoded:
-            self.encoded[key] = [classifier.encode(samples.load(i)) for i in range(len(samples))]
-        encoded = self.encoded[key]
+        encoded = self.inputs(classifier.encode, part)
         for start in range(0, len(encoded), BATCH):
             yield classifier.collate(encoded[start : start + BATCH])
+
+    def inputs(self, encode: Callable[[Any], Any], part: str) -> list[Any]:
+        """The samples of a part, encoded once."""
+        samples: Part = getattr(self, part)
+        if (part, encode) not in self.encoded:
+            self.encoded[part, encode] = [encode(samples.load(i)) for i in range(len(samples))]
+        return self.encoded[part, encode]
 
 
 @dataclass(frozen=True)
