@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+import app.components.triage
 from oga_core import Run, Workspace, decisions, open_dataset, score, train
 from oga_core.review import Selection, save_view
 from oga_core.scoring import do_run, prepare
@@ -535,3 +536,27 @@ def test_the_other_layers_are_told_where_the_scope_is_more_than_the_head(
     expect(page.locator(".why .lines").last.locator(".line").first).to_have_text(re.compile(r"\d %$"))
     settled(page)
     picture(page, "review_layers")
+
+
+def test_the_keys_still_work_where_streamlit_cleans_up_after_a_call_that_was_overtaken(page: Page) -> None:
+    folder = Path(app.components.triage.__file__).with_suffix("")
+    module = "\n".join((folder / name).read_text("utf-8") for name in app.components.triage._FILES)
+    page.route("**/*", lambda route: route.fulfill(json=[]))
+    page.route(
+        "**/plain", lambda route: route.fulfill(content_type="text/html", body=(folder / "skeleton.html").read_text("utf-8"))
+    )
+    page.goto("http://127.0.0.1/plain")
+    page.evaluate(
+        """async (module) => {
+            const { default: call } = await import(URL.createObjectURL(new Blob([module], { type: "text/javascript" })))
+            const parentElement = document.body.attachShadow({ mode: "open" }) // as Streamlit makes it
+            parentElement.append(document.querySelector(".triage"))
+            const data = { run: "r", queue: "q", total: 0, layout: "gallery", keyed: {}, several: false, version: 0 }
+            const overtaken = call({ parentElement, data, setTriggerValue() {} })
+            call({ parentElement, data, setTriggerValue() {} })
+            overtaken()
+        }""",
+        module,
+    )
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()

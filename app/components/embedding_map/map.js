@@ -43,7 +43,8 @@ export default function (component) {
     instances.set(parentElement, map);
   }
   map.update(component);
-  return () => map.dispose();
+  // Streamlit also cleans up after a call that a quicker one has overtaken: what is on the page then goes on.
+  return () => map.root.isConnected || map.dispose();
 }
 
 const scratch = document.createElement("canvas").getContext("2d");

@@ -21,7 +21,8 @@ export default function (component) {
     instances.set(parentElement, triage);
   }
   triage.update(component);
-  return () => triage.dispose();
+  // Streamlit also cleans up after a call that a quicker one has overtaken: what is on the page then goes on.
+  return () => triage.root.isConnected || triage.dispose();
 }
 
 const NOT_TYPED_IN = ["button", "checkbox", "radio", "range", "submit", "reset", "file", "color"];

@@ -13,7 +13,8 @@ export default function (component) {
     instances.set(parentElement, upload);
   }
   upload.update(component);
-  return () => upload.cancel();
+  // Streamlit also cleans up after a call that a quicker one has overtaken: what is on the page then goes on.
+  return () => upload.root.isConnected || upload.cancel();
 }
 
 class Upload {
