@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
 
-from oga_core.benchmarks.machine import described
-from oga_core.benchmarks.memory import LONG, peak_memory
+from oga_core.benchmarks.machine import counted, described, peak_of, wait
+from oga_core.benchmarks.memory import LONG, peak_memory, peak_on
 from oga_core.benchmarks.methods import LIMITS, NAIVE, OURS, PLAIN, plain
-from oga_core.benchmarks.models import MODELS, Case, Method, Norms, Work
+from oga_core.benchmarks.models import DTYPES, MODELS, Case, Method, Norms, Work
 from oga_core.benchmarks.others import OTHERS
 from oga_core.errors import InputError
+from oga_core.gradients import HEAD
 from oga_core.progress import Progress, silent
 
 COMPARED = 4
@@ -37,7 +37,7 @@ Seconds = tuple[float, float]
 
 @dataclass
 class _Measured:
-    """A method while it is measured: seconds of wall and CPU time over those of the plain passes around."""
+    """A method while it is measured: seconds, and seconds of wall and CPU time over those of the plain passes around."""
 
     method: Method
     case: Case
@@ -47,11 +47,16 @@ class _Measured:
     error: float | None = None
     reason: str = ""
     ratios: list[tuple[float, float]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def measure(self, before: Seconds, seconds: Seconds, after: Seconds) -> None:
+        self.ratios.append(_ratio(seconds, before, after))
+        self.seconds.append(seconds[0])
 
 
 def compare(
-    models: Sequence[str], scope: str = "all", against: str = "all", *, batch: int = 64, repeats: int = 9,
-    threads: int | None = None, progress: Progress = silent,
+    models: Sequence[str], scope: str | None = None, against: str = "all", *, batch: int = 64, repeats: int = 9,
+    threads: int | None = None, device: str = "cpu", dtype: str = "float32", progress: Progress = silent,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Measure on this machine; one row for each model and method, as ``oga bench gradients --json`` prints them.
 
@@ -60,33 +65,39 @@ def compare(
     models
         Names of `MODELS`.
     scope
-        As `parameters_in` takes it.
+        As `parameters_in` takes it; by default ``lora`` where the model has adapters, else ``all``.
     against
         Names of `OTHERS` joined by commas, ``all`` or ``none``.
     batch, repeats, threads
         Samples, measurements of each method, and threads of torch.
+    device, dtype
+        Where, ``cpu`` or ``cuda``, and in which of `DTYPES`.
 
     Raises
     ------
     InputError
-        For an unknown name, a scope without parameters, or a number that is too small.
+        For an unknown name, a scope without parameters, a number that is too small, or a device that is not there.
     """
     if unknown := [name for name in models if name not in MODELS]:
         raise InputError(f"unknown model {unknown[0]!r}; there are: {', '.join(MODELS)}")
     for name, value, least in (("batch", batch, 2), ("repeats", repeats, 1), ("threads", threads, 1)):
         if value is not None and value < least:
             raise InputError(f"--{name} {value}: {least} or more is needed")
-    methods = [*LIMITS, *OURS, NAIVE, *named(against)]
+    if dtype not in DTYPES:
+        raise InputError(f"unknown --dtype {dtype!r}; there are: {', '.join(DTYPES)}")
+    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise InputError(f"--device {device}: there is none here")
+    methods = [*LIMITS, *OURS, *NAIVE, *named(against)]
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     rows = []
     try:
         for model in models:
-            case = Case.of(model, batch, scope)
+            case = Case.of(model, batch, scope or MODELS[model].scope, device, dtype)
             _ = case.parameters  # the scope is right before anything is measured
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # other libraries warn of what is meant
-                rows += _compare(model, case, methods, repeats, progress)
+                rows += _compare(model, case, [m for m in methods if case.classifies or m.scope != HEAD], repeats, progress)
     finally:
         torch.set_num_threads(before)
     return rows
@@ -102,69 +113,94 @@ def named(against: str) -> list[Method]:
 
 
 def _compare(model: str, case: Case, methods: Sequence[Method], repeats: int, progress: Progress) -> list[dict[str, Any]]:
-    floor = plain(case)
+    floor, device, dtype = plain(case), case.inputs.device, next(case.module.parameters()).dtype
     floor()
     measured = [_Measured(m, replace(case, scope=m.scope or case.scope)) for m in methods]
     total = len(measured) * (repeats + 2)
+    true: dict[str, list[dict[str, float]]] = {}
     for i, one in enumerate(measured):
         progress(f"{model}: trying {one.method.name}", i, total)
-        _try(one, floor)
+        norms = _try(one, floor)
+        if norms:
+            scope = one.case.scope
+            true[scope] = true.get(scope) or _exact(one.case)
+            one.error = max(
+                abs(float(values[i]) / norm[name] - 1) for name, values in norms.items() for i, norm in enumerate(true[scope])
+            )
     # A plain pass over plain passes shows how much of a spread is the machine's.
     measured.insert(0, _Measured(PLAIN, case, len(case.targets), floor))
-    before, _ = _timed(floor)
+    before, _ = _timed(floor, device)
     for k in range(repeats):
         for i, one in enumerate(measured):
             progress(f"{model}: measuring", len(methods) * (k + 1) + i, total)
             if one.work and not one.cold:
-                seconds, _ = _timed(one.work)
-                after, _ = _timed(floor)
-                one.ratios.append(_ratio(seconds, before, after))
+                seconds, _ = _timed(one.work, device)
+                after, _ = _timed(floor, device)
+                one.measure(before, seconds, after)
                 before = after
-    threads, peaks = torch.get_num_threads(), []
+    threads = torch.get_num_threads()
+    rows: list[dict[str, Any]] = []
     for i, one in enumerate(measured):
-        one.work = None
         progress(f"{model}: memory", len(methods) * (repeats + 1) + i, total)
-        of = model, len(case.targets), one.case.scope
-        peaks.append(peak_memory(one.method, one.chunk, of, threads) if one.ratios and not one.cold else None)
+        done, speed, peak = one.ratios and not one.cold, None, None
+        if one.work and done and device.type == "cuda":
+            case.module.zero_grad(set_to_none=True)
+            peak, speed = peak_on(device, one.work), _speed(one)
+        one.work = None
+        if done and device.type == "cpu":
+            of = model, len(case.targets), one.case.scope, "cpu", str(dtype).removeprefix("torch.")
+            peak = peak_memory(one.method, one.chunk, of, threads)
+        rows.append(_row(model, one, peak, rows[0]["peak_memory"] if rows else peak, speed, peak_of(device, dtype)))
     progress(f"{model}: memory", total, total)
-    measured[0].reason = described(case, floor)
-    return [_row(model, one, peak, peaks[0]) for one, peak in zip(measured, peaks)]
+    rows[0]["note"] = described(case, floor)
+    return rows
 
 
-def _try(one: _Measured, floor: Work) -> None:
-    """Choose the fastest number of samples at a time, and compare the norms with the reference."""
+def _speed(one: _Measured) -> float | None:
+    """Floating point operations a second; None where they cannot be counted."""
+    assert one.work is not None
+    try:
+        return counted(one.work) / float(np.median(one.seconds))
+    except Exception:  # a counter watches modules, and not every method leaves that alone
+        return None
+
+
+def _try(one: _Measured, floor: Work) -> Norms:
+    """Choose the fastest number of samples at a time; the norms that it gives."""
     if one.method.package and importlib.util.find_spec(one.method.package) is None:
         one.reason = "not installed"
-        return
-    n, best = len(one.case.targets), np.inf
+        return {}
+    n, best, device, found = len(one.case.targets), np.inf, one.case.inputs.device, Norms()
     chunks = sorted({min(chunk or n, n) for chunk in one.method.chunks})
     for chunk in chunks:
         try:
             work = one.method.prepare(one.case, chunk)
-            before, _ = _timed(floor)
-            seconds, norms = _timed(work)
-            if len(chunks) > 1 and seconds[0] < LONG:
-                seconds, norms = _timed(work)  # the first call is slower
-            after, _ = _timed(floor)
+            before, _ = _timed(floor, device)
+            seconds, norms = _timed(work, device)
+            if (len(chunks) > 1 or device.type == "cuda") and seconds[0] < LONG:
+                seconds, norms = _timed(work, device)  # the first call is slower
+            after, _ = _timed(floor, device)
         except Exception as error:  # another library raises whatever it likes
             if best == np.inf:
                 kind = "" if isinstance(error, InputError) else f"raises {type(error).__name__}: "
                 one.reason = f"{kind}{' '.join(str(error).split())[:150]}"
             continue
         if seconds[0] < best:
-            best, one.work, one.chunk = seconds[0], work, chunk
+            best, one.work, one.chunk, found = seconds[0], work, chunk, norms
             one.reason = f"{chunk} samples at a time" if chunk < n else ""
             ratio = _ratio(seconds, before, after)
             one.cold = one.method.package is not None and ratio[0] >= SLOW and seconds[0] >= LONG
-            one.ratios = [ratio] if one.cold else []
+            one.ratios, one.seconds = ([ratio], [seconds[0]]) if one.cold else ([], [])
             if ratio[0] >= SLOW and not one.cold:  # the probe, and what a sketch draws once
                 one.reason = f"first batch {seconds[0]:.1f} s"
-            one.error = _error(one.case, norms)
+    return found
 
 
-def _timed(work: Work) -> tuple[Seconds, Norms]:
+def _timed(work: Work, device: torch.device) -> tuple[Seconds, Norms]:
+    wait(device)
     wall, cpu = time.perf_counter(), time.process_time()
     norms = work()
+    wait(device)
     return (time.perf_counter() - wall, time.process_time() - cpu), norms
 
 
@@ -173,27 +209,27 @@ def _ratio(seconds: Seconds, before: Seconds, after: Seconds) -> tuple[float, fl
     return wall, cpu
 
 
-def _error(case: Case, norms: Norms) -> float | None:
-    """Largest relative error of a norm among the first samples."""
-    if not norms:
-        return None
+def _exact(case: Case) -> list[dict[str, float]]:
+    """Norms of the first samples by double precision autograd of each alone."""
     exact = case.first(COMPARED).double()
-    parameters = list(exact.parameters.values())
-    errors = []
+    parameters, norms = list(exact.parameters.values()), []
     for i in range(len(exact.targets)):
-        loss = cross_entropy(exact.module(exact.inputs[i : i + 1]), exact.targets[i : i + 1])
+        loss = exact.summed(exact.module(exact.inputs[i : i + 1]), exact.targets[i : i + 1])
         grads = torch.autograd.grad(loss, parameters)
-        true = {"l1": sum(float(g.abs().sum()) for g in grads), "l2": sum(float(g.square().sum()) for g in grads) ** 0.5}
-        errors += [abs(float(values[i]) / true[name] - 1) for name, values in norms.items()]
-    return max(errors)
+        norms.append({"l1": sum(float(g.abs().sum()) for g in grads), "l2": sum(float(g.square().sum()) for g in grads) ** 0.5})
+    return norms
 
 
-def _row(model: str, one: _Measured, peak: int | None, floor: int | None) -> dict[str, Any]:
+def _row(
+    model: str, one: _Measured, peak: int | None, floor: int | None, speed: float | None, most: float | None
+) -> dict[str, Any]:
     wall, cpu = np.array(one.ratios or [(np.nan, np.nan)]).T
     spread = [wall.min(), wall.max()] if len(wall) < FEW else np.percentile(wall, [10, 90])
     notes = [one.reason, one.method.note if one.ratios else "", "slow, so measured once and without memory" if one.cold else ""]
     return {
         "model": model, "scope": one.case.scope, "method": one.method.name,
+        "samples_per_second": len(one.case.targets) / float(np.median(one.seconds)) if one.seconds else None,
+        "tflops": speed / 1e12 if speed else None, "share_of_peak": speed / most if speed and most else None, "peak_memory": peak,
         "ratio": float(np.median(wall)) if one.ratios else None, "ratio_cpu": float(np.median(cpu)) if one.ratios else None,
         "peak_memory_ratio": peak / floor if peak is not None and floor else None,
         "spread": [float(x) for x in spread] if one.ratios else None, "error": one.error, "note": "; ".join(filter(None, notes)),

@@ -1,4 +1,4 @@
-"""Peak memory of a method, in a process of its own.
+"""Peak memory of a method, on the CPU in a process of its own.
 
 Linux forgets a process's peak when asked to (``/proc/self/clear_refs``) and then counts every page from there
 (``VmHWM``), so nothing is missed between two looks. Elsewhere it is how much the peak of the whole process
@@ -18,14 +18,14 @@ from pathlib import Path
 
 import torch
 
-from oga_core.benchmarks.models import Case, Method
+from oga_core.benchmarks.models import Case, Method, Work
 
 LONG = 20.0
 """Seconds above which a second pass is not waited for."""
 FORGET, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
-def peak_memory(method: Method, chunk: int, case: tuple[str, int, str], threads: int) -> int | None:
+def peak_memory(method: Method, chunk: int, case: tuple[str, int, str, str, str], threads: int) -> int | None:
     """Bytes at the peak of two passes over those before, None where it cannot be found. A first pass is not counted."""
     ways = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in ways else "spawn")
@@ -38,12 +38,12 @@ def peak_memory(method: Method, chunk: int, case: tuple[str, int, str], threads:
             return None
 
 
-def _peak(method: Method, chunk: int, of: tuple[str, int, str], threads: int) -> int | None:
+def _peak(method: Method, chunk: int, of: tuple[str, int, str, str, str], threads: int) -> int | None:
     torch.set_num_threads(threads)
     warnings.simplefilter("ignore")
     case = Case.of(*of)
     some = case.first(2)
-    torch.nn.functional.cross_entropy(some.module(some.inputs), some.targets).backward()  # loads what torch loads late
+    some.summed(some.module(some.inputs), some.targets).backward()  # loads what torch loads late
     case.module.zero_grad(set_to_none=True)
     work = method.prepare(case, chunk)
     started = time.perf_counter()
@@ -56,6 +56,16 @@ def _peak(method: Method, chunk: int, of: tuple[str, int, str], threads: int) ->
         work()
     after = _highest()
     return None if before is None or after is None else max(0, after - before)
+
+
+def peak_on(device: torch.device, work: Work) -> int:
+    """Bytes at the peak of a pass on a GPU over those before."""
+    torch.cuda.synchronize(device)
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    work()
+    torch.cuda.synchronize(device)
+    return max(0, torch.cuda.max_memory_allocated(device) - before)
 
 
 def _trim() -> None:

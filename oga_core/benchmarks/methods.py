@@ -6,7 +6,7 @@ from copy import deepcopy
 from functools import partial
 
 import torch
-from torch.nn.functional import cross_entropy
+from torch import nn
 
 from oga_core.benchmarks.models import HEAD, Case, Method, Norms, Work, l2_of, squared
 from oga_core.gradients import PerSampleGradients, captured_features, head_gradients
@@ -17,7 +17,7 @@ def plain(case: Case, chunk: int = 0) -> Work:
 
     def work() -> Norms:
         case.module.zero_grad(set_to_none=True)
-        cross_entropy(case.module(case.inputs), case.targets, reduction="sum").backward()
+        case.summed(case.module(case.inputs), case.targets).backward()
         return {}
 
     return work
@@ -39,18 +39,20 @@ def activations(case: Case, chunk: int) -> Work:
     if inputs.is_floating_point():
         inputs = inputs.clone().requires_grad_()
     else:
-        module.get_submodule("embedding").register_forward_hook(lambda m, i, out: out.requires_grad_())
+        table = next(m for m in module.modules() if isinstance(m, nn.Embedding))
+        table.register_forward_hook(lambda m, i, out: out.requires_grad_())
 
     def work() -> Norms:
         inputs.grad = None
-        cross_entropy(module(inputs), case.targets, reduction="sum").backward()
+        case.summed(module(inputs), case.targets).backward()
         return {}
 
     return work
 
 
 def ours(case: Case, chunk: int, *, l1: bool, l2: bool, width: int) -> Work:
-    engine = PerSampleGradients(case.module, case.scope, l1=l1, l2=l2, width=width, head=HEAD)
+    head = HEAD if case.classifies else None
+    engine = PerSampleGradients(case.module, case.scope, loss=case.loss, l1=l1, l2=l2, width=width, head=head)
 
     def work() -> Norms:
         batch = engine(case.inputs, case.targets)
@@ -77,9 +79,25 @@ def one_at_a_time(case: Case, chunk: int) -> Work:
     def work() -> Norms:
         squares = []
         for i in range(len(case.targets)):
-            loss = cross_entropy(case.module(case.inputs[i : i + 1]), case.targets[i : i + 1])
-            squares.append(squared([g[None] for g in torch.autograd.grad(loss, parameters)]))
+            loss = case.summed(case.module(case.inputs[i : i + 1]), case.targets[i : i + 1])
+            squares.append(squared([g[None].float() for g in torch.autograd.grad(loss, parameters)]))
         return l2_of(squares)
+
+    return work
+
+
+def kept(case: Case, chunk: int) -> Work:
+    """As DataInf's published code does it: a whole backward pass of each sample alone, and every gradient copied to the CPU."""
+    parameters = list(case.parameters.values())
+
+    def work() -> Norms:
+        found = []
+        for i in range(len(case.targets)):
+            case.module.zero_grad(set_to_none=True)
+            case.summed(case.module(case.inputs[i : i + 1]), case.targets[i : i + 1]).backward()
+            found.append([p.grad.cpu() for p in parameters if p.grad is not None])
+        case.module.zero_grad(set_to_none=True)
+        return l2_of([squared([g[None].float() for g in grads]) for grads in found])
 
     return work
 
@@ -93,4 +111,4 @@ OURS = (
 )
 PLAIN = Method("plain", plain)
 LIMITS = (Method("forward only", forward), Method("activations only", activations))
-NAIVE = Method("one at a time", one_at_a_time)
+NAIVE = (Method("one at a time", one_at_a_time), Method("one at a time, gradients kept (DataInf)", kept))

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import cross_entropy
 
 from oga_core.benchmarks.layered import layered
 from oga_core.benchmarks.models import Case, Method, Norms, Work, l2_of, parts, squared
@@ -33,7 +32,7 @@ def gradients_by_vmap(case: Case, chunk: int) -> Callable[[], Iterator[dict[str,
 
     def loss(values: dict[str, Tensor], inputs: Tensor, target: Tensor) -> Tensor:
         logits = functional_call(case.module, {**fixed, **values}, (inputs[None],))
-        return cross_entropy(logits, target[None])
+        return case.summed(logits, target[None])
 
     every = vmap(grad(loss), in_dims=(None, 0, 0))
 
@@ -61,7 +60,7 @@ def opacus(case: Case, chunk: int) -> Work:
         squares = []
         for rows in parts(len(case.targets), chunk):
             module.zero_grad(set_to_none=True)
-            cross_entropy(module(case.inputs[rows]), case.targets[rows], reduction="sum").backward()
+            case.summed(module(case.inputs[rows]), case.targets[rows]).backward()
             squares.append(squared([p.grad_sample for p in wanted]))
             module.zero_grad(set_to_none=True)
         return l2_of(squares)
@@ -80,7 +79,7 @@ def opacus_ghost(case: Case, chunk: int) -> Work:
         squares = []
         for rows in parts(len(case.targets), chunk):
             module.zero_grad(set_to_none=True)
-            cross_entropy(module(case.inputs[rows]), case.targets[rows], reduction="sum").backward()
+            case.summed(module(case.inputs[rows]), case.targets[rows]).backward()
             squares.append(module.get_norm_sample().double() ** 2)
         return l2_of(squares)
 
@@ -92,6 +91,7 @@ def backpack(case: Case, chunk: int) -> Work:
     from backpack import extend
     from backpack.extensions import BatchL2Grad
 
+    _classifier(case)
     module = extend(layered(case, norms=False))
     loss = extend(nn.CrossEntropyLoss(reduction="sum"))
     wanted: list[Any] = [p for p in module.parameters() if p.requires_grad]
@@ -114,6 +114,7 @@ def backpack(case: Case, chunk: int) -> Work:
 def captum(case: Case, chunk: int) -> Work:
     from captum._utils.gradient import _compute_jacobian_wrt_params_with_sample_wise_trick as jacobian
 
+    _classifier(case)
     module, loss = layered(case, norms=False), nn.CrossEntropyLoss(reduction="sum")
     layers = [m for m in module.modules() if any(p.requires_grad for p in m.parameters(recurse=False))]
     known = [m for m in layers if type(m) in (nn.Conv2d, nn.Linear)]
@@ -129,6 +130,11 @@ def captum(case: Case, chunk: int) -> Work:
         return l2_of(squares)
 
     return work
+
+
+def _classifier(case: Case) -> None:
+    if not case.classifies:
+        raise InputError("takes a loss that is a module of torch")
 
 
 def trak(case: Case, chunk: int) -> Work:
@@ -148,8 +154,8 @@ def _projected(case: Case, chunk: int, make: Callable[..., Any]) -> Work:
     numbers = sum(p.numel() for p in case.parameters.values())
 
     def work() -> Norms:
-        projector = make(numbers, proj_dim=WIDTH, seed=0, device=torch.device("cpu"), block_size=BLOCK)
-        rows = torch.empty(len(case.targets), numbers)
+        projector = make(numbers, proj_dim=WIDTH, seed=0, device=case.inputs.device, block_size=BLOCK)
+        rows = torch.empty(len(case.targets), numbers, device=case.inputs.device)
         for some, found in zip(parts(len(rows), chunk), gradients()):
             torch.cat([g.flatten(1) for g in found.values()], 1, out=rows[some])
         projector.project(rows, 0)

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 HEADINGS = ("method", "time", "spread", "CPU time", "peak memory", "error", "note")
+ON_A_GPU = ("method", "time", "spread", "samples/s", "TFLOP/s", "of the peak", "memory, GB", "error", "note")
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
@@ -15,17 +16,24 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     for model, group in groupby(rows, lambda row: row["model"]):
         first, *rest = group
         lines = [f"**{model}**, scope `{first['scope']}`; 1 is a plain forward and backward: {first['note']}", ""]
-        lines += [_line(HEADINGS), f"|{'-|' * len(HEADINGS)}"]
-        tables.append("\n".join([*lines, *(_line(_cells(row)) for row in [{**first, "note": ""}, *rest])]))
+        headings = HEADINGS if first["tflops"] is None else ON_A_GPU
+        lines += [_line(headings), f"|{'-|' * len(headings)}"]
+        tables.append("\n".join([*lines, *(_line(_cells(row, headings)) for row in [{**first, "note": ""}, *rest])]))
     return "\n\n".join(tables)
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
+def _cells(row: dict[str, Any], headings: Sequence[str]) -> list[str]:
     spread = "" if row["spread"] is None else "–".join(_number(x) for x in row["spread"])
     error = "" if row["error"] is None else f"{row['error']:.0e}" if row["error"] < 1e-3 else f"{row['error']:.1%}"
     note = str(row["note"]).replace("|", "\\|")
     ratio, cpu, memory = (_number(row[name]) for name in ("ratio", "ratio_cpu", "peak_memory_ratio"))
-    return [row["method"], ratio, spread, cpu, memory, error, note]
+    found = {
+        "method": row["method"], "time": ratio, "spread": spread, "CPU time": cpu, "peak memory": memory, "error": error,
+        "note": note, "samples/s": _number(row["samples_per_second"]), "TFLOP/s": _number(row["tflops"]),
+        "of the peak": "–" if row["share_of_peak"] is None else f"{row['share_of_peak']:.0%}",
+        "memory, GB": "–" if row["peak_memory"] is None else f"{row['peak_memory'] / 1e9:.1f}",
+    }  # fmt: skip
+    return [found[name] for name in headings]
 
 
 def _number(value: float | None) -> str:

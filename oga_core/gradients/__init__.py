@@ -7,10 +7,10 @@ from oga_core.gradients.losses import LOSSES, BinaryCrossEntropy, CrossEntropy, 
 from oga_core.gradients.per_sample import PerSampleGradients
 from oga_core.gradients.results import GradientBatch, joined
 from oga_core.gradients.scope import ALL, HEAD, LORA, NAMED, parameters_in
-from oga_core.gradients.sketch import WIDTH
+from oga_core.gradients.sketch import FORM, WIDTH
 
 __all__ = [
-    "ALL", "HEAD", "LORA", "LOSSES", "NAMED", "WIDTH", "BinaryCrossEntropy", "CrossEntropy", "Factors", "GradientBatch",
+    "ALL", "FORM", "HEAD", "LORA", "LOSSES", "NAMED", "WIDTH", "BinaryCrossEntropy", "CrossEntropy", "Factors", "GradientBatch",
     "HeadGradients", "NextToken", "PerSampleGradients", "SquaredError", "captured_features", "find_head", "head_gradients",
     "in_batches", "joined", "nearest", "out_of_memory", "parameters_in", "unit_rows",
 ]  # fmt: skip

@@ -16,8 +16,8 @@ from oga_core.gradients.results import GradientBatch
 MOST = 64
 """Largest batch on the CPU, where more samples at once are not faster."""
 MOST_CUDA = 512
-SHARE = 0.25
-"""Of the free memory that a batch may take."""
+SHARE, SHARE_CUDA = 0.25, 0.7
+"""Of the free memory that a batch may take; a GPU has it for nothing else, and says when it does not suffice."""
 
 
 def in_batches(
@@ -35,8 +35,8 @@ def in_batches(
     batch_of
         Inputs and targets of some of them, in their order.
     size
-        Samples in a batch; by default as many as fit a quarter of the free memory, at most 64 (512 on a GPU). It is halved
-        whenever memory runs out.
+        Samples in a batch; by default as many as fit a quarter of the free memory, at most 64 (on a GPU 0.7 of it, at most
+        512). It is halved whenever memory runs out.
 
     Yields
     ------
@@ -75,9 +75,13 @@ def in_batches(
 
 def _fitting(gradients: PerSampleGradients) -> int:
     device = next(gradients.module.parameters()).device
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free_memory()
-    most = MOST if device.type == "cpu" else MOST_CUDA
-    return max(1, min(most, int(SHARE * free) // max(1, gradients.bytes_per_sample)))
+    if device.type == "cuda":
+        # What torch holds without using it is free, too.
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        most, room = MOST_CUDA, SHARE_CUDA * (torch.cuda.mem_get_info(device)[0] + unused)
+    else:
+        most, room = MOST, SHARE * _free_memory()
+    return max(1, min(most, int(room) // max(1, gradients.bytes_per_sample)))
 
 
 def _free_memory() -> int:

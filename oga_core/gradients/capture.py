@@ -7,7 +7,7 @@ weight gradient is ever computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache, partial
 from types import FunctionType
@@ -143,7 +143,7 @@ class Capture(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        found = list(_tensors((args, kwargs)))
+        found = _tensors((*args, *kwargs.values()) if kwargs else args)
         of_samples = any(getattr(t, OF_SAMPLES, False) for t in found)
         if self.head is not None and func is F.linear and any(t is self.head for t in found):
             self.features = found[0].detach()
@@ -292,7 +292,7 @@ class Capture(TorchFunctionMode):
 
     def _derive(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Do an operation on parameters and constants alone, differentiably."""
-        found = list(_tensors((args, kwargs)))
+        found = _tensors((args, kwargs))
         sources = {id(s): s for t in found for s in [self.sources.get(id(t)), *getattr(t, FROM_PARAMETERS, ())] if s is not None}
         proxies = {id(t): self.sources[id(t)].proxy for t in found if id(t) in self.sources}
         args, kwargs = _replaced((args, kwargs), proxies)
@@ -355,15 +355,17 @@ def _name(func: Callable[..., Any]) -> str:
     return str(getattr(func, "__name__", func))
 
 
-def _tensors(tree: Any) -> Iterator[Tensor]:
-    if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, (tuple, list)):
-        for item in tree:
-            yield from _tensors(item)
-    elif isinstance(tree, dict):
-        for item in tree.values():
-            yield from _tensors(item)
+def _tensors(items: Iterable[Any]) -> list[Tensor]:
+    """The tensors among some arguments, however deep."""
+    found: list[Tensor] = []
+    for item in items:  # a loop: it is run for every operation of a model
+        if isinstance(item, Tensor):
+            found.append(item)
+        elif isinstance(item, (tuple, list)):
+            found += _tensors(item)
+        elif isinstance(item, dict):
+            found += _tensors(item.values())
+    return found
 
 
 def _replaced(tree: Any, values: dict[int, Tensor]) -> Any:

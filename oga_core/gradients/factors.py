@@ -52,7 +52,11 @@ class Factors:
 
     def cosines(self, row: int) -> np.ndarray:
         """Cosine of the gradient of ``row`` with every gradient, float32, shape ``(n,)``."""
-        r, h = (torch.from_numpy(v[row].astype(np.float32)) for v in (self.residuals, self.features))
+        return self.cosines_with(self.residuals[row], self.features[row])
+
+    def cosines_with(self, residual: np.ndarray, feature: np.ndarray) -> np.ndarray:
+        """Cosine of a gradient, given by the unit vectors of its factors, with every gradient, float32, shape ``(n,)``."""
+        r, h = (torch.from_numpy(v.astype(np.float32)) for v in (residual, feature))
         out = np.empty(len(self), np.float32)
         for start in range(0, len(self), SMALL_BLOCK):
             rows = slice(start, start + SMALL_BLOCK)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from oga_core.errors import InputError
 from oga_core.gradients.gemm import piece
 from oga_core.gradients.losses import Loss
 from oga_core.gradients.untouched import requiring
@@ -57,7 +58,13 @@ def one_by_one(
             loss = model.loss(precise(model.output(model.collate(model.take(inputs, [i])))), targets[i : i + 1]).sum()
             found: Sequence[Tensor | None] = [None] * len(parameters)
             if loss.requires_grad:
-                found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+                try:
+                    found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+                except RuntimeError as error:
+                    if "use_reentrant" not in str(error):
+                        raise
+                    raise InputError("the model calls torch.utils.checkpoint with use_reentrant=True, through which no gradient "
+                                     "can be asked for; call it with use_reentrant=False") from error  # fmt: skip
         yield slice(i, i + 1), {name: g[None] for name, g in zip(parameters, found) if g is not None}
 
 
@@ -116,9 +123,11 @@ def mapped(inputs: Any, change: Callable[[Tensor], Any]) -> Any:
 
 
 def precise(output: Tensor) -> Tensor:
-    """The output in double precision, in which the loss of a well fitted sample keeps its digits, unless it is huge."""
-    return output.double() if output.is_floating_point() and output.numel() <= PRECISE else output
+    """The output in double precision, in which the loss of a well fitted sample keeps its digits; in single if it is huge."""
+    if not output.is_floating_point():
+        return output
+    return output.double() if output[:1].numel() <= PRECISE else output.to(torch.promote_types(output.dtype, torch.float32))
 
 
-PRECISE = 1 << 24
-"""Numbers in an output up to which the loss is taken in double precision."""
+PRECISE = 1 << 16
+"""Numbers in a sample's output up to which the loss is taken in double precision: a language model has more, one a token."""

@@ -74,6 +74,20 @@ def samples_at_once(n: int, numbers: int, like: Tensor) -> Iterator[slice]:
         yield slice(start, min(start + step, n))
 
 
+def batched(x: Tensor, y: Tensor) -> Tensor:
+    """x y of every sample, from shapes ``(n, p, t)`` and ``(n, t, d)``; single precision of half precision on a GPU."""
+    if x.element_size() < 4 and x.device.type == "cuda":
+        return torch.bmm(x, y, out_dtype=torch.float32)
+    return torch.bmm(x, y)
+
+
+def outer(left: Tensor, right: Tensor) -> Tensor:
+    """Σ_t left_t ⊗ right_t of every sample, from shapes ``(n, t, p)`` and ``(n, t, d)``: ``(n, p, d)``."""
+    if fast(left, right) and left[0].numel() * right.shape[2] >= SMALL:
+        return torch.stack([product(a.t(), b.t()) for a, b in zip(left, right)])
+    return batched(left.transpose(1, 2), right)
+
+
 def outer_sums(left: Tensor, right: Tensor) -> Iterator[tuple[int | slice, Tensor]]:
     """The absolute values of Σ_t left_t ⊗ right_t of every sample, piece by piece.
 
@@ -97,4 +111,4 @@ def outer_sums(left: Tensor, right: Tensor) -> Iterator[tuple[int | slice, Tenso
                 yield i, magnitudes(part.t(), other)
         return
     for samples in samples_at_once(n, p * d, left):
-        yield samples, torch.bmm(left[samples].transpose(1, 2), right[samples]).abs_()
+        yield samples, batched(left[samples].transpose(1, 2), right[samples]).abs_()

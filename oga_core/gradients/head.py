@@ -62,14 +62,14 @@ def head_gradients(logits: Tensor, features: Tensor, labels: Tensor) -> HeadGrad
         Given labels as positions in the logits, int64, shape ``(n,)``.
     """
     z = logits.double()
-    given = torch.arange(len(labels)), labels
+    given = torch.arange(len(labels), device=labels.device), labels
     others = z.clone()
     others[given] = -torch.inf
     # -log p_y and p_y - 1 would lose all digits where p_y rounds to one, and well fitted samples would tie.
     losses = torch.logaddexp(z.new_zeros(()), others.logsumexp(1) - z[given])
     residuals = torch.softmax(z, 1)
     residuals[given] = torch.expm1(-losses)
-    return HeadGradients(residuals.numpy(), features.double().numpy(), losses.numpy())
+    return HeadGradients(*(t.cpu().numpy() for t in (residuals, features.double(), losses)))
 
 
 def find_head(

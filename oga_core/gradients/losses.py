@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from oga_core.errors import InputError
+from oga_core.models.language_model import IGNORED
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-IGNORED = -100
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,15 @@ class CrossEntropy:
             raise _unfit(output, targets)
         if targets.is_floating_point():
             targets = targets.to(output.dtype)
-        losses = F.cross_entropy(
-            output, targets, weight, reduction="none", label_smoothing=self.label_smoothing, ignore_index=self.ignore_index
+        each = partial(
+            F.cross_entropy, weight=weight, reduction="none", label_smoothing=self.label_smoothing, ignore_index=self.ignore_index
         )
-        if losses.dim() == 1:
-            return losses
-        losses = losses.flatten(1)
+        if output.dim() == 2:
+            return each(output, targets)
+        # The classes last, as language models give them: a softmax over another dimension is slow.
+        flat = output.movedim(1, -1).flatten(0, -2)
+        given = targets.movedim(1, -1).flatten(0, -2) if targets.is_floating_point() else targets.flatten()
+        losses = each(flat, given).view(len(output), len(flat) // max(1, len(output)))
         total = losses.sum(1)
         if not self.mean:
             return total
@@ -112,8 +116,9 @@ class NextToken:
         """For logits ``(n, length, tokens)`` and the tokens themselves, int64 ``(n, length)``."""
         if output.dim() != 3 or targets.shape != output.shape[:2]:
             raise _unfit(output, targets)
-        loss = CrossEntropy(ignore_index=self.ignore_index, mean=self.mean)
-        return loss(output[:, :-1].transpose(1, 2), targets[:, 1:])
+        # The last position predicts nothing. Its logits stay: without them all would be copied.
+        following = F.pad(targets[:, 1:], (0, 1), value=self.ignore_index)
+        return CrossEntropy(ignore_index=self.ignore_index, mean=self.mean)(output.transpose(1, 2), following)
 
 
 def _like(output: Tensor, targets: Tensor) -> Tensor:

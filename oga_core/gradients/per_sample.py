@@ -7,10 +7,11 @@ The backward pass stops at the activations. What each operation adds to the grad
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from oga_core.gradients.results import GradientBatch, joined
 from oga_core.gradients.scope import ALL, parameters_in
 from oga_core.gradients.terms import Dense
 from oga_core.gradients.totals import Totals, Wanted, near_one
-from oga_core.gradients.untouched import informative, kept, requiring
+from oga_core.gradients.untouched import informative, keeping_activations, kept, requiring
 from oga_core.models.classifier import run
 
 PROBED = 5
@@ -40,6 +41,8 @@ AGREES = {torch.float64: 1e-7, torch.float32: 2e-3}
 """Relative difference to autograd that the probe allows; 5e-2 in half precision."""
 NOISE = 16
 """Rounding errors of the whole gradient that the probe allows: that of an attention key's bias is nothing else."""
+OF_LOSS = 48
+"""Bytes that each number of the output takes beside, for the loss and its gradient."""
 
 
 class PerSampleGradients:
@@ -110,7 +113,7 @@ class PerSampleGradients:
         self._plan: Plan | None = None
         self._by_vmap = True
         self._channels_last = any(isinstance(m, nn.Conv2d) for m in module.modules())
-        self.bytes_per_sample = 0
+        self.bytes_per_sample = self._logits = 0
 
     def __call__(self, inputs: Any, targets: Tensor) -> GradientBatch:
         """Norms and sketches of a batch.
@@ -124,7 +127,7 @@ class PerSampleGradients:
         """
         if self._plan is None:
             self.prepare(inputs, targets)
-        with requiring(self.module.parameters(), False):
+        with requiring(self.module.parameters(), False), keeping_activations(self.module):
             assert self._plan is not None
             plan, n = self._plan, len(targets)
             threads = torch.get_num_threads() if targets.device.type == "cpu" else 1
@@ -182,11 +185,8 @@ class PerSampleGradients:
         """With the parameters that no rule reached."""
         if quick.left:
             self._slowly(quick.left, inputs, targets, quick.totals)
-        totals, features = quick.totals, quick.features
-        return GradientBatch(
-            totals.l1, totals.l2, totals.sketch, quick.losses.cpu().numpy(), quick.output.cpu(),
-            None if features is None else features.cpu(),
-        )  # fmt: skip
+        totals = quick.totals
+        return GradientBatch(totals.l1, totals.l2, totals.sketch, quick.losses.cpu().numpy(), quick.output, quick.features)
 
     def _captured(self, inputs: Any, targets: Tensor, plan: Plan, totals: Totals) -> tuple[Tensor, Tensor, Capture]:
         capture = Capture(self._in_scope, len(targets), plan, totals.add, head=self._head)
@@ -197,8 +197,8 @@ class PerSampleGradients:
                 losses, grad = self._start(output, targets)
                 totals.scale = scale = near_one(grad, len(targets))
                 if output.requires_grad:
-                    shape = (-1, *[1] * (grad.dim() - 1))
-                    torch.autograd.backward(output, (grad * scale.view(shape).to(grad.dtype)).to(output.dtype))
+                    by = scale.view(-1, *[1] * (grad.dim() - 1)).to(grad.dtype)
+                    torch.autograd.backward(output, (grad * by).to(output.dtype))
                 capture.finish()
         finally:
             capture.forget()
@@ -246,7 +246,7 @@ class PerSampleGradients:
         InputError
             If there are fewer than two samples, samples interact, or the model is random.
         """
-        with requiring(self.module.parameters(), False):
+        with requiring(self.module.parameters(), False), keeping_activations(self.module):
             self._prepare(inputs, targets)
 
     def _prepare(self, inputs: Any, targets: Tensor) -> None:
@@ -271,7 +271,7 @@ class PerSampleGradients:
             if plan.left_over:
                 left = {name: self._in_scope[name] for name in plan.left_over}
                 started = time.perf_counter()
-                slow = Totals(n, self._compared, targets.device)
+                slow = Totals(n, self._compared, targets.device, each=True)
                 self._slowly(left, some, targets[:n], slow)
                 self._by_vmap = self._by_vmap and not self._disagreeing(alone, slow.reached)
                 share = (time.perf_counter() - started) / max(taken, 1e-9)
@@ -302,7 +302,7 @@ class PerSampleGradients:
 
     def _norms_alone(self, inputs: Any, targets: Tensor) -> dict[str, Tensor]:
         """L2 norms by autograd of each sample alone, for the parameters that have influence on the loss."""
-        totals = Totals(len(targets), self._compared, targets.device)
+        totals = Totals(len(targets), self._compared, targets.device, each=True)
         for samples, grads in one_by_one(self._model, self._in_scope, inputs, targets):
             for name, values in grads.items():
                 totals.add(name, Dense(values), samples)
@@ -313,7 +313,7 @@ class PerSampleGradients:
         left_over: dict[str, str] = {}
         while True:
             plan = self._road(inputs, targets, left_over)
-            quick = Totals(len(targets), self._compared, targets.device)
+            quick = Totals(len(targets), self._compared, targets.device, each=True)
             left_over = dict(self._captured(inputs, targets, plan, quick)[2].left_over)
             wrong = self._disagreeing(alone, quick.reached)
             for name in alone:
@@ -342,7 +342,8 @@ class PerSampleGradients:
         swapped = self._model.take(inputs, [1, 0, *range(2, n)])
         while True:
             outputs, grads, capture = self._probed(inputs, targets, plan)
-            after, _, _ = self._probed(swapped, targets, plan, backward=False)
+            with _saved(self.module) as kept_back:
+                after, _, _ = self._probed(swapped, targets, plan, backward=False)
             plan.n, plan.road, plan.shapes = n, capture.road, {index: out.shape for index, out in outputs.items()}
             shared = None
             for index in sorted(outputs):
@@ -363,7 +364,8 @@ class PerSampleGradients:
                 plan = Plan(left_over=capture.left_over)  # without them it is another road
             else:
                 break
-        self.bytes_per_sample = 4 * sum(o.numel() * o.element_size() for o in outputs.values()) // n
+        seen = sum(kept_back.values()) + sum(o.numel() * o.element_size() for o in outputs.values())
+        self.bytes_per_sample = (2 * seen + OF_LOSS * self._logits) // n
         return plan
 
     def _probed(
@@ -376,6 +378,7 @@ class PerSampleGradients:
         with torch.enable_grad():
             with capture:
                 output = self._output(marked(self._laid_out(self._model.collate(inputs))))
+            self._logits = output.numel()
             if backward and output.requires_grad:
                 _, grad = self._start(output, targets)
                 for i in range(n):
@@ -387,6 +390,22 @@ class PerSampleGradients:
                         grads.setdefault(index, []).append(found)
         capture.forget()
         return capture.outputs, grads, capture
+
+
+@contextmanager
+def _saved(module: nn.Module) -> Iterator[dict[int, int]]:
+    """While open, the bytes that a forward pass keeps for its backward pass, by where they lie; the parameters' do not count."""
+    own = {t.untyped_storage().data_ptr() for t in chain(module.parameters(), module.buffers())}
+    found: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        memory = tensor.untyped_storage()
+        if memory.data_ptr() not in own:
+            found[memory.data_ptr()] = memory.nbytes()
+        return tensor.detach()
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield found
 
 
 def _told(left_over: dict[str, str], parameters: dict[str, int], vmapped: bool, share: float) -> str:

@@ -23,7 +23,7 @@ class GradientBatch:
     losses
         float64, shape ``(n,)``.
     output
-        The model's output, as a tensor.
+        The model's output, on the model's device.
     features
         Input of the layer that gives the logits, shape ``(n, d)``, where that layer was named.
     """

@@ -17,11 +17,15 @@ from torch import Tensor
 from oga_core.gradients.gemm import product
 
 WIDTH = 512
+FORM = 2
+"""Of the projections: only sketches of one form can be compared. A run keeps that of its own."""
 KINDS = ("kronecker", "sign_fold")
 WIDE = 8192
 """Numbers in a parameter above which `Kronecker` is used: below, folding the gradient itself is cheap and has less error."""
 FACTOR = 64
 """Most rows and columns of a projected matrix."""
+THIN = 131072
+"""As `WIDE`, of a matrix with at most `FACTOR` rows or columns, as adapters are: to project it would cost as much as itself."""
 KERNEL_FACTORS = 32, 16
 """Most rows and columns of a projected convolution, at each position of its kernel: more buy nothing once it is folded."""
 ORTHOGONAL = 8192
@@ -31,24 +35,25 @@ ORTHOGONAL = 8192
 class Fold:
     """Signed numbers added up in buckets of the same size (a count sketch; Charikar, Chen, Farach-Colton 2002).
 
-    The variance of an inner product is at most 2 ‖g‖² ‖g'‖² / width.
+    The variance of an inner product is at most 2 ‖g‖² ‖g'‖² / width. A gradient with fewer numbers is spread over the whole
+    width: in the first buckets, many small ones would lie on top of each other.
     """
 
     def __init__(self, shape: Sequence[int], width: int, rng: np.random.Generator, like: Tensor) -> None:
         numbers = prod(shape)
-        self.small = numbers <= WIDE
+        self.small = numbers <= (THIN if _thin(shape) else WIDE)
         self.like = like
         self.width = width
-        self.order = torch.from_numpy(rng.permutation(numbers)).to(like.device)
-        signs = rng.integers(0, 2, numbers, np.int8) * 2 - 1
+        places = rng.permutation(-(-numbers // width) * width)
+        signs = np.zeros(len(places), np.int8)  # 0 where there is no number
+        taken = places < numbers
+        signs[taken] = rng.integers(0, 2, numbers, np.int8) * 2 - 1
+        self.order = torch.from_numpy(np.where(taken, places, 0)).to(like.device)
         self.signs = torch.from_numpy(signs).to(like.device, like.dtype)
 
     def dense(self, gradients: Tensor) -> Tensor:
         """Of gradients of shape ``(n, *parameter)``: shape ``(n, width)``."""
         flat = gradients.reshape(len(gradients), -1).index_select(1, self.order) * self.signs
-        missing = -flat.shape[1] % self.width
-        if missing:
-            flat = torch.nn.functional.pad(flat, (0, missing))
         return flat.view(len(flat), -1, self.width).sum(1)
 
 
@@ -93,6 +98,10 @@ class Kronecker:
 Projection = Fold | Kronecker
 
 
+def _thin(shape: Sequence[int]) -> bool:
+    return len(shape) == 2 and min(shape) <= FACTOR
+
+
 def _projected(vectors: Tensor, directions: Tensor | None) -> Tensor:
     if directions is None:
         return vectors
@@ -128,5 +137,5 @@ def projection(name: str, shape: Sequence[int], like: Tensor, *, width: int, see
         ``kronecker``, or ``sign_fold``: every gradient is materialised and folded, the reference that it is measured by.
     """
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    wide = kind == "kronecker" and len(shape) > 1 and prod(shape) > WIDE
+    wide = kind == "kronecker" and len(shape) > 1 and prod(shape) > (THIN if _thin(shape) else WIDE)
     return Kronecker(shape, width, rng, like) if wide else Fold(shape, width, rng, like)

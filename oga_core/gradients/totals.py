@@ -49,11 +49,11 @@ class Totals:
     scale
         What each sample's gradient was multiplied by before it came, float64, shape ``(n,)``.
     reached
-        L2 norms by parameter.
+        L2 norms by parameter, where they are wanted.
     """
 
-    def __init__(self, n: int, wanted: Wanted, device: torch.device) -> None:
-        self.wanted = wanted
+    def __init__(self, n: int, wanted: Wanted, device: torch.device, *, each: bool = False) -> None:
+        self.wanted, self._each = wanted, each
         self.scale = torch.ones(n, dtype=torch.float64, device=device)
         self.reached: dict[str, Tensor] = {}
         self._l1, self._squares = torch.zeros_like(self.scale), torch.zeros_like(self.scale)
@@ -72,6 +72,7 @@ class Totals:
             found = term.sketch(self.wanted.projection(name, term.like))
         if squares is not None:
             self._squares[rows] += squares
+        if squares is not None and self._each:
             self.reached.setdefault(name, torch.zeros_like(self._squares))[rows] = squares.sqrt() / self.scale[rows]
         if l1 is not None:
             self._l1[rows] += l1
@@ -104,12 +105,14 @@ class Totals:
         """Shape ``(n, width)``, if asked for."""
         if not self.wanted.width:
             return None
-        found = self._sketch if self._sketch is not None else torch.zeros(len(self.scale), self.wanted.width)
-        return found.cpu().numpy()
+        if self._sketch is None:
+            return np.zeros((len(self.scale), self.wanted.width), np.float32)
+        return self._sketch.cpu().numpy()
 
 
 def near_one(grad: Tensor, n: int) -> Tensor:
     """A power of two for each sample that brings its gradient near one, float64 ``(n,)``: small ones keep their digits."""
-    largest = grad.reshape(n, -1).abs().amax(1).double()
+    low, high = grad.reshape(n, -1).aminmax(dim=1)
+    largest = torch.maximum(-low, high).double()
     usable = (largest > 0) & torch.isfinite(largest)
     return torch.exp2(-torch.round(torch.log2(torch.where(usable, largest, 1.0))).clamp(-500, 500))

@@ -23,13 +23,26 @@ def requiring(parameters: Iterable[nn.Parameter], gradient: bool) -> Iterator[No
 
 
 @contextmanager
+def keeping_activations(module: nn.Module) -> Iterator[None]:
+    """A transformer that does not compute activations twice to save memory, for a while: the gradients are the same."""
+    changed = [m for m in module.modules() if vars(m).get("gradient_checkpointing")]
+    for m in changed:
+        vars(m)["gradient_checkpointing"] = False
+    try:
+        yield
+    finally:
+        for m in changed:
+            vars(m)["gradient_checkpointing"] = True
+
+
+@contextmanager
 def informative(module: nn.Module) -> Iterator[None]:
     """A module with small values for a while where a parameter is all zeros (a fresh head), which hide what depends on what."""
     zeros = [p for p in module.parameters() if p.is_floating_point() and p.numel() and not p.is_inference() and not p.any()]
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator("cpu").manual_seed(0)  # the same values on every device
     with torch.no_grad():
         for p in zeros:
-            p.copy_(torch.rand(p.shape, generator=generator) * 0.2 - 0.1)
+            p.copy_(torch.rand(p.shape, generator=generator, device="cpu") * 0.2 - 0.1)
     try:
         yield
     finally:

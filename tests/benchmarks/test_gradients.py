@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,17 @@ import torch
 from torch import Tensor
 
 from oga_core import benchmarks
+from oga_core.benchmarks import gpu
+from oga_core.benchmarks import gradients as measured
 from oga_core.benchmarks.layered import layered
+from oga_core.benchmarks.machine import counted
 from oga_core.benchmarks.methods import OURS
 from oga_core.benchmarks.models import Case
 from oga_core.benchmarks.others import OTHERS, by_vmap
 from oga_core.cli import main
 
-FIELDS = {"model", "scope", "method", "ratio", "ratio_cpu", "peak_memory_ratio", "spread", "error", "note"}
+FIELDS = {"model", "scope", "method", "ratio", "ratio_cpu", "peak_memory_ratio", "peak_memory", "spread", "error", "note",
+          "samples_per_second", "tflops", "share_of_peak"}  # fmt: skip
 TINY = ["bench", "gradients", "--model", "tiny", "--batch", "4", "--repeats", "1"]
 EXACT = [method.name for method in OURS if method.name != "sketch of width 512"]
 
@@ -62,6 +67,43 @@ def test_the_table_has_a_line_for_each_row(rows: list[dict[str, Any]]) -> None:
     assert {line.replace("\\|", "").count("|") for line in lines[2:]} == {8}
     assert len(lines) == 2 + 2 + len(rows) + 1
     assert "raises a\\|b" in lines[-1]
+
+
+def test_a_table_of_a_gpu_tells_how_much_of_it_is_used(rows: list[dict[str, Any]]) -> None:
+    used = {"tflops": 123.4, "share_of_peak": 0.1247, "peak_memory": 2_340_000_000}
+    lines = benchmarks.markdown([row | used for row in rows]).splitlines()
+    assert "| samples/s | TFLOP/s | of the peak | memory, GB |" in lines[2]
+    assert {line.count("|") for line in lines[2:]} == {10}
+    assert "| 123 | 12% | 2.3 |" in lines[4]
+
+
+def test_adapters_are_measured_too_and_norms_are_those_of_each_sample_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("peft", reason="peft is not installed (pip install 'oga[hf]')")
+    monkeypatch.setattr(measured, "peak_memory", lambda *_: None)  # in processes of their own, which would all import it
+    assert gpu.main(["--device", "cpu", "--repeats", "1", "--against", "vmap", "--json", str(tmp_path / "rows.json")]) == 0
+    assert capsys.readouterr().out.count("scope `lora`") == 2
+    found = json.loads((tmp_path / "rows.json").read_text())
+    assert {(row["model"], row["dtype"]) for row in found} == {("tiny-bert", "bfloat16"), ("tiny-llama", "float32")}
+    for model, allowed in (("tiny-bert", 0.05), ("tiny-llama", 1e-4)):
+        rows = {row["method"]: row for row in found if row["model"] == model}
+        assert all(row["samples_per_second"] > 0 for row in rows.values())
+        assert [name for name, row in rows.items() if row["error"] is not None and not row["error"] < allowed] == []
+        assert {name for name, row in rows.items() if row["error"] is not None} >= {
+            "L2, exact", "L1 and L2, exact", "one at a time, gradients kept (DataInf)", "torch.func vmap(grad), L2"}  # fmt: skip
+        assert ("head, closed form" in rows) == (model == "tiny-bert")
+
+
+def test_attention_with_fewer_keys_than_queries_is_counted() -> None:
+    query, key = torch.empty(2, 8, 16, 4, device="meta"), torch.empty(2, 2, 16, 4, device="meta")
+    attend = torch.ops.aten._scaled_dot_product_flash_attention
+    assert counted(lambda: attend(query, key, key) and {}) == 2 * (2 * 2 * 8 * 16 * 16 * 4)
+
+
+def test_batched_products_whose_type_is_told_are_counted() -> None:
+    x, y = (torch.empty(3, 4, 4, device="meta", dtype=torch.bfloat16) for _ in range(2))
+    assert counted(lambda: torch.ops.aten.bmm.dtype(x, y, torch.float32) is None or {}) == 2 * 3 * 4**3
 
 
 def test_the_command_prints_json(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

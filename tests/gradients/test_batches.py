@@ -113,6 +113,19 @@ def test_as_many_samples_as_fit_a_quarter_of_the_free_memory_make_a_batch(
     assert [len(rows) for rows, _ in in_batches(engine, range(3), reader(data))] == [1, 1, 1]
 
 
+def test_what_layers_outside_of_the_scope_keep_for_the_backward_pass_counts(data: tuple[Tensor, Tensor]) -> None:
+    """Of adapters little is seen: what lies behind them takes the memory."""
+    wide = [layer for _ in range(6) for layer in (nn.Linear(400, 400), nn.Tanh())]
+    module = nn.Sequential(nn.Linear(4, 400), *wide, nn.Linear(400, CLASSES)).double()
+    engine = PerSampleGradients(module, "0.*", width=0)
+    engine.prepare(*reader(data)(range(5)))
+    kept = 8 * 400 * 6
+    assert kept < engine.bytes_per_sample < 10 * kept  # and no layer's own values
+    last = PerSampleGradients(module, "13.*", width=0)
+    last.prepare(*reader(data)(range(5)))
+    assert last.bytes_per_sample < kept
+
+
 @pytest.mark.parametrize(
     "error",
     [

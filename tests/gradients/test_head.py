@@ -203,3 +203,16 @@ def test_features_are_captured_also_when_given_by_keyword() -> None:
         head(input=h)
     head(h)
     assert [torch.equal(f, h) for f in seen] == [True, True]
+
+
+def test_a_head_in_bfloat16_has_the_gradient_of_autograd_to_its_digits() -> None:
+    torch.manual_seed(0)
+    head, features, labels = nn.Linear(30, 5).bfloat16(), torch.randn(20, 30).bfloat16(), torch.arange(20) % 5
+    logits = torch.cat([head(f[None]).detach() for f in features])
+    found = head_gradients(logits, features, labels)
+    for i in range(20):
+        loss = nn.functional.cross_entropy(head(features[i : i + 1]).double(), labels[i : i + 1])
+        (own,) = torch.autograd.grad(loss, head.weight)
+        assert found.losses[i] == pytest.approx(float(loss.detach()), rel=1e-9)
+        assert found.l1[i] == pytest.approx(float(own.double().abs().sum()), rel=0.01)
+        assert found.l2[i] == pytest.approx(float(own.double().norm()), rel=0.01)

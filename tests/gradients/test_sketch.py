@@ -56,7 +56,7 @@ def test_a_gradient_no_longer_than_the_fold_keeps_its_norm_exactly() -> None:
 
 
 def test_a_side_no_longer_than_its_factor_is_not_projected() -> None:
-    found = projection("w", (FACTOR, 500), gradients((2, 3)), width=512, seed=0)
+    found = projection("w", (FACTOR, 3000), gradients((2, 3)), width=512, seed=0)
     assert isinstance(found, Kronecker)
     assert found.row_directions is None
     assert found.column_directions is not None
@@ -74,9 +74,10 @@ def test_directions_are_orthogonal_and_scaled() -> None:
 
 
 def test_small_parameters_and_vectors_are_folded() -> None:
-    for shape in ((100_000,), (64, 128)):
+    for shape in ((100_000,), (64, 128), (8, 4096), (4096, 16)):
         assert isinstance(projection("w", shape, torch.zeros(1), width=64, seed=0), Fold)
-    assert isinstance(projection("w", (65, 128), torch.zeros(1), width=64, seed=0), Kronecker)
+    for shape in ((65, 128), (64, 3000)):
+        assert isinstance(projection("w", shape, torch.zeros(1), width=64, seed=0), Kronecker)
     assert isinstance(projection("w", (65, 128), torch.zeros(1), width=64, seed=0, kind="sign_fold"), Fold)
 
 

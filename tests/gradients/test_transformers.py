@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import peft
 import pytest
 import torch
@@ -13,6 +15,9 @@ import torch.nn.functional as F
 import transformers as hf
 from one_sample import TOLERANCE, Loss, assert_alike, assert_unchanged, cross_entropy, norms_alone, state
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.checkpoint import checkpoint
 
 from oga_core.errors import InputError
 from oga_core.gradients import PerSampleGradients
@@ -96,6 +101,20 @@ def batch(family: Family) -> tuple[dict[str, Tensor], Tensor]:
     return {"input_ids": ids, "attention_mask": mask}, targets
 
 
+def alone_without_padding(
+    module: nn.Module, x: dict[str, Tensor], y: Tensor, loss: Loss, names: Collection[str]
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """L1 and L2 norms over some parameters, by autograd of each sample in a batch of its own, as long as it is itself."""
+    norms = []
+    for i, kept in enumerate(x["attention_mask"].sum(1).tolist()):
+        own = y[i : i + 1, :kept] if y.dim() == 2 else y[i : i + 1]
+        true = norms_alone(module, {name: t[i : i + 1, :kept] for name, t in x.items()}, own, loss)
+        of = dict.fromkeys(names)
+        norms.append([true.norm(1, of)[0], true.norm(2, of)[0]])
+    l1, l2 = np.array(norms).T
+    return l1, l2
+
+
 def assert_exact(module: nn.Module, family: Family, scope: str, dtype: torch.dtype) -> None:
     x, y = batch(family)
     loss, reference = family.loss
@@ -122,6 +141,72 @@ def test_adapters_are_reached_and_norms_are_exact_with_padding(name: str, scope:
     names = PerSampleGradients(module, scope, width=0).parameters
     assert {n for n in names if "lora_" in n} == {n for n, p in module.named_parameters() if "lora_" in n}
     assert all("lora_" in n for n in names) == (scope == "lora" or FAMILIES[name].head is None)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("scope", ["lora", "head", "all"])
+@pytest.mark.parametrize("name", list(FAMILIES))
+def test_a_sample_in_a_padded_batch_has_the_gradient_that_it_has_alone(name: str, scope: str, dtype: torch.dtype) -> None:
+    family = FAMILIES[name]
+    module = adapted(family, dtype) if scope == "lora" else made(family, dtype)
+    x, y = batch(family)
+    loss, reference = family.loss
+    head = family.head or "lm_head"
+    engine = PerSampleGradients(module, scope, loss=loss, width=16, head=head if scope == "head" else None)
+    found = engine(x, y)
+    meant = {id(module.get_parameter(n)) for n in engine.parameters}  # a tied head has the name of the embedding, too
+    l1, l2 = alone_without_padding(module, x, y, reference, [n for n, p in module.named_parameters() if id(p) in meant])
+    # Autograd in bfloat16 itself is as far from the truth as that.
+    tolerance = TOLERANCE.get(dtype, 0.03)
+    np.testing.assert_allclose(found.l1, l1, rtol=tolerance)  # type: ignore[arg-type]
+    np.testing.assert_allclose(found.l2, l2, rtol=tolerance)  # type: ignore[arg-type]
+    assert engine.notes == []
+
+
+@pytest.mark.parametrize("kind", [False, True], ids=["as it is usual", "reentrant"])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", ["bert", "llama", "gpt2"])
+def test_a_model_with_gradient_checkpointing_is_scored_and_keeps_it(name: str, training: bool, kind: bool) -> None:
+    family = FAMILIES[name]
+    module = adapted(family, torch.float64)
+    for m in module.modules():  # the same each time in training mode
+        for rate in ("p", "attention_dropout", "dropout_prob"):
+            if isinstance(getattr(m, rate, None), float):
+                setattr(m, rate, 0.0)
+    x, y = batch(family)
+    loss, reference = family.loss
+    true = norms_alone(module, x, y, reference)
+    module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": kind})  # type: ignore[operator]
+    module.train(training)
+    before = [vars(m).get("gradient_checkpointing") for m in module.modules()]
+    assert any(before)
+    engine = PerSampleGradients(module, "lora", loss=loss, width=0)
+    assert_alike(engine(x, y), true, engine, TOLERANCE[torch.float64])
+    assert engine.notes == []
+    assert [vars(m).get("gradient_checkpointing") for m in module.modules()] == before
+
+
+class Recomputing(nn.Module):
+    """A model that computes a layer's activations twice, by its own call of torch."""
+
+    def __init__(self, reentrant: bool) -> None:
+        super().__init__()
+        self.first, self.second, self.last, self.reentrant = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, LABELS), reentrant
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden: Tensor = checkpoint(lambda h: self.second(h).tanh(), self.first(x).tanh(), use_reentrant=self.reentrant)
+        logits: Tensor = self.last(hidden)
+        return logits
+
+
+def test_a_model_that_calls_checkpoint_itself_is_exact_or_refused() -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(6, 6, dtype=torch.float64), torch.arange(6) % LABELS
+    module = Recomputing(False).double().eval()
+    engine = PerSampleGradients(module, width=0)
+    assert_alike(engine(x, y), norms_alone(module, x, y), engine, TOLERANCE[torch.float64])
+    with pytest.raises(InputError, match="use_reentrant=False"):
+        PerSampleGradients(Recomputing(True).double().eval(), width=0)(x, y)
 
 
 @pytest.mark.parametrize("options", [{"use_dora": True}, {"use_rslora": True}, {"lora_bias": True}], ids=str)
@@ -199,6 +284,53 @@ def test_a_batch_of_the_tokenizers_own_class_is_taken_as_it_is() -> None:
     found = engine(hf.BatchEncoding(x), y)
     assert_alike(found, norms_alone(module, x, y), engine, TOLERANCE[torch.float64])
     assert engine.notes == []
+
+
+@pytest.mark.parametrize("name", ["bert", "llama", "gpt2"])
+@pytest.mark.parametrize("scope", ["lora", "all"])
+def test_whatever_is_made_lies_where_the_models_tensors_are(name: str, scope: str) -> None:
+    family = FAMILIES[name]
+    module = adapted(family, torch.float32)
+    x, y = batch(family)
+    options = {"loss": family.loss[0], "width": 32}
+    expected = PerSampleGradients(module, scope, **options)(x, y)  # type: ignore[arg-type]
+    with torch.device("meta"):  # where a tensor has no values that is made without a device
+        found = PerSampleGradients(module, scope, **options)(x, y)  # type: ignore[arg-type]
+    for kind in ("l1", "l2", "sketch", "losses"):
+        np.testing.assert_allclose(getattr(found, kind), getattr(expected, kind), rtol=1e-4, atol=1e-6)
+
+
+class Largest(TorchDispatchMode):
+    """The most numbers of a tensor that an operation makes."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.numbers = max([self.numbers, *(t.numel() for t in tree_leaves(out) if isinstance(t, Tensor))])
+        return out
+
+
+@pytest.mark.parametrize(("name", "scope"), [("bert", "lora"), ("llama", "lora"), ("llama", "all")])
+def test_nothing_as_large_as_the_square_of_a_long_sequence_is_made(name: str, scope: str) -> None:
+    family, length, n = FAMILIES[name], 2048, 2
+    torch.manual_seed(0)
+    longer = SIZE | {"max_position_embeddings": length, "num_hidden_layers": 1}
+    made = (
+        hf.BertForSequenceClassification(hf.BertConfig(**longer, num_labels=LABELS)) if name == "bert"
+        else hf.LlamaForCausalLM(hf.LlamaConfig(**longer))
+    )  # fmt: skip
+    module: nn.Module = made
+    if scope == "lora":
+        module = peft.get_peft_model(made, peft.LoraConfig(r=3, target_modules=family.adapted, init_lora_weights=False))
+    x = torch.randint(1, TOKENS, (n, length))
+    y = x if family.writes else torch.arange(n)
+    module.eval()
+    engine = PerSampleGradients(module, scope, loss=family.loss[0], width=32)
+    with Largest() as largest:
+        found = engine({"input_ids": x}, y)
+    assert n * length * SIZE["hidden_size"] < largest.numbers < length**2 // 4
+    assert_alike(found, norms_alone(module, {"input_ids": x}, y, family.loss[1]), engine, TOLERANCE[torch.float32])
 
 
 def test_a_model_without_adapters_has_no_scope_lora() -> None:

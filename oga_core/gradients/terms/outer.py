@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from oga_core.gradients.gemm import fast, outer_sums, product, samples_at_once
+from oga_core.gradients.gemm import batched, fast, outer, outer_sums, product, samples_at_once
 from oga_core.gradients.sketch import Fold, Projection
 from oga_core.gradients.terms.term import Norms, Term, shaped
 
@@ -40,6 +40,9 @@ class Outer(Term):
 
     def gradient(self, sample: int) -> Tensor:
         return self.left[sample].t() @ self.right[sample]
+
+    def gradients(self, samples: slice) -> Tensor:
+        return outer(self.left[samples], self.right[samples])
 
     def norms(self, l1: bool) -> tuple[Tensor | None, Tensor]:
         (_, t, p), d = self.left.shape, self.right.shape[2]
@@ -81,9 +84,11 @@ class Outer(Term):
 
 def gram(vectors: Tensor) -> Tensor:
     """Inner products of a sample's vectors, from shape ``(n, t, d)``: ``(n, t, t)``."""
+    if vectors.device.type == "cpu" and vectors.element_size() < 4:
+        vectors = vectors.float()  # in half precision too few digits would be left of the sum
     if fast(vectors) and vectors[0].numel() * vectors.shape[1] > LARGE_GRAM:
         return torch.stack([product(v, v) for v in vectors])
-    return torch.bmm(vectors, vectors.transpose(1, 2))
+    return batched(vectors, vectors.transpose(1, 2))
 
 
 def exactly(products: Tensor, some: Callable[[Tensor], Outer]) -> Tensor:

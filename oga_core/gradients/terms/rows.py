@@ -47,7 +47,8 @@ class Rows(Term):
     def norms(self, l1: bool) -> tuple[Tensor | None, Tensor]:
         # A token that comes twice has one row: its parts are added up before the norm.
         keys, entry = torch.unique(self.samples * self.table + self.rows, return_inverse=True)
-        merged = self.values.new_zeros(len(keys), self.values.shape[1]).index_add_(0, entry, self.values).double()
+        values = self.values if self.values.element_size() >= 4 else self.values.float()  # a sum of halves loses digits
+        merged = values.new_zeros(len(keys), values.shape[1]).index_add_(0, entry, values).double()
         zeros = torch.zeros(self.n, dtype=torch.float64, device=merged.device)
         owner = keys // self.table
         squares = zeros.index_add(0, owner, (merged * merged).sum(1))

@@ -18,18 +18,17 @@ class Norms:
 
     def __init__(self, n: int, device: torch.device, l1: bool, l2: bool = True) -> None:
         self.n, self.device, self.wanted = n, device, (l1, l2)
-        self._owners: list[int] = []
+        self._owners: list[int | slice] = []
         self._sums: list[Tensor] = []
         self._squares: list[Tensor] = []
 
     def add(self, samples: int | slice, magnitudes: Tensor) -> None:
-        """Add the absolute values of a sample's gradient or a piece of it, or of several samples, ``(samples, ...)``."""
-        if isinstance(samples, int):
-            self._owners.append(samples)
-            flat = without_gaps(magnitudes)
-        else:
-            self._owners += range(samples.start, samples.stop)
-            flat = magnitudes.flatten(1)
+        """Add the absolute values of a sample's gradient or a piece of it, or of several samples, ``(samples, ...)``.
+
+        Slices of samples come in their order.
+        """
+        self._owners.append(samples)
+        flat = without_gaps(magnitudes) if isinstance(samples, int) else magnitudes.flatten(1)
         if flat.element_size() < 4:  # sums of half precision overflow
             flat = flat.float()
         if self.wanted[0]:
@@ -48,8 +47,14 @@ class Norms:
         return self._by_sample(self._squares)
 
     def _by_sample(self, found: list[Tensor]) -> Tensor:
+        if not found:
+            return torch.zeros(self.n, dtype=torch.float64, device=self.device)
+        together = torch.hstack(found).double()
+        if all(isinstance(owner, slice) for owner in self._owners):  # each sample once, in their order
+            return together
+        owners = [i for o in self._owners for i in (range(o.start, o.stop) if isinstance(o, slice) else (o,))]
         out = torch.zeros(self.n, dtype=torch.float64, device=self.device)
-        return out.index_add_(0, torch.tensor(self._owners, device=self.device), torch.hstack(found).double()) if found else out
+        return out.index_add_(0, torch.tensor(owners, device=self.device), together)
 
 
 class Term(ABC):
@@ -75,6 +80,10 @@ class Term(ABC):
         self.add_to(sample, out)
         return out
 
+    def gradients(self, samples: slice) -> Tensor:
+        """The gradients of some samples, shape ``(samples, *parameter)``, to be overwritten likewise."""
+        return torch.stack([self.gradient(i) for i in range(samples.start, samples.stop)])
+
     def norms(self, l1: bool) -> tuple[Tensor | None, Tensor]:
         """L1 norms, if asked for, and squared L2 norms, float64, shape ``(n,)``."""
         norms = Norms(self.n, self.like.device, l1)
@@ -85,7 +94,7 @@ class Term(ABC):
     def sketch(self, projection: Projection) -> Tensor:
         """Random projection, shape ``(n, width)``."""
         parts = samples_at_once(self.n, self.like.numel(), self.like)
-        return torch.cat([projection.dense(torch.stack([self.gradient(i) for i in range(s.start, s.stop)])) for s in parts])
+        return torch.cat([projection.dense(self.gradients(samples)) for samples in parts])
 
     def materialises(self, l1: bool, projection: Projection) -> bool:
         """Whether norms and sketch together are cheapest from the gradient as it is."""
@@ -97,10 +106,9 @@ class Term(ABC):
             return *self.norms(l1), self.sketch(projection)
         norms, sketches = Norms(self.n, self.like.device, l1), []
         for samples in samples_at_once(self.n, self.like.numel(), self.like):
-            gradients = {i: self.gradient(i) for i in range(samples.start, samples.stop)}
-            sketches.append(projection.dense(torch.stack(list(gradients.values()))))
-            for i, gradient in gradients.items():
-                norms.add(i, gradient.abs_())
+            gradients = self.gradients(samples)
+            sketches.append(projection.dense(gradients))
+            norms.add(samples, gradients.abs_())
         return norms.l1, norms.squares, torch.cat(sketches)
 
 

@@ -30,7 +30,7 @@ seeds = st.integers(0, 2**31)
 
 LOW = {
     gemm: {"PIECE": 60, "SMALL": 1},
-    sketch: {"WIDE": 24, "FACTOR": 4, "KERNEL_FACTORS": (3, 2), "ORTHOGONAL": 7},
+    sketch: {"WIDE": 24, "THIN": 40, "FACTOR": 4, "KERNEL_FACTORS": (3, 2), "ORTHOGONAL": 7},
     outer: {"LARGE_GRAM": 8, "GRAMS": 2},
     convolution: {"UNFOLDED": 6, "FEW_CHANNELS": 1},
 }
