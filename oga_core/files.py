@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,18 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def write_whole_folder(folder: Path, write: Callable[[Path], object]) -> None:
+    """Write a folder under another name, then rename it: who sees it sees all of it, and of two writers the first stays."""
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".", suffix=".part") as made:
+        written = Path(made) / folder.name
+        write(written)
+        try:
+            written.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
 
 
 def remove_unfinished(folder: Path) -> None:

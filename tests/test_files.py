@@ -5,12 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from oga_core.files import save_array, sha256, write_whole
+from oga_core.files import save_array, sha256, write_whole, write_whole_folder
 
 
 def test_a_file_is_written_under_its_name_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -81,3 +82,27 @@ def test_an_array_is_written_under_exactly_the_name_given(tmp_path: Path) -> Non
     loaded = np.load(tmp_path / "a.part")
     assert loaded.dtype == np.float16
     assert np.array_equal(loaded, values)
+
+
+def test_a_folder_is_whole_or_absent_and_of_two_writers_the_first_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+
+    def write(text: str) -> Callable[[Path], None]:
+        def into(at: Path) -> None:
+            at.mkdir()
+            (at / "a.txt").write_text(text)
+            assert text == "late" or not folder.exists()
+
+        return into
+
+    def broken(at: Path) -> None:
+        write("half")(at)
+        raise OSError
+
+    with pytest.raises(OSError):
+        write_whole_folder(folder, broken)
+    assert list(tmp_path.iterdir()) == []
+    write_whole_folder(folder, write("first"))
+    write_whole_folder(folder, write("late"))
+    assert (folder / "a.txt").read_text() == "first"
+    assert list(tmp_path.iterdir()) == [folder]

@@ -30,6 +30,8 @@ class Experiment:
     quick_seeds: int
 
 
+ON_A_GPU = ("text", "llm")
+"""Experiments with transformers: they can compute on a GPU, and one part at a time."""
 EXPERIMENTS = {
     "synthetic": Experiment("two blobs and half moons with flipped labels", 20, 5),
     "text": Experiment("SST-2, MRPC, QNLI with flipped labels, news titles with real noise", 5, 2),
@@ -42,9 +44,9 @@ EXPERIMENTS = {
 
 def reproduce(
     name: str, *, data: Path | None = None, out: Path, seeds: int | None = None, quick: bool = False, arch: str | None = None,
-    samples: int | None = None, progress: Progress = silent,
+    samples: int | None = None, device: str = "cpu", part: str | None = None, progress: Progress = silent,
 ) -> Path:  # fmt: skip
-    """Run one of the paper's experiments; returns the path of its report.
+    """Run one of the paper's experiments; returns the path of its report, or of the folder where only a part was done.
 
     An interrupted one goes on where it was when it is called again with the same folder and settings.
 
@@ -64,11 +66,17 @@ def reproduce(
         Model to train, where the experiment leaves a choice.
     samples
         Training samples at most, in the vision experiment, whose models take minutes to train.
+    device
+        ``cpu`` or ``cuda``, for the transformers of the text and llm experiments.
+    part
+        ``SETTING:SEED``, in these experiments: only this is done, by a process or a machine of its own, and no report is
+        written. The same call without a part takes over what all parts have left in the folder, and does what is missing.
 
     Raises
     ------
     InputError
-        For an unknown name, a wrong number of seeds, data that are not there or do not fit, or a folder that cannot be used.
+        For an unknown name, a wrong number of seeds, data that are not there or do not fit, a device that is not there, or a
+        folder that cannot be used.
     """
     if name not in EXPERIMENTS:
         raise InputError(f"unknown experiment {name!r}; there are: {', '.join(EXPERIMENTS)}")
@@ -76,6 +84,11 @@ def reproduce(
         raise InputError(f"{seeds} seeds: at least one is needed")
     if samples is not None and (name != "vision" or samples < 1):
         raise InputError(f"{samples} samples: a number of training samples can be given for the vision experiment only")
+    if name not in ON_A_GPU and (device != "cpu" or part is not None):
+        raise InputError(f"a device and a part can be named for {' and '.join(ON_A_GPU)} only, not for {name}")
+    where, _, seed = (part or ":0").rpartition(":")
+    if part is not None and not (where and seed.isdecimal()):
+        raise InputError(f"{part!r} is not SETTING:SEED, as sst2:0")
     if data is not None and not data.is_dir():
         raise InputError(f"data {data} is not a folder")
     try:
@@ -84,7 +97,21 @@ def reproduce(
         raise InputError(f"cannot make {out}: {error.strerror}") from error
     experiment = EXPERIMENTS[name]
     count = seeds or (experiment.quick_seeds if quick else experiment.seeds)
+    asked = Asked(data, out, count, quick, arch, samples, progress, _known(device), None if part is None else (where, int(seed)))
+    study = import_module(f"{__name__}.{name}").run(asked)
+    if part is not None:
+        return out
     from oga_core.experiments.report import write
 
-    study = import_module(f"{__name__}.{name}").run(Asked(data, out, count, quick, arch, samples, progress))
     return write(study, out)
+
+
+def _known(device: str) -> str:
+    """The device; InputError where it is not there."""
+    import torch
+
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"unknown device {device!r}; there are: cpu, cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("the device cuda is not there: torch sees no GPU")
+    return device

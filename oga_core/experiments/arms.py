@@ -24,7 +24,8 @@ TITLES = {
     "iforest": "OGA iForest", "ocsvm": "OGA one-class SVM", "ocsvm_test": "one-class SVM of the test set",
     "ocsvm_validation": "one-class SVM of validation data", "low_confidence": "given-label confidence",
     "margin": "normalized margin", "confidence_entropy": "confidence entropy", "el2n": "EL2N", "hessian": "exact Hessian",
-    "lissa": "LiSSA", "datainf": "DataInf", "tracing": "gradient tracing", "self": "self-influence",
+    "lissa": "LiSSA", "datainf": "DataInf", "tracing": "gradient tracing",
+    "tracing_checkpoints": "gradient tracing, all checkpoints", "self": "self-influence",
     "kind_forest": "OGA iForest, one a kind", "cosine": "cosine of gradients",
     "kind_centroid": "cosine with the gradients' centroid of a kind", "tfidf": "TF-IDF cosine",
     "tfidf_centroid": "TF-IDF centroid of a kind", "embedding": "cosine of hidden states",
@@ -37,7 +38,7 @@ KINDS = {
     **dict.fromkeys((*PAPER, "ocsvm_test", "ocsvm_validation", "kind_forest"), OGA),
     **dict.fromkeys((*OURS, "cosine", "kind_centroid"), OWN),
     **dict.fromkeys((*CONTROLS, "tfidf", "tfidf_centroid", "embedding", "random_order"), CONTROL),
-    **dict.fromkeys(INFLUENCE, BY_INFLUENCE),
+    **dict.fromkeys((*INFLUENCE, "tracing_checkpoints"), BY_INFLUENCE),
 }  # fmt: skip
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from oga_core.errors import InputError
 from oga_core.progress import Progress
 
 
@@ -26,6 +28,10 @@ class Asked:
         Model to train; None for the experiment's own.
     samples
         Training samples at most; None for all.
+    device
+        Where torch computes: ``cpu`` or ``cuda``.
+    part
+        The one setting and seed that are to be done; None for all.
     """
 
     data: Path | None
@@ -35,3 +41,15 @@ class Asked:
     arch: str | None
     samples: int | None
     progress: Progress
+    device: str = "cpu"
+    part: tuple[str, int] | None = None
+
+    def parts(self, settings: Iterable[str]) -> list[tuple[int, str]]:
+        """Seeds and settings that are to be done; InputError if a setting is asked for that is not among them."""
+        settings = list(settings)
+        if self.part is None:
+            return [(seed, setting) for seed in range(self.seeds) for setting in settings]
+        setting, seed = self.part
+        if setting not in settings:
+            raise InputError(f"there is no part {setting!r} here; there are: {', '.join(settings)}")
+        return [(seed, setting)]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from oga_core.data.tables import Answered
 from oga_core.errors import InputError
 from oga_core.experiments.stories import convert
+from oga_core.files import write_whole_folder
 from oga_core.gradients import NextToken, PerSampleGradients, in_batches
 from oga_core.models.hugging_face import transformers_offline
+from oga_core.models.language_model import IGNORED, AnsweredTokens
 from oga_core.progress import Progress
 
-IGNORED = -100
-BATCH = 16
-RATE = 3e-3
+AT_ONCE = 64
+"""Samples of an update that go through the model together."""
 RANK, ALPHA = 8, 32
 STORIES = ("stories260K.bin", "tok512.bin")
 RANDOM = {"hidden_size": 64, "intermediate_size": 172, "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 4}
@@ -36,32 +38,53 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Causal:
-    """A causal language model and its tokenizer; the loss is taken on the answer alone.
+class Recipe:
+    """How a model is fine-tuned, and what its loss is taken on.
 
     Attributes
     ----------
-    about
-        What it is, in a line.
+    batch
+        Samples in an update; None for all.
+    rate
+        Of AdamW; it falls linearly to zero.
+    whole
+        Whether the loss is taken on prompt and answer, or on the answer alone.
+    """
+
+    epochs: int
+    batch: int | None
+    rate: float
+    whole: bool
+
+
+@dataclass(frozen=True)
+class Causal:
+    """A causal language model and its tokenizer.
+
+    Attributes
+    ----------
     longest
         Tokens of prompt and answer; a longer prompt loses its beginning.
+    whole
+        Whether the loss is taken on prompt and answer, or on the answer alone.
     """
 
     module: nn.Module
     tokenizer: Any
-    about: str
     longest: int
+    whole: bool = False
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
 
     def encoded(self, example: Example) -> tuple[list[int], int]:
         """Tokens of prompt and answer with the end, and how many of them are the prompt's."""
-        prompt = self.tokenizer(example.prompt).input_ids
-        answer = [*self.tokenizer(example.answer, add_special_tokens=False).input_ids, self.tokenizer.eos_token_id]
-        answer = answer[: self.longest - 1]
-        prompt = prompt[max(0, len(prompt) + len(answer) - self.longest) :]
-        return [*prompt, *answer], len(prompt)
+        read = AnsweredTokens(self.tokenizer, self.longest).read(Answered(example.prompt, example.answer))
+        return [number for number, _, _ in (*read.prompt, *read.answer)], len(read.prompt)
 
     def batch(self, examples: Sequence[Example]) -> tuple[dict[str, Tensor], Tensor]:
-        """Inputs filled up on the right, and targets, int64 ``(n, length)``, in which prompt and filling count for nothing."""
+        """Inputs filled up on the right, and targets, int64 ``(n, length)``, in which what is not learned counts for nothing."""
         encoded = [self.encoded(example) for example in examples]
         length = max(len(tokens) for tokens, _ in encoded)
         ids = torch.zeros(len(encoded), length, dtype=torch.int64)
@@ -69,20 +92,34 @@ class Causal:
         mask = torch.zeros_like(ids)
         for i, (tokens, prompt) in enumerate(encoded):
             ids[i, : len(tokens)] = torch.tensor(tokens)
-            targets[i, prompt : len(tokens)] = ids[i, prompt : len(tokens)]
+            learned = slice(0 if self.whole else prompt, len(tokens))
+            targets[i, learned] = ids[i, learned]
             mask[i, : len(tokens)] = 1
-        return {"input_ids": ids, "attention_mask": mask}, targets
+        return {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}, targets.to(self.device)
 
     @torch.no_grad()
     def embeddings(self, examples: Sequence[Example]) -> np.ndarray:
         """Mean last hidden state of prompt and answer, float32, shape ``(n, d)``."""
         found = []
-        for start in range(0, len(examples), BATCH):
-            inputs, _ = self.batch(examples[start : start + BATCH])
+        for start in range(0, len(examples), AT_ONCE):
+            inputs, _ = self.batch(examples[start : start + AT_ONCE])
             hidden = self.module(**inputs, output_hidden_states=True).hidden_states[-1]
             mask = inputs["attention_mask"][..., None]
-            found.append(((hidden * mask).sum(1) / mask.sum(1)).numpy())
+            found.append(((hidden * mask).sum(1) / mask.sum(1)).cpu().numpy())
         return np.concatenate(found)
+
+
+def about(arch: str | None, data: Path | None) -> str:
+    """What `loaded` starts from, in words."""
+    if arch is not None:
+        return Path(arch).name
+    return "a small Llama with random weights" if _stories(data) is None else "the 260,000-parameter Llama trained on TinyStories"
+
+
+def _stories(data: Path | None) -> tuple[Path, Path] | None:
+    """Weights and tokenizer of the small Llama, where they are among the data."""
+    model, tokens = ((data or Path()) / "models" / name for name in STORIES)
+    return (model, tokens) if data is not None and model.is_file() and tokens.is_file() else None
 
 
 def loaded(arch: str | None, data: Path | None, examples: Sequence[Example], seed: int, kept: Path) -> Causal:
@@ -104,16 +141,16 @@ def loaded(arch: str | None, data: Path | None, examples: Sequence[Example], see
     if arch is not None:
         if not (Path(arch) / "config.json").is_file():
             raise InputError(f"{arch} is no folder of a model; give one that save_pretrained has written")
-        return _from_folder(hf, Path(arch), Path(arch).name)
-    there = [data / "models" / name for name in STORIES] if data is not None else []
-    if there and all(path.is_file() for path in there):
+        return _from_folder(hf, Path(arch))
+    there = _stories(data)
+    if there is not None:
         if not (kept / "config.json").is_file():
-            convert(there[0], there[1], kept)
-        return _from_folder(hf, kept, "the 260,000-parameter Llama trained on TinyStories")
+            write_whole_folder(kept, lambda folder: convert(*there, folder))
+        return _from_folder(hf, kept)
     return _random(hf, examples, seed)
 
 
-def _from_folder(hf: Any, folder: Path, about: str) -> Causal:
+def _from_folder(hf: Any, folder: Path) -> Causal:
     try:
         module = hf.AutoModelForCausalLM.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
@@ -121,7 +158,7 @@ def _from_folder(hf: Any, folder: Path, about: str) -> Causal:
         tokenizer = hf.PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # each architecture checks its files in its own way
         raise InputError(f"{folder} cannot be read as a language model: {' '.join(str(error).split())[:300]}") from error
-    return Causal(module.eval(), tokenizer, about, min(LENGTH, module.config.max_position_embeddings))
+    return Causal(module.eval(), tokenizer, min(LENGTH, module.config.max_position_embeddings))
 
 
 def _random(hf: Any, examples: Sequence[Example], seed: int) -> Causal:
@@ -140,50 +177,85 @@ def _random(hf: Any, examples: Sequence[Example], seed: int) -> Causal:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = hf.LlamaForCausalLM(config)
-    return Causal(module.eval(), tokenizer, "a small Llama with random weights", LENGTH)
+    return Causal(module.eval(), tokenizer, LENGTH)
+
+
+AfterEpoch = Callable[[Causal, float], None]
+"""``after_epoch(model, rate)``: the model in eval mode, and the mean rate of the epoch's updates."""
 
 
 def fine_tuned(
-    base: Causal, examples: Sequence[Example], epochs: int, seed: int, progress: Progress
+    base: Causal,
+    examples: Sequence[Example],
+    recipe: Recipe,
+    seed: int,
+    progress: Progress,
+    after_epoch: AfterEpoch | None = None,
 ) -> tuple[Causal, list[float]]:
     """The model with trained adapters (r = 8, α = 32, on the queries' and values' projections), and the mean loss of each epoch.
 
-    AdamW with a rate that falls linearly to zero, batches of 16 in an order by the seed.
+    AdamW with a rate that falls linearly to zero, and an order by the seed. The base's module is changed.
     """
     import peft
 
-    loss = NextToken(ignore_index=IGNORED)
-    with torch.random.fork_rng(devices=[]):
+    loss, size = NextToken(ignore_index=IGNORED), recipe.batch or len(examples)
+    base = replace(base, whole=recipe.whole)
+    with torch.random.fork_rng(devices=[base.device] if base.device.type != "cpu" else []):
         torch.manual_seed(seed)
         config = peft.LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=["q_proj", "v_proj"], lora_dropout=0.05)
         adapted = peft.get_peft_model(base.module, config).train()
-        trained = [p for p in adapted.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(trained, lr=RATE)
-        steps = epochs * -(-len(examples) // BATCH)
+        tuned = replace(base, module=adapted)
+        optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], lr=recipe.rate)
+        steps = recipe.epochs * -(-len(examples) // size)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
         rng, losses = np.random.default_rng(seed), []
-        for epoch in range(epochs):
+        for epoch in range(recipe.epochs):
             total = 0.0
+            rates: list[float] = []
             order = rng.permutation(len(examples))
-            for start in range(0, len(order), BATCH):
-                inputs, targets = base.batch([examples[i] for i in order[start : start + BATCH]])
-                each = loss(adapted(**inputs).logits, targets)
+            for start in range(0, len(order), size):
+                rows = order[start : start + size]
                 optimizer.zero_grad()
-                each.mean().backward()
+                for some in np.array_split(rows, -(-len(rows) // AT_ONCE)):
+                    inputs, targets = tuned.batch([examples[i] for i in some])
+                    part = loss(adapted(**inputs).logits, targets).sum()
+                    (part / len(rows)).backward()
+                    total += float(part.detach())
+                rates += map(float, schedule.get_last_lr())
                 optimizer.step()
                 schedule.step()
-                total += float(each.detach().sum())
             losses.append(total / len(examples))
-            progress(f"fine-tuning, epoch {epoch + 1} of {epochs}", epoch + 1, epochs)
-    return Causal(adapted.eval(), base.tokenizer, base.about, base.longest), losses
+            progress(f"fine-tuning, epoch {epoch + 1} of {recipe.epochs}", epoch + 1, recipe.epochs)
+            if after_epoch is not None:
+                adapted.eval()
+                after_epoch(tuned, float(np.mean(rates)))
+                adapted.train()
+    adapted.eval()
+    return tuned, losses
 
 
-def adapter_gradients(model: Causal, examples: Sequence[Example], width: int, seed: int) -> np.ndarray:
-    """Sketches of the gradients of each sample's own loss by all adapters, float32, shape ``(n, width)``."""
-    engine = PerSampleGradients(model.module, "lora", loss=NextToken(ignore_index=IGNORED), l1=False, width=width, seed=seed)
-    order = sorted(range(len(examples)), key=lambda i: len(model.encoded(examples[i])[0]))  # like lengths, little filling
-    parts = in_batches(engine, order, lambda rows: model.batch([examples[i] for i in rows]))
-    out = np.empty((len(examples), width), np.float32)
-    for rows, part in parts:
-        out[list(rows)] = part.sketch
-    return out
+class AdapterGradients:
+    """Gradients of each sample's own loss by all adapters, as sketches; the model may be trained further between calls.
+
+    Parameters
+    ----------
+    model
+        With adapters, in eval mode when called.
+    width, seed
+        Of the sketches.
+    """
+
+    def __init__(self, model: Causal, width: int, seed: int) -> None:
+        self.model, self.width = model, width
+        self._engine = PerSampleGradients(
+            model.module, "lora", loss=NextToken(ignore_index=IGNORED), l1=False, width=width, seed=seed
+        )
+
+    def __call__(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
+        """Sketches, float32, shape ``(n, width)``, and losses, float64 ``(n,)``."""
+        model = self.model
+        order = sorted(range(len(examples)), key=lambda i: len(model.encoded(examples[i])[0]))  # like lengths, little filling
+        sketches, losses = np.empty((len(examples), self.width), np.float32), np.empty(len(examples))
+        for rows, part in in_batches(self._engine, order, lambda rows: model.batch([examples[i] for i in rows])):
+            sketches[list(rows)], losses[list(rows)] = part.sketch, part.losses
+        return sketches, losses

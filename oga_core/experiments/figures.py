@@ -5,30 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from oga_core.experiments import arms
 from oga_core.experiments.measures import mean_and_half
 from oga_core.experiments.reading import column
 from oga_core.files import write_whole
 
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
 COLOURS = {arms.REFERENCES: "#555555", arms.OGA: "#0072B2", arms.OWN: "#009E73", arms.CONTROL: "#D55E00",
            arms.BY_INFLUENCE: "#8E5EA2"}  # fmt: skip
 """By kind of arm; told apart by people who see no red or no green (Okabe and Ito)."""
 LINES = {arms.UNTRIMMED: "#000000", arms.RANDOM: "#999999", arms.ORACLE: "#009E73", "l1": "#0072B2", "l2": "#56B4E9",
          "iforest": "#8E5EA2", "low_confidence": "#D55E00", "recommended": "#CC79A7", "ocsvm_test": "#E69F00",
-         "ocsvm_validation": "#A6761D"}  # fmt: skip
+         "ocsvm_validation": "#A6761D", "tracing": "#8E5EA2", "tracing_checkpoints": "#CC79A7", "datainf": "#D55E00",
+         "cosine": "#E69F00", "kind_centroid": "#009E73", "kind_forest": "#0072B2"}  # fmt: skip
 """Of the arms that are drawn as curves."""
 GRID, INK, FADED = "#E6E6E6", "#222222", "#9A9A9A"
 FONT = "Inter, Noto Sans, Helvetica, Arial, sans-serif"
 ROW, GAP = 23, 58
 """Pixels of an arm in a figure of arms, and between its panels."""
 TWIN = dict(color="white", size=6, line=dict(color=FADED, width=1.5))
-SIDES = {"average_precision": "average precision", "accuracy": "test accuracy less that of the untrimmed model, points"}
+SIDES = {
+    "average_precision": "average precision", "auc": "AUC", "recall": "recall",
+    "accuracy": "test accuracy less that of the untrimmed model, points",
+}  # fmt: skip
 ARMS_CAPTION = (
     "Every arm, mean and 95 % interval over the seeds. On the right differences paired by seed: the line at zero is the "
     "untrimmed model, the dashed line the oracle."
@@ -44,8 +50,10 @@ class Figure:
     drawing: go.Figure
 
 
-def of_arms(rows: pd.DataFrame, panels: Sequence[tuple[str, str, str]], title: str) -> go.Figure:
-    """A dot with its interval for each arm: on the left average precision where the truth is known, on the right the accuracy.
+def of_arms(
+    rows: pd.DataFrame, panels: Sequence[tuple[str, str, str]], title: str, sides: Sequence[str] | None = None
+) -> go.Figure:
+    """A dot with its interval for each arm, in a column for each measure.
 
     Parameters
     ----------
@@ -53,8 +61,12 @@ def of_arms(rows: pd.DataFrame, panels: Sequence[tuple[str, str, str]], title: s
         As `Results.of` gives them.
     panels
         Setting, budget and title of each row of panels.
+    sides
+        Some of `SIDES`; by default on the left average precision where the truth is known, on the right the accuracy.
     """
-    sides = ["average_precision"] * bool(rows["average_precision"].notna().any()) + ["accuracy"]
+    from plotly.subplots import make_subplots
+
+    sides = sides or ["average_precision"] * bool(rows["average_precision"].notna().any()) + ["accuracy"]
     here = [set(_chosen(rows, setting, budget)["arm"]) - {arms.UNTRIMMED} for setting, budget, _ in panels]
     present = [[arm for arm in arms.TITLES if arm in there] for there in here]
     lines = sum(len(names) + 1 for names in present)
@@ -67,7 +79,7 @@ def of_arms(rows: pd.DataFrame, panels: Sequence[tuple[str, str, str]], title: s
         for j, measure in enumerate(sides, 1):
             _dots(figure, (i, j), rows, setting, budget, names, measure)
             figure.update_xaxes(title_text=SIDES[measure] if i == len(panels) else None, row=i, col=j)
-            if measure == "average_precision":
+            if measure != "accuracy":
                 figure.update_xaxes(range=[0, 1.03], dtick=0.2, row=i, col=j)
             ticks = dict(tickmode="array", tickvals=list(range(len(names))), ticktext=[arms.TITLES[arm] for arm in names])
             figure.update_yaxes(range=[len(names) - 0.4, -0.6], row=i, col=j, showgrid=False, **ticks)
@@ -83,9 +95,10 @@ def of_arms(rows: pd.DataFrame, panels: Sequence[tuple[str, str, str]], title: s
 
 
 def of_curves(
-    rows: pd.DataFrame, panels: Sequence[tuple[str, str, str]], names: Sequence[str], title: str, columns: int = 2
-) -> go.Figure:
-    """Test accuracy by epoch, one line an arm with the band of its interval.
+    rows: pd.DataFrame, panels: Sequence[tuple[str, str, str]], names: Sequence[str], title: str, columns: int = 2,
+    measure: str = "test accuracy",
+) -> go.Figure:  # fmt: skip
+    """A measure by epoch, one line an arm with the band of its interval.
 
     Parameters
     ----------
@@ -93,6 +106,8 @@ def of_curves(
         Setting, budget and title of each panel.
     names
         Arms that are drawn.
+    measure
+        What ``by_epoch`` holds, a share.
     """
     figure, places = _panels([p[2] for p in panels], columns)
     for (setting, budget, _), (i, j) in zip(panels, places):
@@ -101,7 +116,7 @@ def of_curves(
         points = {arm: [_band(100 * np.array(v)) for v in zip(*own)] for arm, own in curves.items() if own}
         _lines(figure, (i, j), np.arange(1, 1 + max(map(len, points.values()), default=0)), points)
         figure.update_xaxes(title_text="epoch", dtick=1, row=i, col=j)
-        figure.update_yaxes(title_text="test accuracy, %" if j == 1 else None, row=i, col=j)
+        figure.update_yaxes(title_text=f"{measure}, %" if j == 1 else None, row=i, col=j)
     return styled(figure, title, width=480 * min(columns, len(panels)) + 60, height=330 * (places[-1][0]) + 130)
 
 
@@ -192,6 +207,8 @@ def _dots(
 
 
 def _panels(titles: list[str], columns: int) -> tuple[go.Figure, list[tuple[int, int]]]:
+    from plotly.subplots import make_subplots
+
     across = min(columns, len(titles))
     down = -(-len(titles) // across)
     figure = make_subplots(down, across, subplot_titles=titles, horizontal_spacing=0.09, vertical_spacing=0.3 / max(down, 1))

@@ -54,6 +54,8 @@ class Study:
         The paper's numbers by measure, keyed by these settings.
     first
         The arm that is on top in the paper's curves, by setting, where it gives no numbers.
+    reading
+        What is to be known before its numbers are read, computed from them.
     notes
         How this experiment was done, beside ``how``.
     how
@@ -69,6 +71,7 @@ class Study:
     quick: bool
     paper: dict[str, Numbers] = field(default_factory=dict)
     first: dict[str, str] = field(default_factory=dict)
+    reading: Sequence[str] = ()
     notes: Sequence[str] = ()
     how: Sequence[str] = tuple(HOW)
     figures: Sequence[Figure] = ()
@@ -102,7 +105,7 @@ def _report(study: Study, table: str, no_images: str) -> str:
     parts = [f"# {study.title}", f"{seeds} {'seed' if seeds == 1 else 'seeds'} (0 … {seeds - 1})." + (
         " A quick run: smaller, with fewer seeds and arms; it shows that the experiment works, not what it finds." if study.quick
         else "")]  # fmt: skip
-    parts += ["## What the numbers say", overall(study.rows, read)]
+    parts += ["## What the numbers say", *study.reading, overall(study.rows, read)]
     parts += [
         f"{sentence(study.rows, setting, read[setting], f'{title}, {budget_title(read[setting])}')}"
         for setting, title in study.settings.items()
@@ -122,7 +125,7 @@ def _report(study: Study, table: str, no_images: str) -> str:
                 "'oga[reproduce]') and Chrome or Chromium on the PATH or named by BROWSER_PATH."
             )
     parts += ["## Table", table, "## How it was done", "\n".join(f"* {line}" for line in (*study.how, *study.notes))]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _claims(found: Sequence[Claim], settings: dict[str, str]) -> str:

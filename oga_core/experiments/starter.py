@@ -72,7 +72,7 @@ class Starter:
     def accuracy(self, classifier: Classifier, part: str) -> float:
         """Share of the samples of a part whose label is predicted."""
         predicted = torch.cat([classifier.logits(batch).argmax(1) for batch in self.batches(classifier, part)])
-        return float((predicted.numpy() == getattr(self, part).labels).mean())
+        return float((predicted.cpu().numpy() == getattr(self, part).labels).mean())
 
     def batches(self, classifier: Classifier, part: str) -> Iterator[Any]:
         """Module inputs for the samples of a part, encoded once for all models that encode alike."""
@@ -105,5 +105,5 @@ class Model:
         with captured_features(layer) as seen:
             logits = [classifier.logits(batch) for batch in starter.batches(classifier, part)]
         labels = getattr(starter, part).labels
-        found = of_head(torch.cat(logits).numpy(), torch.cat(seen).numpy(), labels)
+        found = of_head(torch.cat(logits).cpu().numpy(), torch.cat(seen).cpu().numpy(), labels)
         return replace(found, unseen=starter.unseen) if part == "train" else found

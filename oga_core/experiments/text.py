@@ -13,7 +13,7 @@ from oga_core.data.examples import make_example
 from oga_core.errors import InputError
 from oga_core.experiments import arms, figures, paper
 from oga_core.experiments.asked import Asked
-from oga_core.experiments.encoder import ENCODER, Adapted, Base, base_of
+from oga_core.experiments.encoder import ENCODER, TUNED_BATCH, Adapted, Base, base_of
 from oga_core.experiments.figures import Figure
 from oga_core.experiments.noise import flip_uniformly
 from oga_core.experiments.report import TWO_CLASSES, Study
@@ -141,24 +141,23 @@ def run(asked: Asked) -> Study:
     results = Results(asked.out, {
         "experiment": "text", "quick": asked.quick, "arch": asked.arch, "budget": BUDGET, "flipped": FLIPPED, "most": most,
         "data": {name: [str(task.pool.origin), len(task.true)] for name, task in tasks.items()},
-    })  # fmt: skip
+    }, asked.part)  # fmt: skip
     trained = (*QUICK_TRAINED, *arms.OURS) if asked.quick else arms.SCORED
     base = _base(asked, tasks)
-    plan = Plan(trained=trained, twins=() if asked.quick else arms.SCORED)
-    for name, task in tasks.items():
-        for seed in range(asked.seeds):
-            train, wrong, validation, test = task.parts(seed, most)
-            fit = (Adapted(train, validation, test, seed, curve=True, base=base) if base
-                   else Starter(train, validation, test, seed, asked.arch, curve=True))  # fmt: skip
-            tried(Trial(name, seed, train.labels, wrong, {str(BUDGET): BUDGET}, fit), plan, results, asked.progress)
+    plan = Plan(trained=trained, twins=() if asked.quick or base else arms.SCORED)
+    for seed, name in asked.parts(tasks):
+        train, wrong, validation, test = tasks[name].parts(seed, most)
+        fit = (Adapted(train, validation, test, seed, curve=True, base=base, device=asked.device) if base
+               else Starter(train, validation, test, seed, asked.arch, curve=True))  # fmt: skip
+        tried(Trial(name, seed, train.labels, wrong, {str(BUDGET): BUDGET}, fit), plan, results, asked.progress)
     rows = results.of(asked.seeds)
     rows = rows[rows["setting"].isin(tasks)]
     titles = {name: task.title for name, task in tasks.items()}
     panels = [(name, str(BUDGET), title) for name, title in titles.items()]
     return Study(
         "Text: flipped and really noisy labels", titles, {name: [str(BUDGET)] for name in tasks}, rows, asked.quick,
-        first=paper.TEXT_FIRST, notes=[*notes, *_notes(asked, rows, tasks)],
-        figures=[
+        first=paper.TEXT_FIRST, notes=[*notes, *_notes(asked, rows, tasks, base)],
+        figures=() if asked.part else [
             Figure("epochs", "Accuracy on clean test data after each epoch, mean and 95 % interval over the seeds.",
                    figures.of_curves(rows, panels, CURVES, f"Test accuracy by epoch, {100 * BUDGET:g} % trimmed")),
             Figure("arms", figures.ARMS_CAPTION,
@@ -172,7 +171,7 @@ def _base(asked: Asked, tasks: dict[str, Opened]) -> Base | None:
     if asked.arch != ENCODER and not Path(asked.arch or "").joinpath("config.json").is_file():
         return None
     texts = [str(task.pool.load(i)) for task in tasks.values() for i in range(len(task.pool))] if asked.arch == ENCODER else []
-    return base_of(str(asked.arch), texts, asked.out / ENCODER, asked.quick, asked.progress)
+    return base_of(str(asked.arch), texts, asked.out / ENCODER, asked.quick, asked.progress, asked.device)
 
 
 def _found(folder: Path) -> tuple[dict[str, Opened], list[str]]:
@@ -260,12 +259,18 @@ def _docstrings(out: Path) -> Opened:
     return Opened("Docstrings by library", pool, true, true, DOCSTRINGS_TRAIN, None, None)
 
 
-def _notes(asked: Asked, rows: pd.DataFrame, tasks: dict[str, Opened]) -> list[str]:
-    epochs = sorted({len(curve) for curve in rows["by_epoch"] if len(curve)})
+def _notes(asked: Asked, rows: pd.DataFrame, tasks: dict[str, Opened], base: Base | None) -> list[str]:
+    epochs = " or ".join(map(str, sorted({len(curve) for curve in rows["by_epoch"] if len(curve)})))
     most = {task.title: task.most_frequent() for task in tasks.values()}
+    model = (
+        f"{base.about}, fine-tuned with LoRA (r = 4 on the values' projections) and its head: AdamW, rate {base.rate:g} that "
+        f"falls linearly, batches of {TUNED_BATCH}, {epochs} epochs; gradients are those of the last layer. Of random trims only "
+        "the arm of that name was trained" if base
+        else f"{asked.arch or 'the starter text model'} (`oga train`), no sample held out, {epochs} epochs: the same number for "
+        "every arm of a task"
+    )  # fmt: skip
     notes = [
-        f"Model: {asked.arch or 'the starter text model'} (`oga train`), no sample held out, {' or '.join(map(str, epochs))} "
-        "epochs: the same number for every arm of a task.",
+        f"Model: {model}.",
         f"{100 * FLIPPED:g} % of the training labels were flipped to another class, uniformly and by the seed, where the data "
         f"are clean; tasks with a column {CLEAN} keep their own noise.",
         "Of the test samples of seed 0 the most frequent class has "
