@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from app import login, state
-from app.components import guide, map_panel, selection_panel
+from app.components import guide, influence, map_panel, selection_panel
 from app.components.literal import literal
 from oga_core import InputError
 
@@ -21,6 +21,8 @@ if login.is_asked_for() and login.user() is None:
     login.draw()
     st.stop()
 
+INFLUENCE = st.Page("app_pages/influence.py", title="Influence", icon=":material/compare_arrows:",
+                    help="Which training samples push the model towards a test sample, and which against it.")  # fmt: skip
 PAGES = [
     st.Page("app_pages/start.py", title="Start", icon=":material/play_circle:", default=True,
             help="Give a model and the data it was trained on, and score the data."),
@@ -30,6 +32,7 @@ PAGES = [
             help="The gradients as a map: pick samples with the lasso."),
     st.Page("app_pages/review.py", title="Review", icon=":material/fact_check:",
             help="Look at the selected samples and decide: keep, remove, relabel."),
+    *([INFLUENCE] if influence.is_offered(state.current_run()) else []),
     st.Page("app_pages/export.py", title="Export", icon=":material/download:",
             help="Leave with the lists or the cleaned data."),
 ]  # fmt: skip

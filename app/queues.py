@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -23,14 +23,15 @@ AT_ONCE = 60
 """Most samples in one answer, one page and one action without a confirmation."""
 KEPT = 16
 SHORT = 280
-"""Characters of a text in the gallery."""
+"""Characters of a text in the gallery; of a prompt and of its answer half of them each."""
 
 
 @dataclass(frozen=True)
 class Queue:
     """Rows of ``run.table`` in the order they are reviewed in, int32 ``(n,)``, with the selection they come from.
 
-    Where the order is by cluster, `groups` numbers the samples that look alike, int64 ``(n,)``, and `sizes` counts them.
+    Where the order is by cluster, `groups` numbers the samples that look alike, int64 ``(n,)``, and `sizes` counts them. Where
+    they were found for a test sample, `cosines` are those of the gradients, float32 ``(n,)``.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Queue:
     selection: Selection
     groups: np.ndarray | None
     sizes: np.ndarray | None
+    cosines: np.ndarray | None = None
 
     def place(self, row: int) -> int | None:
         """Where a row stands, or None."""
@@ -57,16 +59,20 @@ _kept: OrderedDict[str, Queue] = OrderedDict()
 _lock = Lock()
 
 
-def keep(run: Run, rows: np.ndarray, selection: Selection, groups: np.ndarray | None = None) -> Queue:
-    """Give rows a name, the same for equal rows and selections, by which the browser may ask for them; groups as in `Queue`."""
+def keep(
+    run: Run, rows: np.ndarray, selection: Selection, groups: np.ndarray | None = None, cosines: np.ndarray | None = None
+) -> Queue:
+    """Give rows a name, the same for equal rows and selections, by which the browser may ask for them; the rest as in `Queue`."""
     rows = rows.astype(np.int32, copy=False)
     digest = hashlib.blake2b(np.ascontiguousarray(rows).data, digest_size=8)
     digest.update(f"{run.id}\0{selection.detector}\0{selection.budget}\0{selection.order}".encode())
+    if cosines is not None:
+        digest.update(np.ascontiguousarray(cosines).data)
     name = digest.hexdigest()
     with _lock:
         known = _kept.get(name)
     if known is None:
-        known = Queue(name, rows, selection, groups, None if groups is None else np.bincount(groups))
+        known = Queue(name, rows, selection, groups, None if groups is None else np.bincount(groups), cosines)
     with _lock:
         _kept[name] = known
         _kept.move_to_end(name)
@@ -92,24 +98,39 @@ def items(run: Run, rows: Sequence[int] | np.ndarray, detector: str) -> list[dic
     standing = standing_of(run)
     data = state.dataset(run.id)
     below = _sorted_scores(run.id, detector)
-    columns = ["sample_id", "index", "source", "label", "predicted", "confidence", "suggested_label", "suggested_label_source"]
+    columns = ["sample_id", "index", "source", "label", *(PREDICTED if run.predicts else ["loss"])]
     table = run.table[list(dict.fromkeys([*columns, detector]))].iloc[rows]
     out = []
     for row, entry in zip(rows, table.to_dict("records"), strict=True):
         score = float(entry[detector])
         item = {
             "row": int(row), "id": entry["sample_id"], "index": int(entry["index"]), "source": one_line(entry["source"]),
-            "label": str(entry["label"]), "predicted": str(entry["predicted"]), "confidence": number(entry["confidence"]),
-            "suggested": str(entry["suggested_label"]), "suggestedBy": str(entry["suggested_label_source"]),
+            "label": str(entry["label"]), **(_predicted(entry) if run.predicts else {"loss": number(entry["loss"])}),
             "score": number(score), "percentile": number(np.searchsorted(below, score, "right") / len(below)),
             "decision": decision(standing.by_id.get(entry["sample_id"])), "disputed": bool(standing.disputed[row]),
         }  # fmt: skip
         out.append(item)
-    if data.kind != "image":
+    if data.kind == "prompts":
+        answers = data.answers([(item["index"], item["id"]) for item in out], SHORT // 2)
+        for item, found in zip(out, answers, strict=True):
+            item |= {"changed": True} if found is None else {"text": found[0], "answer": found[1],
+                                                             "long": max(found[2:]) > SHORT // 2}  # fmt: skip
+    elif data.kind != "image":
         texts = data.beginnings([(item["index"], item["id"]) for item in out], SHORT)
         for item, text in zip(out, texts, strict=True):
             item |= {"changed": True} if text is None else {"text": text[0], "long": text[1] > SHORT}
     return out
+
+
+PREDICTED = ["predicted", "confidence", "suggested_label", "suggested_label_source"]
+
+
+def _predicted(entry: dict[Hashable, Any]) -> dict[str, Any]:
+    """What the model says of a sample's label."""
+    return {
+        "predicted": str(entry["predicted"]), "confidence": number(entry["confidence"]),
+        "suggested": str(entry["suggested_label"]), "suggestedBy": str(entry["suggested_label_source"]),
+    }  # fmt: skip
 
 
 def decision(stands: Decision | None) -> dict[str, Any] | None:

@@ -29,7 +29,7 @@ from oga_core.data import SampleError
 from oga_core.detectors import named
 from oga_core.maps import pictures
 from oga_core.reader import Contained
-from oga_core.review import claim, history, layer_shares, pace, redo, standing_of, why
+from oga_core.review import claim, history, layer_shares, pace, redo, standing_of, token_losses, why
 from oga_core.runs.workspace import now
 
 SIZES = (160, 360, 480)
@@ -222,10 +222,34 @@ def _holds(run: str, index: int, sample_id: str) -> bool:
 def text(request: Request) -> Response:
     """A sample in words."""
     run, index = _run(request.path_params["run"]), request.path_params["index"]
-    found = queues.text_of(run, index, _unchanged(run, index))
+    sample_id = _unchanged(run, index)
+    if not run.predicts:
+        return _prompt(run, index, sample_id)
+    found = queues.text_of(run, index, sample_id)
     if found is None:
         raise Refused(410, CHANGED)
     return answer({"text": found[:LONG], "characters": len(found)}, cache=FOREVER)
+
+
+def _prompt(run: Run, index: int, sample_id: str) -> Response:
+    """A prompt and its answer."""
+    found = state.dataset(run.id).answers([(index, sample_id)], LONG)[0]
+    if found is None:
+        raise Refused(410, CHANGED)
+    prompt, answered, *lengths = found
+    return answer({"text": prompt, "answer": answered, "characters": sum(lengths)}, cache=FOREVER)
+
+
+def tokens(request: Request) -> Response:
+    """The tokens of a prompt and its answer with their losses; it opens the model."""
+    run = _run(request.path_params["run"])
+    row = _row(run, request.path_params["row"])
+    found = token_losses(run, row, state.beside(run.id), Contained.token_losses)
+    prompt, answered = (
+        [[token.text, None if token.loss is None else queues.number(token.loss), token.own] for token in part]
+        for part in (found.prompt, found.answer)
+    )
+    return answer({"prompt": prompt, "answer": answered, "before": found.before, "after": found.after}, cache=FOREVER)
 
 
 def classes(request: Request) -> Response:
@@ -238,7 +262,7 @@ def map_array(request: Request) -> Response:
     run, kind, name = _run(request.path_params["run"]), request.path_params["kind"], request.path_params["name"]
     if kind == "positions" and name in pictures(run):
         values = state.picture(run, name)
-    elif kind == "codes" and name in ("label", "predicted"):
+    elif kind == "codes" and name in ("label", "predicted") and name in run.table:
         values = run.codes(name)
     elif kind == "scores" and name in {d.name for d in run.detectors}:
         values = run.table[name].to_numpy(np.float32)
@@ -279,6 +303,9 @@ def window(request: Request) -> Response:
     if queue.groups is not None and queue.sizes is not None:
         for item, group in zip(found, queue.groups[start : start + count].tolist(), strict=True):
             item |= {"group": group, "alike": int(queue.sizes[group])}
+    if queue.cosines is not None:
+        for item, cosine in zip(found, queue.cosines[start : start + count].tolist(), strict=True):
+            item["cosine"] = cosine
     return answer({"start": start, "total": total, "place": place, "items": found, "alone": alone, "version": version,
                    "progress": _progress(run, queue, _reviewer(request))})  # fmt: skip
 
@@ -343,7 +370,9 @@ def decided(request: Request, sent: dict[str, Any]) -> Response:
     label = sent.get("label")
     if label is not None and not isinstance(label, str):
         raise Refused(400, "label: the name of a class is needed, or null for each sample's suggested label")
-    new_label = samples["suggested_label"].astype(str).tolist() if label is None else label
+    new_label: str | list[str] = label or ""
+    if label is None and run.predicts:
+        new_label = samples["suggested_label"].astype(str).tolist()
     saved = decide(run, samples, _text(sent, "action"), reviewer=_reviewer(request), new_label=new_label, seen=seen,
                    op_id=_text(sent, "op"))  # fmt: skip
     return _saved(request, run, queue, saved, [] if sent.get("all") else samples["sample_id"].tolist())
@@ -443,6 +472,7 @@ ROUTES = [
     Route("/oga/shares/{run}/{queue}", reads(shares)),
     Route("/oga/why/{run}/{row:int}", reads(explanation)),
     Route("/oga/layers/{run}/{row:int}", reads(layers)),
+    Route("/oga/tokens/{run}/{row:int}", reads(tokens)),
     Route("/oga/history/{run}/{row:int}", reads(past)),
     Route("/oga/decide", writes(decided), methods=["POST"]),
     Route("/oga/undo", writes(_stepped(undo)), methods=["POST"]),

@@ -69,6 +69,18 @@ def dataset(chosen: str) -> Contained:
     return open_contained(settings["data"], **settings.get("data_options", {}))
 
 
+def label_word(run: Run) -> str:
+    """What a sample's label is called: prompts and answers have groups in their place."""
+    return "given label" if run.predicts else "group"
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def beside(chosen: str) -> Contained:
+    """The data of a run once more, in a process for what takes long: it opens the model, while the other is asked for samples."""
+    settings = opened(chosen).settings
+    return open_contained(settings["data"], **settings.get("data_options", {}))
+
+
 @st.cache_resource(max_entries=16, show_spinner=False)  # not cache_data: that copies at every call
 def _positions(chosen: str, name: str) -> np.ndarray:
     return embedding(opened(chosen), *name.split("-"))

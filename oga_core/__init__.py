@@ -6,10 +6,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from oga_core.data import Dataset, from_arrays, from_texts, open_dataset
+    from oga_core.data import Dataset, from_arrays, from_prompts, from_texts, open_dataset
     from oga_core.detectors import Recommendation
     from oga_core.errors import InputError
     from oga_core.export import export
+    from oga_core.influence import influence_of
     from oga_core.maps import embedding
     from oga_core.models import Classifier, load_model, save_weights, train
     from oga_core.review.decisions import decide, decisions, undo
@@ -29,7 +30,9 @@ __all__ = [
     "embedding",
     "export",
     "from_arrays",
+    "from_prompts",
     "from_texts",
+    "influence_of",
     "launch",
     "load_model",
     "open_dataset",
@@ -41,10 +44,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "data": ("Dataset", "from_arrays", "from_texts", "open_dataset"),
+    "data": ("Dataset", "from_arrays", "from_prompts", "from_texts", "open_dataset"),
     "detectors": ("Recommendation",),
     "errors": ("InputError",),
     "export": ("export",),
+    "influence": ("influence_of",),
     "maps": ("embedding",),
     "models": ("Classifier", "load_model", "save_weights", "train"),
     "review": ("decide", "decisions", "undo"),

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from oga_core import experiments, scoring, serving, worker
+from oga_core import experiments, hub, scoring, serving, worker
 from oga_core.data import SOURCES, open_dataset
 from oga_core.data.examples import EXAMPLES
 from oga_core.detectors import DEFAULT, Interval, named
@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         check_floors()
         set_limits(getattr(options, "limits", ()))
+        if getattr(options, "allow_hub", False):
+            hub.allow()
         return int(options.do(options) or 0)
     except InputError as error:
         _say(f"oga: {' '.join(str(error).split())}", sys.stderr)
@@ -65,14 +67,19 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--workspace", metavar="DIR", help="folder of the runs (default: OGA_WORKSPACE, else your data folder)")
     data = _Parser(add_help=False)
     data.add_argument("data", metavar="DATA", help=f"folder of images, {', '.join(SOURCES)}, or torchvision:NAME:FOLDER")
-    data.add_argument("--inputs", metavar="NAME", help="column of the text (two joined by a comma), or array of the samples")
+    data.add_argument("--inputs", metavar="NAME", help="column of the text (two as 'a,b', prompt and answer as 'a>b'), or array "
+                      "of the samples")  # fmt: skip
     data.add_argument("--label", metavar="NAME", help="column or array of the given labels")
+
+    networked = _Parser(add_help=False)
+    networked.add_argument("--allow-hub", action="store_true",
+                           help="weights may be named as on the Hugging Face hub and are fetched from there")  # fmt: skip
 
     demo = commands.add_parser("demo", parents=[common], help="the dashboard on an embedded example")
     demo.add_argument("--example", choices=list(EXAMPLES), default="digits")
     _server_options(demo, _demo)
 
-    serve = commands.add_parser("serve", parents=[common], help="the dashboard")
+    serve = commands.add_parser("serve", parents=[common, networked], help="the dashboard")
     serve.add_argument("--root", metavar="DIR", action="append", default=[], type=Path,
                        help="the page may open data by path below it; may be repeated (default: this folder)")  # fmt: skip
     _server_options(serve, _serve)
@@ -84,9 +91,11 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--epochs", type=int, help="times that each sample is seen")
     fit.set_defaults(do=_train)
 
-    score = commands.add_parser("score", parents=[data, common], help="score every sample")
+    score = commands.add_parser("score", parents=[data, common, networked], help="score every sample")
     score.add_argument("--model", metavar="NAME", help="architecture, or package.module:function (default: a starter is trained)")
-    score.add_argument("--weights", metavar="FILE", help=".safetensors, or a state dict in .pt")
+    score.add_argument(
+        "--weights", metavar="FILE", help=".safetensors, a state dict in .pt, or a Hugging Face folder or zip of one"
+    )
     score.add_argument("--scope", default="head", metavar="SCOPE",
                        help="parameters whose gradient is taken: head, all, lora, or patterns over their names joined by commas, "
                             "such as 'layer4.*' (default: %(default)s)")  # fmt: skip
@@ -110,6 +119,17 @@ def _parser() -> argparse.ArgumentParser:
     advice.add_argument("run", metavar="RUN", help="id of a run, or its unique beginning")
     advice.add_argument("--json", action="store_true", help="print it with all its evidence as one JSON object")
     advice.set_defaults(do=_recommend)
+
+    pushes = commands.add_parser("influence", parents=[common, networked],
+                                 help="training samples that push a language model or classifier of texts towards a test sample, "
+                                 "and against it")  # fmt: skip
+    pushes.add_argument("run", metavar="RUN", help="id of a run, or its unique beginning")
+    pushes.add_argument("--prompt", metavar="TEXT", help="the test prompt; of a classifier the text")
+    pushes.add_argument("--answer", metavar="TEXT", help="its answer; of a classifier the name of its class")
+    pushes.add_argument("--row", metavar="N", type=int, help="instead of both: a sample of the run, by its row in the table")
+    pushes.add_argument("--top", metavar="N", type=int, default=10, help="samples of each kind (default: %(default)s)")
+    pushes.add_argument("--json", action="store_true", help="print both lists as one JSON object")
+    pushes.set_defaults(do=_influence)
 
     write = commands.add_parser("export", parents=[common], help="write a list or the cleaned data")
     write.add_argument("run", metavar="RUN", help="id of a run, or its unique beginning")
@@ -140,6 +160,9 @@ def _parser() -> argparse.ArgumentParser:
     repeat.add_argument("--quick", action="store_true", help="smaller, to see that it works")
     repeat.add_argument("--samples", metavar="N", type=int, help="training samples at most, in the vision experiment")
     repeat.add_argument("--arch", metavar="NAME", help="model to train, in the vision, text and shift experiments")
+    repeat.add_argument("--device", default="cpu", help="cpu or cuda, for transformers (default: %(default)s)")
+    repeat.add_argument("--part", metavar="SETTING:SEED", help="do only this, in the text and llm experiments; without it the "
+                        "parts in the folder are put together")  # fmt: skip
     repeat.set_defaults(do=_reproduce)
 
     bench = commands.add_parser("bench", help="measure what things cost on this machine")
@@ -147,13 +170,15 @@ def _parser() -> argparse.ArgumentParser:
     measured = benches.add_parser(
         "gradients", help="per-sample gradients, as a ratio to a plain forward and backward pass")  # fmt: skip
     measured.add_argument("--model", metavar="NAME", action="append",
-                          help="resnet18, encoder, …; may be repeated (default: these two)")  # fmt: skip
-    measured.add_argument("--scope", default="all", metavar="SCOPE", help="all, head, or patterns (default: %(default)s)")
+                          help="resnet18, encoder, bert, llama, …; may be repeated (default: the first two)")  # fmt: skip
+    measured.add_argument("--scope", metavar="SCOPE", help="all, head, lora, or patterns (default: lora if there are adapters)")
     measured.add_argument("--against", default="all", metavar="NAMES",
                           help="other libraries, joined by commas, all or none (default: %(default)s)")  # fmt: skip
     measured.add_argument("--batch", type=int, default=64, help="samples (default: %(default)s)")
     measured.add_argument("--repeats", type=int, default=9, help="measurements of each method (default: %(default)s)")
     measured.add_argument("--threads", type=int, help="of torch (default: as many as torch takes)")
+    measured.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    measured.add_argument("--dtype", default="float32", help="float32 or bfloat16 (default: %(default)s)")
     measured.add_argument("--json", action="store_true", help="print a JSON list")
     measured.set_defaults(do=_bench_gradients)
     pages = benches.add_parser("dashboard", help="what a person waits for, in a real Chromium")
@@ -291,6 +316,29 @@ def _recommend(options: argparse.Namespace) -> None:
         _say(f"mistaken: {count:.1f} samples of {true} are labelled {given}")
 
 
+def _influence(options: argparse.Namespace) -> None:
+    from oga_core import influence  # seconds, which most commands should not wait
+
+    run = Workspace(options.workspace).run(options.run)
+    _say_stale(run)
+    if options.top < 1:
+        raise InputError(f"--top {options.top}: at least one is needed")
+    if (options.row is None) == (options.prompt is None) or (options.prompt is None) != (options.answer is None):
+        raise InputError("give a test sample: --prompt with --answer, or --row")
+    if options.row is not None:
+        found = influence.influence_of_row(run, options.row)
+    else:
+        found = influence.influence_of(run, options.prompt, options.answer)
+    lists = {"towards": influence.towards(found, options.top), "against": influence.against(found, options.top)}
+    if options.json:
+        print(json.dumps({name: json.loads(rows.to_json(orient="records")) for name, rows in lists.items()}))
+        return
+    for name, rows in lists.items():
+        _say(f"{name}: a step of training on these {'lowers' if name == 'towards' else 'raises'} the loss of the test sample")
+        for row in rows.itertuples():
+            _say(f"{row.cosine:+.3f} ± {row.error:.3f}  {row.source}  {row.label}")
+
+
 def _say_stale(run: Run) -> None:
     if why := stale(run):
         _say(f"note: {why}", sys.stderr)
@@ -333,7 +381,7 @@ def _reproduce(options: argparse.Namespace) -> None:
     with Bar() as bar:
         report = experiments.reproduce(
             options.experiment, data=options.data, out=options.out, seeds=options.seeds, quick=options.quick, arch=options.arch,
-            samples=options.samples, progress=bar,
+            samples=options.samples, device=options.device, part=options.part, progress=bar,
         )  # fmt: skip
     _say(str(report))
 
@@ -344,7 +392,7 @@ def _bench_gradients(options: argparse.Namespace) -> None:
     with Bar() as bar:
         rows = benchmarks.compare(
             options.model or benchmarks.SHOWN, options.scope, options.against, batch=options.batch, repeats=options.repeats,
-            threads=options.threads, progress=bar,
+            threads=options.threads, device=options.device, dtype=options.dtype, progress=bar,
         )  # fmt: skip
     print(json.dumps(rows) if options.json else benchmarks.markdown(rows))
 

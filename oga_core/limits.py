@@ -53,6 +53,7 @@ ARRAYS_BYTES = Limit("arrays_bytes", 16 << 30, "bytes", "all arrays of an .npz, 
 CLASSES = Limit("classes", 100_000, "classes", "of the data or of a model")
 PICKLE_BYTES = Limit("pickle_bytes", 64 << 20, "bytes", "the pickle in a .pt file, which lists its tensors")
 HEADER_BYTES = Limit("header_bytes", 100 << 20, "bytes", "the header of a .safetensors file")
+MODEL_BYTES = Limit("model_bytes", 16 << 30, "bytes", "one file of a model in a zip, unpacked")
 SETTINGS_BYTES = Limit("settings_bytes", 10 << 20, "bytes", "a file of settings in a Hugging Face folder")
 UPLOAD_BYTES = Limit("upload_bytes", 4 << 30, "bytes", "a file dropped on the page")
 READER_BYTES = Limit("reader_bytes", 16 << 30, "bytes", "memory of the process that reads files for the page")
@@ -62,7 +63,7 @@ LIMITS = {
     limit.name: limit
     for limit in (
         IMAGE_PIXELS, FILE_BYTES, FILES, NAME_CHARACTERS, TABLE_BYTES, CELL_BYTES, CELLS, ARRAYS_BYTES, CLASSES, PICKLE_BYTES,
-        HEADER_BYTES, SETTINGS_BYTES, UPLOAD_BYTES, READER_BYTES, READER_SECONDS,
+        HEADER_BYTES, MODEL_BYTES, SETTINGS_BYTES, UPLOAD_BYTES, READER_BYTES, READER_SECONDS,
     )
 }  # fmt: skip
 

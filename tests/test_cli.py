@@ -206,15 +206,16 @@ def test_reproduce_passes_all_on_and_prints_where_the_report_is(oga: Oga, monkey
 
     monkeypatch.setattr(experiments, "reproduce", reproduce)
     command = ["reproduce", "text", "--data", "data", "--out", "out", "--seeds", 3, "--quick", "--arch", "text_ngrams",
-               "--samples", 90]  # fmt: skip
+               "--samples", 90, "--device", "cuda", "--part", "sst2:1"]  # fmt: skip
     assert oga(*command) == (0, "out/report.md\n", "sst2, seed 0: l1\n")
     assert asked == {
         "name": "text", "data": Path("data"), "out": Path("out"), "seeds": 3, "quick": True, "arch": "text_ngrams",
-        "samples": 90,
+        "samples": 90, "device": "cuda", "part": "sst2:1",
     }  # fmt: skip
     oga("reproduce", "shift", "--out", "out")
     assert asked == {
         "name": "shift", "data": None, "out": Path("out"), "seeds": None, "quick": False, "arch": None, "samples": None,
+        "device": "cpu", "part": None,
     }  # fmt: skip
 
 

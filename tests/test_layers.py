@@ -16,7 +16,7 @@ import oga_core
 ROOT = Path(__file__).parent.parent
 ORDER = (
     ("containment", "errors", "progress"),
-    ("limits", "floors"),
+    ("limits", "floors", "hub"),
     ("files",),
     ("data",),
     ("models",),
@@ -26,6 +26,7 @@ ORDER = (
     ("maps", "review"),
     ("export",),
     ("scoring",),
+    ("influence",),
     ("experiments", "reader", "serving", "worker"),
     ("benchmarks",),
     ("cli",),

@@ -40,7 +40,7 @@ class Card:
     Attributes
     ----------
     given, predicted
-        Places in the names, uint16 or int32, of each point.
+        Places in the names, uint16 or int32, of each point; ``predicted`` is empty where nothing is.
     scores
         float32, of each point.
     indices

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 from urllib.parse import quote
 
@@ -47,8 +47,9 @@ _VIEW, _BY = "map_view", "map_by"
 def draw(run: Run) -> None:
     """Draw the maps of a finished run."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        view = _choice("Map of", list(VIEWS), _VIEW)
-        by = _choice("Colour by", list(WAYS), _BY)
+        view = _choice("Map of", [v for v, spaces in VIEWS.items() if run.predicts or spaces == ("gradients",)], _VIEW)
+        by = _choice("Colour by", [way for way in WAYS if run.predicts or way != "predicted"], _BY,
+                     lambda way: state.label_word(run) if way == "given label" else way)  # fmt: skip
     colours = _colours(run, state.selection(run), by)
     spaces = VIEWS[view]
     for column, space in zip(st.columns(len(spaces)), spaces):
@@ -75,10 +76,11 @@ def apply_acts(run: Run) -> None:
                 state.put(run, chosen.lassoed(around, act.mode, act.picture))
 
 
-def _choice(label: str, options: list[str], key: str) -> str:
+def _choice(label: str, options: list[str], key: str, shown: Callable[[str], str] = str) -> str:
     """A choice that is still there after a visit to another page."""
     kept = st.session_state.setdefault(f"{key}_kept", options[0])
-    chosen = st.segmented_control(label, options, default=kept, required=True, key=key)
+    kept = kept if kept in options else options[0]  # of another run
+    chosen = st.segmented_control(label, options, default=kept, required=True, key=key, format_func=shown)
     st.session_state[f"{key}_kept"] = chosen
     return str(chosen)
 
@@ -185,8 +187,9 @@ def _picture(run: Run, space: str, name: str, detector: str) -> Picture:
     at = f"/oga/map/{quote(run.id)}"
     title = f"Map of the {space} by {METHODS[name.partition('-')[2]]}"
     card = Card(
-        given=f"{at}/codes/label", predicted=f"{at}/codes/predicted", scores=f"{at}/scores/{quote(detector, safe='')}",
-        indices=f"{at}/indices/all", names=f"/oga/classes/{quote(run.id)}", kind=_kind(run), sample=_sample(run),
+        given=f"{at}/codes/label", predicted=f"{at}/codes/predicted" if run.predicts else "",
+        scores=f"{at}/scores/{quote(detector, safe='')}", indices=f"{at}/indices/all", names=f"/oga/classes/{quote(run.id)}",
+        kind=_kind(run), sample=_sample(run),
     )  # fmt: skip
     return Picture(name, title, f"{at}/positions/{name}", run.id, card)
 

@@ -34,4 +34,5 @@ def _facts(run: Run, current: str) -> str:
     if current != "done":
         return f"{created} UTC"
     summary = run.summary
-    return f"{created} UTC · {summary['scored']:,} samples · {len(summary['class_names'])} classes · {summary['model']}"
+    of = "groups" if summary.get("kind") == "prompts" else "classes"
+    return f"{created} UTC · {summary['scored']:,} samples · {len(summary['class_names'])} {of} · {summary['model']}"

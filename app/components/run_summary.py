@@ -33,8 +33,12 @@ def draw(run: Run) -> None:
         ("Samples", f"{summary['samples']:,}", None),
         ("Scored", f"{summary['scored']:,}", "Samples whose gradient could be taken."),
         ("Not scored", f"{summary['not_scored']:,}", "Each is listed below with its reason."),
-        ("Agreement", f"{summary['agreement']:.1%}", "Share of the samples whose given label the model predicts."),
     ]
+    if run.predicts:
+        figures.append(("Agreement", f"{summary['agreement']:.1%}", "Share of the samples whose given label the model predicts."))
+    else:
+        loss = run.table["loss"].mean()
+        figures.append(("Mean loss", f"{loss:.3g}", "Nats a token of an answer, mean over the scored samples."))
     if accuracy is not None:
         figures.append(
             ("Held-out accuracy", f"{accuracy:.1%}", "On samples that the starter model was not trained on, given labels.")
@@ -46,9 +50,10 @@ def draw(run: Run) -> None:
     own = list(run.settings.get("notes", ()))
     for note in (n for n in summary["notes"] if n not in own):
         st.text(f"Note: {note}")
-    with st.expander(f"Classes ({len(summary['class_names'])}) and the model's outputs", icon=":material/swap_horiz:"):
-        mapping = pd.DataFrame(summary["mapping"], columns=["class in the data", "output", "class of the model"])
-        st.dataframe(mapping, hide_index=True)
+    if run.predicts:
+        with st.expander(f"Classes ({len(summary['class_names'])}) and the model's outputs", icon=":material/swap_horiz:"):
+            mapping = pd.DataFrame(summary["mapping"], columns=["class in the data", "output", "class of the model"])
+            st.dataframe(mapping, hide_index=True)
     if summary["not_scored"]:
         with st.expander(f"Not scored ({summary['not_scored']:,})", icon=":material/report:"):
             st.dataframe(run.not_scored, hide_index=True)

@@ -38,9 +38,9 @@ def draw(run: Run) -> None:
         st.text_input("Search", key=_key("search"), on_change=_changed, args=(run, "search"), icon=":material/search:",
                       placeholder="words in the text or the file name")  # fmt: skip
         for field, label, values in (
-            ("labels", "Given label", run.class_names),
-            ("predicted", "Predicted", run.class_names),
-            ("decisions", "Decision", list(STATES)),
+            ("labels", state.label_word(run).capitalize(), run.class_names),
+            *([("predicted", "Predicted", run.class_names)] if run.predicts else []),
+            ("decisions", "Decision", [s for s in STATES if run.predicts or s != "relabel"]),
         ):
             _bound(field, list(getattr(chosen, field)))
             st.multiselect(label, values, key=_key(field), on_change=_changed, args=(run, field), placeholder="All")
@@ -52,6 +52,10 @@ def draw(run: Run) -> None:
             st.button(f"Score {low:.4g} to {high:.4g}", icon=":material/close:", on_click=state.change, args=(run,),
                       kwargs={"score_range": None, "flagged_only": True}, width="stretch",
                       help="The range drawn on the histogram; click to take it away.")  # fmt: skip
+        if chosen.samples:
+            st.button(f"{len(chosen.samples):,} picked samples", icon=":material/close:", on_click=state.change, args=(run,),
+                      kwargs={"samples": (), "flagged_only": True}, width="stretch",
+                      help="Picked on the page Influence; click to take the choice away.")  # fmt: skip
         if chosen.lassos:
             st.button("Clear the lasso", icon=":material/ink_eraser:", on_click=state.put, args=(run, chosen.without_lasso()),
                       width="stretch")  # fmt: skip

@@ -6,24 +6,27 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from app import state
 from oga_core import Run
 from oga_core.review import Selection
 
 
 def draw(run: Run, chosen: Selection) -> None:
-    """A row for each class: samples, flagged, and the share of the class that is flagged."""
+    """A row for each class, or group: samples, flagged, and the share of it that is flagged."""
+    of = "class" if run.predicts else "group"
     st.dataframe(
         class_shares(run, run.flagged(chosen.detector, chosen.budget)),
         hide_index=True,
         column_config={
-            "class": st.column_config.TextColumn(help="The given label."),
-            "samples": st.column_config.NumberColumn(format="localized", help="Scored samples of the class."),
+            "class": st.column_config.TextColumn(of, help=f"The {state.label_word(run)}."),
+            "samples": st.column_config.NumberColumn(format="localized", help=f"Scored samples of the {of}."),
             "flagged": st.column_config.NumberColumn(format="localized", help="Of these, within the budget by the chosen score."),
             "flagged share of the class": st.column_config.ProgressColumn(
-                min_value=0.0, max_value=1.0, format="percent",
-                help="Flagged over samples. Far above the budget: the class is rare, hard or badly labelled.",
+                f"flagged share of the {of}", min_value=0.0, max_value=1.0, format="percent",
+                help=f"Flagged over samples. Far above the budget: the {of} is rare, hard or "
+                f"{'badly labelled' if run.predicts else 'wrong'}.",
             ),
-            "share of all flags": st.column_config.NumberColumn(format="percent", help="Flagged of this class over all flagged."),
+            "share of all flags": st.column_config.NumberColumn(format="percent", help=f"Flagged of this {of} over all flagged."),
         },
     )  # fmt: skip
 

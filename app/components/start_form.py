@@ -11,9 +11,11 @@ from app import state
 from app.components import examples
 from app.components.literal import literal
 from app.components.upload import upload
-from oga_core import InputError, worker
+from oga_core import InputError, hub, worker
 from oga_core.data import SOURCES
+from oga_core.data.saved_datasets import MARKS
 from oga_core.detectors import ALWAYS, CONTROLS, DEFAULT, DETECTORS, named
+from oga_core.detectors import chosen as chosen_detectors
 from oga_core.models import architectures
 from oga_core.models.weights import SUFFIXES
 from oga_core.reader import Contained, Outlook, get_ready, open_contained
@@ -54,13 +56,15 @@ def draw(way: str) -> None:
         return
     get_ready()
     dropped = way == WAYS[1]
-    data = upload("Data", SOURCES, key="data_file") if dropped else _by_path("Path of the data", "data_path")
+    data = upload("Data", SOURCES, MARKS, key="data_file") if dropped else _by_path("Path of the data", "data_path")
     if dropped:
-        st.caption("A zip with one folder of images a class; a table with a text and a label column; an .npz.")
+        st.caption("A zip with one folder of images a class; a table with a text and a label column, or prompt and answer; "
+                   "an .npz; what save_to_disk of datasets has written.")  # fmt: skip
     model = _model(dropped)
     with st.expander("Columns, detectors, seed", icon=":material/tune:"):
         left, right = st.columns(2)
-        inputs = left.text_input("Text column, or array of the samples", key="inputs", placeholder="found by its usual names")
+        inputs = left.text_input("Text column, or array of the samples", key="inputs", placeholder="found by its usual names",
+                                 help="Two texts as first,second; a prompt and its answer as prompt>answer.")  # fmt: skip
         label = right.text_input("Label column or array", key="label", placeholder="found by its usual names")
         seed = left.number_input("Seed", 0, 2**31 - 1, 0, help="Of the starter model, the forest and the random control.")
         offered = [*DETECTORS, *(name for name in CONTROLS if name not in ALWAYS)]
@@ -81,6 +85,7 @@ def draw(way: str) -> None:
         _draw_facts(_opened(chosen), outlook, scope)
         if not names:
             raise InputError("choose at least one detector")
+        chosen_detectors(names, _opened(chosen).kind != "prompts")
     except InputError as error:
         st.error(literal(error), icon=":material/error:")
         return
@@ -99,15 +104,27 @@ def draw(way: str) -> None:
         st.rerun()
 
 
-def _by_path(label: str, key: str) -> Path | None:
-    given = st.text_input(label, key=key, placeholder="below a folder that oga serve was given with --root")
-    if not given.strip():
+def _by_path(label: str, key: str, named: bool = False) -> Path | None:
+    """A path that is allowed, or where the owner allows that a model ``named`` as on the Hugging Face hub."""
+    placeholder = "below a folder that oga serve was given with --root" + (", or a name on the Hugging Face hub" if named else "")
+    given = st.text_input(label, key=key, placeholder=placeholder).strip()
+    if not given:
         return None
     try:
-        return allowed_path(given.strip())
+        try:
+            return allowed_path(given)
+        except InputError:
+            if named and hub.NAME.fullmatch(given):
+                return _fetched(given)
+            raise
     except InputError as error:
         st.error(literal(error), icon=":material/error:")
         return None
+
+
+@st.cache_resource(max_entries=16, show_spinner="Fetching the model …")
+def _fetched(name: str) -> Path:
+    return hub.fetched(name)
 
 
 def _model(dropped: bool) -> Model | None:
@@ -119,7 +136,10 @@ def _model(dropped: bool) -> Model | None:
         name = st.selectbox("Architecture", [BY_FILE, *architectures()], key="architecture",
                             help="Weights that OGA has saved say which architecture they belong to.")  # fmt: skip
     with right:
-        weights = upload("Weights", SUFFIXES, key="weights_file") if dropped else _by_path("Path of the weights", "weights_path")
+        if dropped:
+            weights = upload("Weights", (*SUFFIXES, ".zip"), (hub.CONFIG, hub.ADAPTER), key="weights_file")
+        else:
+            weights = _by_path("Path of the weights", "weights_path", named=hub.allowed())
     if weights is None:
         return None
     return Model(None if name == BY_FILE else name, weights, weights.stat().st_mtime_ns)
@@ -154,7 +174,8 @@ def _scope(outlook: Outlook) -> str:
 def _draw_facts(dataset: Contained, outlook: Outlook, scope: str) -> None:
     """Counts, cost, notes and the class mapping."""
     cost = outlook.costs[scope]
-    facts = (("Samples", f"{len(dataset):,}"), ("Classes", f"{len(dataset.class_names):,}"), ("Kind", dataset.kind),
+    of = "Groups" if dataset.kind == "prompts" else "Classes"
+    facts = (("Samples", f"{len(dataset):,}"), (of, f"{len(dataset.class_names):,}"), ("Kind", dataset.kind),
              ("Model", outlook.model), ("Scope", f"{cost.parameters:,} values"), ("Time", f"about {_seconds(cost.seconds)}"),
              ("Memory", f"about {max(1, cost.bytes // 1_000_000):,} MB"))  # fmt: skip
     with st.container(border=True, horizontal=True):

@@ -23,9 +23,11 @@ def draw(run: Run) -> None:
         st.info("No sample is selected: widen the budget or the filters at the left.", icon=":material/filter_alt_off:")
         return
     columns = {
-        "index": "position in the data", "source": "source", "label": "given label", "predicted": "predicted",
+        "index": "position in the data", "source": "source", "label": state.label_word(run), "predicted": "predicted",
         "confidence": "confidence", **{d.name: d.title for d in run.detectors}, "suggested_label": "suggested label",
     }  # fmt: skip
+    if not run.predicts:
+        columns = {name: title for name, title in columns.items() if name in run.table}
     pages = -(-len(rows) // PER_PAGE)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         by = st.selectbox("Sort by", [IN_ORDER, *columns], format_func=lambda c: columns.get(c, c), key=SORTED_BY, width=260)
@@ -41,8 +43,8 @@ def draw(run: Run) -> None:
         | {"index": st.column_config.NumberColumn(columns["index"], help="Position of the sample in the data, from 0."),
            "confidence": st.column_config.NumberColumn(format="percent", help="The model's probability p_y of the given label."),
            "predicted": st.column_config.TextColumn(help="The class with the model's largest probability."),
-           "suggested_label": st.column_config.TextColumn(columns["suggested_label"], help="What to relabel to: see the review."),
-           "label": columns["label"], "new_label": "new label"},
+           "suggested_label": st.column_config.TextColumn("suggested label", help="What to relabel to: see the review."),
+           "label": columns["label"], "new_label": "new label" if run.predicts else None},
     )  # fmt: skip
     st.caption(f"Rows {(page - 1) * PER_PAGE + 1:,} to {(page - 1) * PER_PAGE + len(shown):,} of {len(rows):,} selected samples.")
     picked = event["selection"]["rows"]

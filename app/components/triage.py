@@ -23,7 +23,7 @@ LAYOUTS = ("single", "gallery", "strip")
 KEYED_CLASSES = 9
 
 
-def triage(run: Run, rows: np.ndarray, *, layout: str, key: str) -> None:
+def triage(run: Run, rows: np.ndarray, *, layout: str, key: str, cosines: np.ndarray | None = None) -> None:
     """Draw samples to decide on.
 
     Parameters
@@ -35,6 +35,8 @@ def triage(run: Run, rows: np.ndarray, *, layout: str, key: str) -> None:
         a click on one of which opens it on the page of the review.
     key
         Of the element.
+    cosines
+        Of the gradients with that of a test sample, float32 ``(n,)``, first those above 0: the gallery shows them.
 
     Raises
     ------
@@ -45,22 +47,24 @@ def triage(run: Run, rows: np.ndarray, *, layout: str, key: str) -> None:
         raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
     groups = state.groups(run) if rows is state.rows(run) else None
     if layout == "strip":
-        _mount(run, rows, groups, layout, key)
+        _mount(run, rows, groups, cosines, layout, key)
     else:
-        _fragment(run, rows, groups, layout, key, standing_of(run).version)
+        _fragment(run, rows, groups, cosines, layout, key, standing_of(run).version)
 
 
 @st.fragment
-def _fragment(run: Run, rows: np.ndarray, groups: np.ndarray | None, layout: str, key: str, drawn: int) -> None:
+def _fragment(
+    run: Run, rows: np.ndarray, groups: np.ndarray | None, cosines: np.ndarray | None, layout: str, key: str, drawn: int
+) -> None:
     """Where only the reviewer has moved on, nothing else is drawn; where something was decided, the whole page."""
     if standing_of(run).version != drawn:
         st.rerun()
-    _mount(run, rows, groups, layout, key)
+    _mount(run, rows, groups, cosines, layout, key)
 
 
-def _mount(run: Run, rows: np.ndarray, groups: np.ndarray | None, layout: str, key: str) -> None:
+def _mount(run: Run, rows: np.ndarray, groups: np.ndarray | None, cosines: np.ndarray | None, layout: str, key: str) -> None:
     chosen, standing = state.selection(run), standing_of(run)
-    queue = queues.keep(run, rows, chosen, groups)
+    queue = queues.keep(run, rows, chosen, groups, cosines)
     _TRIAGE(
         key=key,
         on_act_change=partial(_take, run, key),
@@ -69,9 +73,11 @@ def _mount(run: Run, rows: np.ndarray, groups: np.ndarray | None, layout: str, k
             "queue": queue.name,
             "total": len(rows),
             "layout": layout,
+            "own": cosines is not None,
             "asked": st.session_state.get(state.LAYOUT),
             "focus": st.session_state.get(state.FOCUS) or st.query_params.get(state.SAMPLE),
-            "keyed": keys_of_classes(run.class_names),
+            "keyed": keys_of_classes(run.class_names) if run.predicts else {},
+            "relabels": run.predicts,
             "several": others_decide(run, state.reviewer()),
             "reviewer": state.reviewer(),
             "version": standing.version,
@@ -104,7 +110,7 @@ def keys_of_classes(names: Sequence[str]) -> dict[str, str]:
 
 
 _HERE = Path(__file__).with_suffix("")
-_FILES = ("server.js", "keys.js", "gallery.js", "single.js", "why.js", "dialogs.js", "toolbar.js", "triage.js")
+_FILES = ("server.js", "keys.js", "gallery.js", "answer.js", "single.js", "why.js", "dialogs.js", "toolbar.js", "triage.js")
 """One module, in parts: what stands in one is known in those after it."""
 _TRIAGE = st.components.v2.component(
     "oga_triage",

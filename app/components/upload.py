@@ -15,7 +15,7 @@ from oga_core import InputError
 from oga_core.limits import UPLOAD_BYTES
 
 
-def upload(label: str, suffixes: Sequence[str], *, key: str) -> Path | None:
+def upload(label: str, suffixes: Sequence[str], marks: Sequence[str], *, key: str) -> Path | None:
     """Draw the place; returns where the file is that was last dropped on it, if any.
 
     Parameters
@@ -24,6 +24,8 @@ def upload(label: str, suffixes: Sequence[str], *, key: str) -> Path | None:
         What the file is.
     suffixes
         Endings that are offered. A file with another arrives too: its reader knows best why it is not opened.
+    marks
+        Names of files by one of which a folder is known that may be dropped here; it arrives as a zip.
     key
         Of the element; the file is remembered while the session lasts, also while another page is shown.
     """
@@ -36,6 +38,7 @@ def upload(label: str, suffixes: Sequence[str], *, key: str) -> Path | None:
         data={
             "label": label,
             "suffixes": list(suffixes),
+            "marks": list(marks),
             "most": UPLOAD_BYTES.value,
             "kept": None if kept is None else {"name": kept.name, "bytes": kept.stat().st_size},
         },
@@ -68,5 +71,5 @@ _UPLOAD = st.components.v2.component(
     "oga_upload",
     html=(_HERE / "skeleton.html").read_text("utf-8"),
     css=(_HERE / "upload.css").read_text("utf-8"),
-    js=(_HERE / "upload.js").read_text("utf-8"),
+    js=(_HERE / "zip.js").read_text("utf-8") + (_HERE / "upload.js").read_text("utf-8"),
 )

@@ -2,7 +2,7 @@
 
 from oga_core.data.arrays import Arrays
 from oga_core.data.dataset import Dataset, Kind, SampleError, Unreadable
-from oga_core.data.opening import SOURCES, from_arrays, from_texts, located, open_dataset
+from oga_core.data.opening import SOURCES, from_arrays, from_prompts, from_texts, located, open_dataset
 from oga_core.data.part import Part
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "SampleError",
     "Unreadable",
     "from_arrays",
+    "from_prompts",
     "from_texts",
     "located",
     "open_dataset",

@@ -18,7 +18,7 @@ from oga_core.data.search import texts, with_words
 from oga_core.errors import InputError, one_line
 from oga_core.limits import CLASSES
 
-Kind = Literal["image", "text", "features"]
+Kind = Literal["image", "text", "features", "prompts"]
 SEARCHES = 8
 """Answers that are kept."""
 
@@ -58,7 +58,7 @@ class Dataset(ABC):
     Attributes
     ----------
     kind
-        ``"image"``, ``"text"`` or ``"features"``.
+        ``"image"``, ``"text"``, ``"features"``, or ``"prompts"`` for prompts with their answers.
     class_names
         Names of the classes; a given label is a position in this list.
     labels
@@ -85,7 +85,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def load(self, index: int) -> Any:
-        """The decoded sample: RGB ``PIL.Image``, ``str``, or float32 array of shape ``(d,)``.
+        """The decoded sample: RGB ``PIL.Image``, ``str`` (of prompts `tables.Answered`), or float32 array of shape ``(d,)``.
 
         Raises
         ------
@@ -159,7 +159,7 @@ class Dataset(ABC):
     def text(self, index: int) -> str:
         """The sample in words, for display: its text, or the first values of its features."""
         sample = self.load(index)
-        if self.kind == "text":
+        if self.kind in ("text", "prompts"):
             return str(sample)
         if self.kind == "features":
             values = ", ".join(f"{v:.4g}" for v in sample[:32])

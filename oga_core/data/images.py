@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import io
 import os
-import re
-import struct
-import threading
-import unicodedata
 import warnings
-import zipfile
-from abc import ABC, abstractmethod
 from collections import Counter
-from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from oga_core.data.dataset import Dataset, SampleError, check_number_of_classes
+from oga_core.data.folders import Files, Folder, is_side_file
 from oga_core.errors import InputError, one_line
-from oga_core.limits import FILE_BYTES, FILES, IMAGE_PIXELS, NAME_CHARACTERS
+from oga_core.hub import ADAPTER, CONFIG
+from oga_core.limits import IMAGE_PIXELS
 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # what it warns of is decoded, or refused with a reason
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif")
 SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
-END_BYTES = (1 << 16) + 22
-"""The end of a zip: its last record, with the longest comment."""
 LONG = 10
 """An image so many times as long as it is wide loses most of what is in it on the way into a model."""
 
@@ -97,140 +90,6 @@ def on_white(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-class Files(ABC):
-    """Named files to read from, wherever they lie.
-
-    Attributes
-    ----------
-    notes
-        What the user should know about them.
-    """
-
-    names: list[str]
-    folders: set[str]
-    notes: list[str]
-
-    @abstractmethod
-    def read(self, name: str) -> bytes:
-        """The bytes of a file, at most as many as the limit; SampleError if it is larger or cannot be read."""
-
-
-class Directory(Files):
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.names, self.folders = [], set()
-        linked = 0
-        for at, folders, names in os.walk(path, onerror=_refuse_folder):
-            folders.sort()
-            linked += sum(os.path.islink(os.path.join(at, folder)) for folder in folders)
-            relative = PurePosixPath(Path(at).relative_to(path).as_posix())
-            self.folders.update(str(relative / folder) for folder in folders)
-            self.names += [str(relative / name) for name in sorted(names)]
-            if len(self.names) > FILES.value:
-                raise InputError(f"{path} holds more files than are read: {FILES}")
-        if (wrong := next((n for n in self.names if re.search("[\ud800-\udfff]", n)), None)) is not None:
-            raise InputError(f"{path.name}: the file name {wrong!r} is not UTF-8; rename it")
-        self.notes = [f"{linked:,} folders are symbolic links and were not followed"] if linked else []
-
-    def read(self, name: str) -> bytes:
-        path = self.path / name
-        try:
-            if path.exists() and not path.is_file():
-                raise SampleError("is not an ordinary file")  # to open a pipe would wait for ever
-            with open(path, "rb") as handle:
-                return _bounded(handle.read(FILE_BYTES.value + 1))
-        except OSError as error:
-            raise SampleError(f"cannot be read: {error.strerror}") from error
-
-
-class Zip(Files):
-    """A zip that is read entry by entry and never unpacked."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            self.archive, self.notes = _open_zip(path)
-        except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
-            raise InputError(f"{path.name} is not a readable zip file ({one_line(error)}); make it again") from error
-        self.lock = threading.Lock()
-        entries = self.archive.infolist()
-        if len(entries) > FILES.value:
-            raise InputError(f"{path.name} has {len(entries):,} entries; {FILES}")
-        _refuse_other_count(path, len(entries))
-        self._refuse_dangerous(path.name, entries)
-        self.entries = {_plain(e.filename): e for e in entries if not e.is_dir()}
-        self.names = sorted(self.entries)
-        self.folders = {_plain(e.filename) for e in entries if e.is_dir()}
-        self.folders |= {str(parent) for name in self.names for parent in PurePosixPath(name).parents if str(parent) != "."}
-
-    @staticmethod
-    def _refuse_dangerous(archive: str, entries: list[zipfile.ZipInfo]) -> None:
-        seen: dict[str, str] = {}
-        end, before = 0, ""
-        for entry in sorted(entries, key=lambda e: e.header_offset):
-            # orig_filename: zipfile itself cuts names at NUL and turns backslashes round.
-            name = entry.orig_filename
-            parts = name.rstrip("/").split("/")
-            if name.startswith("/") or "\\" in name or "\0" in name or re.match(r"[A-Za-z]:", name) or ".." in parts:
-                raise InputError(f"{archive}: entry {name!r} leads out of the archive; make the zip again with relative names")
-            if len(name) > 4 * NAME_CHARACTERS.value or any(len(part) > NAME_CHARACTERS.value for part in parts):
-                raise InputError(
-                    f"{archive}: an entry's name has {len(name):,} characters; {NAME_CHARACTERS}, four times as many in all"
-                )
-            if entry.flag_bits & 1:
-                raise InputError(f"{archive} is password-protected (entry {name!r}); make the zip again without a password")
-            if (entry.external_attr >> 16) & 0o170000 == 0o120000:
-                raise InputError(f"{archive}: entry {name!r} is a symbolic link; zip the files themselves")
-            folded = unicodedata.normalize("NFC", _plain(name)).casefold()
-            if folded in seen:
-                raise InputError(f"{archive}: entries {seen[folded]!r} and {name!r} have the same name")
-            seen[folded] = name
-            if entry.header_offset < end:
-                raise InputError(f"{archive}: entries {before!r} and {name!r} overlap; this is not an ordinary zip")
-            end, before = entry.header_offset + 30 + len(entry.filename) + entry.compress_size, name
-
-    def read(self, name: str) -> bytes:
-        try:
-            with self.lock, self.archive.open(self.entries[name]) as handle:
-                return _bounded(handle.read(FILE_BYTES.value + 1))
-        except SampleError:
-            raise
-        except Exception as error:  # zlib, CRC and header faults of a single entry
-            raise SampleError(f"cannot be unpacked: {one_line(error)}") from error
-
-
-def _refuse_other_count(path: Path, found: int) -> None:
-    """zipfile reads the entries that it finds, and does not say so where the archive should have more."""
-    with open(path, "rb") as handle:
-        handle.seek(max(0, path.stat().st_size - END_BYTES))
-        end = handle.read()
-    (stated,) = struct.unpack_from("<H", end, end.rindex(b"PK\5\6") + 10)
-    if stated not in (found & 0xFFFF, 0xFFFF):
-        raise InputError(f"{path.name} says that it has {stated:,} entries and lists {found:,}; it is damaged: make it again")
-
-
-def _plain(name: str) -> str:
-    """An entry's name as one folder after another: ``./cat//1.png`` is ``cat/1.png``."""
-    return "/".join(part for part in name.split("/") if part not in ("", "."))
-
-
-def _open_zip(path: Path) -> tuple[zipfile.ZipFile, list[str]]:
-    """The archive, and notes. Names without the UTF-8 flag may be UTF-8 all the same (macOS writes them so)."""
-    try:
-        return zipfile.ZipFile(path, metadata_encoding="utf-8"), []
-    except UnicodeDecodeError:
-        return zipfile.ZipFile(path), ["the file names are not UTF-8; they were read in the old code page 437"]
-
-
-def _refuse_folder(error: OSError) -> None:
-    raise InputError(f"the folder {error.filename} cannot be read: {error.strerror}") from error
-
-
-def _bounded(data: bytes) -> bytes:
-    if len(data) > FILE_BYTES.value:
-        raise SampleError(f"the file is too large: {FILE_BYTES}")
-    return data
-
-
 class ImageFolder(Dataset):
     """Images under ``class/…/name.png``. Classes are in the order of torchvision's ``ImageFolder`` (sorted as text).
 
@@ -245,7 +104,7 @@ class ImageFolder(Dataset):
 
     def __init__(self, files: Files, name: str) -> None:
         self.files = files
-        visible = [n for n in files.names if not _is_side_file(n)]
+        visible = [n for n in files.names if not is_side_file(n)]
         skipped = len(files.names) - len(visible)
         root = _root([n for n in visible if n.lower().endswith(SUFFIXES)] or visible)
         inside = [(n, n[len(root) :]) for n in visible if n.startswith(root)]
@@ -265,7 +124,9 @@ class ImageFolder(Dataset):
             else:
                 unsupported[os.path.splitext(short)[1].lower()] += 1
         folders = {f[len(root) :].split("/", 1)[0] for f in files.folders if f.startswith(root) and len(f) > len(root)}
-        self.class_names = sorted(f for f in folders | {c for _, c in pairs} if f and not _is_side_file(f))
+        self.class_names = sorted(f for f in folders | {c for _, c in pairs} if f and not is_side_file(f))
+        if not pairs and (model := next((n for n in visible if n.rpartition("/")[2] in (CONFIG, ADAPTER)), None)):
+            raise InputError(f"{name} is the folder of a model ({model}) and no data; give it as the weights")
         if not pairs:
             raise InputError(f"{name}: no images found; expected one folder a class, with {', '.join(SUFFIXES)} files inside")
         lowered = {c.lower() for c in self.class_names}
@@ -292,28 +153,15 @@ class ImageFolder(Dataset):
         return conversions(content)
 
 
-def open_image_directory(path: Path) -> ImageFolder:
-    """Class folders in a directory."""
-    _refuse_hugging_face(path)
-    return ImageFolder(Directory(path), path.name)
-
-
-def open_image_zip(path: Path) -> ImageFolder:
-    """Class folders in a zip."""
-    return ImageFolder(Zip(path), path.name)
-
-
-def _refuse_hugging_face(path: Path) -> None:
-    marks = ("dataset_infos.json", "dataset_info.json", "dataset_dict.json", f"{path.name}.py")
-    if (mark := next((m for m in marks if (path / m).is_file()), None)) is not None:
-        raise InputError(
-            f"{path.name} is a Hugging Face datasets folder ({mark}), which may come with a script, and is not opened; give its "
-            "table (.parquet, .csv, .jsonl), or one folder of images a class"
-        )
-
-
-def _is_side_file(name: str) -> bool:
-    return any(p.startswith(".") or p in ("__MACOSX", "Thumbs.db", "desktop.ini") for p in name.split("/"))
+def open_images(folder: Folder) -> ImageFolder:
+    """Class folders in a directory or a zip; InputError as `ImageFolder`."""
+    for mark in ("dataset_infos.json", "dataset_info.json", "dataset_dict.json", f"{folder.name}.py"):
+        if folder.has(mark):
+            raise InputError(
+                f"{folder.name} is a Hugging Face datasets folder ({mark}), which may come with a script, and is not opened; "
+                "give its table (.parquet, .csv, .jsonl), what save_to_disk writes, or one folder of images a class"
+            )
+    return ImageFolder(folder.files, folder.name)
 
 
 def _root(names: list[str]) -> str:

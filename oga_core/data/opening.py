@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from oga_core.data import arrays, images, tables, torchvision_sets
+from oga_core.data import arrays, images, saved_datasets, tables, torchvision_sets
 from oga_core.data.arrays import Arrays
 from oga_core.data.dataset import Dataset
+from oga_core.data.folders import Folder
 from oga_core.errors import InputError, one_line
 
 SOURCES = (".zip", *tables.SUFFIXES, *(f"{s}.gz" for s in tables.SUFFIXES if s != ".parquet"), ".npz")
@@ -23,9 +24,9 @@ def open_dataset(source: str | Path, *, inputs: str | None = None, label: str | 
     Parameters
     ----------
     source
-        A folder or ``.zip`` with one folder of images a class; a table (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``) with
-        a text column, or two, and a label column; an ``.npz`` with images or features and labels; or a torchvision set on
-        disk, as ``torchvision:CIFAR10:FOLDER[:SPLIT]`` or the folder itself.
+        A folder or ``.zip`` with one folder of images a class, or as ``save_to_disk`` of ``datasets`` writes it; a table
+        (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``) with a text column, or two, and a label column; an ``.npz`` with images or
+        features and labels; or a torchvision set on disk, as ``torchvision:CIFAR10:FOLDER[:SPLIT]`` or the folder itself.
     inputs
         Column of the text (two joined by a comma), or the array of the samples, where they are not found by their usual names.
     label
@@ -74,8 +75,11 @@ def _open(spec: str, options: dict[str, str]) -> Dataset:
     path = Path(spec)
     name = path.name.lower()
     if path.is_dir() or name.endswith(".zip"):
+        folder = Folder.at(path)
+        if saved_datasets.is_saved(folder):
+            return saved_datasets.open_saved(folder, **options)
         _no_columns(path.name, options)
-        return images.open_image_directory(path) if path.is_dir() else images.open_image_zip(path)
+        return images.open_images(folder)
     if name.endswith(".npz"):
         return arrays.open_npz(path, **options)
     if name.endswith(SOURCES):
@@ -112,3 +116,27 @@ def from_texts(texts: Sequence[str], labels: Sequence[Any]) -> Dataset:
         raise InputError(f"{len(texts):,} texts but {len(labels):,} labels")
     columns = {"text": [str(t) for t in texts], "label": [arrays.label_text(v) for v in labels]}
     return tables.TextTable(columns, ["text"], "label", "the data")
+
+
+def from_prompts(prompts: Sequence[str], answers: Sequence[str], groups: Sequence[Any] | None = None) -> Dataset:
+    """A data set from prompts and their answers in memory, for a language model.
+
+    Parameters
+    ----------
+    prompts, answers
+        One of each a sample.
+    groups
+        What takes the place of the given label, as names or numbers; None, NaN or an empty string is no group.
+
+    Raises
+    ------
+    InputError
+        If there are not as many of each, or none.
+    """
+    if len(prompts) != len(answers) or (groups is not None and len(groups) != len(answers)):
+        of = "" if groups is None else f" and {len(groups):,} groups"
+        raise InputError(f"{len(prompts):,} prompts but {len(answers):,} answers{of}")
+    columns = {"prompt": [str(t) for t in prompts], "answer": [str(t) for t in answers]}
+    if groups is not None:
+        columns["label"] = [arrays.label_text(v) for v in groups]
+    return tables.PromptTable(columns, ["prompt", "answer"], None if groups is None else "label", "the data")

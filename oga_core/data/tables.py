@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from oga_core.data.arrays import Arrays, RowNames
-from oga_core.data.dataset import Dataset, SampleError, check_number_of_classes, in_order
+from oga_core.data.dataset import Dataset, Kind, SampleError, check_number_of_classes, in_order
 from oga_core.data.formulas import original_text
 from oga_core.data.search import texts
 from oga_core.errors import InputError, one_line
@@ -32,6 +32,12 @@ TEXT_COLUMNS = ("text", "sentence", "content", "document", "question", "title", 
 STATUS = "oga_status"
 """Column by which cleaned data that were exported from here are known."""
 NEVER_INPUTS = ("clean_label", "true_label", "id", "index", STATUS)
+PROMPTS = (("prompt", "answer"), ("prompt", "completion"), ("prompt", "response"))
+ANSWERED = ">"
+"""Between the columns of prompt and answer, where they are named."""
+GROUP_COLUMNS = (*LABEL_COLUMNS, "variation", "kind", "task")
+UNGROUPED = "no group"
+"""Label of prompts and answers that are of no group."""
 
 
 class Table(Dataset):
@@ -59,6 +65,18 @@ class TextPair(str):
         return pair
 
 
+class Answered(str):
+    """A prompt and its answer, joined by a line break; the loss of a language model is taken on the answer."""
+
+    prompt: str
+    answer: str
+
+    def __new__(cls, prompt: str, answer: str) -> Answered:
+        made = super().__new__(cls, f"{prompt}\n{answer}")
+        made.prompt, made.answer = prompt, answer
+        return made
+
+
 class TextTable(Table):
     """A text, or a pair of texts, with a label in each row.
 
@@ -77,18 +95,22 @@ class TextTable(Table):
         Without rows, or with fewer than two classes.
     """
 
-    kind = "text"
+    kind: Kind = "text"
 
     def __init__(self, columns: dict[str, list[str]], inputs: Sequence[str], label: str, name: str = "the table") -> None:
         self.columns, self.inputs, self._label = columns, list(inputs), label
         given = columns[label]
         if not given:
             raise InputError(f"{name} has no rows")
-        self.class_names = in_order({g for g in given if g})
-        check_number_of_classes(name, len(self.class_names))
+        self._classify(given, label, name)
         if len(self.class_names) < 2:
             only = f" ({self.class_names[0]!r})" if self.class_names else ""
             raise InputError(f"{name}: column {label!r} has {len(self.class_names)} class{only}; at least two are needed")
+
+    def _classify(self, given: list[str], label: str, name: str) -> None:
+        """The classes, and each sample's label and source, from the values of the label column."""
+        self.class_names = in_order({g for g in given if g})
+        check_number_of_classes(name, len(self.class_names))
         if (wrong := next((c for c in self.class_names if re.search("[\ud800-\udfff]", c)), None)) is not None:
             raise InputError(f"{name}, row {given.index(wrong)}: the label {wrong!r} is no valid text (half of a surrogate pair)")
         position = {c: i for i, c in enumerate(self.class_names)}
@@ -124,7 +146,57 @@ class TextTable(Table):
         except UnicodeEncodeError as error:
             raise InputError(f"a text cannot be written: {error}") from error
         pq.write_table(table, path)
-        return str(path), {"inputs": ",".join(self.inputs), "label": self._label}
+        return str(path), self._options
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        """With which `open_table` finds the same columns again."""
+        return {"inputs": ",".join(self.inputs), "label": self._label}
+
+
+class PromptTable(TextTable):
+    """A prompt and its answer in each row, for language models; a group takes the place of the given label.
+
+    Parameters
+    ----------
+    columns
+        All columns of the source by name, as text; all of the same length.
+    inputs
+        The columns of prompt and answer.
+    label
+        The column of the group; None where all samples are of one. An empty cell is a group of its own.
+
+    Raises
+    ------
+    InputError
+        Without rows.
+    """
+
+    kind = "prompts"
+
+    def __init__(
+        self, columns: dict[str, list[str]], inputs: Sequence[str], label: str | None = None, name: str = "the table"
+    ) -> None:
+        self.columns, self.inputs, self._label = columns, list(inputs), label or ""
+        rows = len(columns[inputs[0]])
+        if not rows:
+            raise InputError(f"{name} has no rows")
+        groups = [group or UNGROUPED for group in columns[label]] if label else [UNGROUPED] * rows
+        self._classify(groups, label or "", name)
+
+    def content(self, index: int) -> bytes:
+        prompt, answer = (self.columns[c][index] for c in self.inputs)
+        return f"{len(prompt)} {prompt}{answer}".encode("utf-8", "surrogatepass")  # where one ends and the other begins counts
+
+    def load(self, index: int) -> str:
+        prompt, answer = (self.columns[c][index] for c in self.inputs)
+        if not answer.strip():
+            raise SampleError("the answer is empty")
+        return Answered(prompt, answer)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {"inputs": ANSWERED.join(self.inputs), **({"label": self._label} if self._label else {})}
 
 
 def open_table(path: Path, inputs: str | None = None, label: str | None = None) -> Dataset:
@@ -133,10 +205,10 @@ def open_table(path: Path, inputs: str | None = None, label: str | None = None) 
     Parameters
     ----------
     inputs
-        Text column, or two of them as ``"a,b"``; found by the usual names where not given. Where all columns but the
-        label hold numbers the rows are features.
+        Text column, or two of them as ``"a,b"``, or prompt and answer as ``"a>b"``; found by the usual names where not given.
+        Where all columns but the label hold numbers the rows are features.
     label
-        Label column; found by the usual names where not given.
+        Label column; found by the usual names where not given. Prompts and answers may do without.
 
     Raises
     ------
@@ -153,10 +225,35 @@ def open_table(path: Path, inputs: str | None = None, label: str | None = None) 
             columns = _read_json_lines(text, path.name)
         else:
             columns = _as_exported(_read_csv(text, path.name, suffix), notes)
-    label = _label_column(columns, label, path.name)
-    chosen = _input_columns(columns, inputs, label, path.name, notes)
-    dataset: Dataset
-    dataset = TextTable(columns, chosen, label, path.name) if chosen else FeatureTable(columns, label, path.name)
+    return of_columns(columns, inputs, label, path.name, notes)
+
+
+def of_columns(columns: dict[str, list[str]], inputs: str | None, label: str | None, name: str, notes: list[str]) -> Dataset:
+    """The data set in some columns, all of one length: prompts with answers, texts, or features.
+
+    Parameters
+    ----------
+    inputs, label
+        As `open_table` takes them.
+    name
+        Of their source, for messages.
+    notes
+        What was noticed while they were read.
+
+    Raises
+    ------
+    InputError
+        As `open_table`.
+    """
+    if asked := _prompt_columns(columns, inputs, name):
+        return _noted(PromptTable(columns, asked, _group_column(columns, label, asked, name), name), notes)
+    label = _label_column(columns, label, name)
+    chosen = _input_columns(columns, inputs, label, name, notes)
+    return _noted(TextTable(columns, chosen, label, name) if chosen else FeatureTable(columns, label, name), notes)
+
+
+def _noted(dataset: Dataset, notes: list[str]) -> Dataset:
+    """With what was noticed while the file was read before its own notes."""
     dataset.notes[:0] = notes
     return dataset
 
@@ -257,7 +354,7 @@ def _read_json_lines(text: str, name: str) -> dict[str, list[str]]:
         if not isinstance(row, dict):
             raise InputError(f"{name}, line {number}: {type(row).__name__} where an object is needed")
         new = row.keys() - columns.keys()
-        _check_cells(f"{name}, line {number}", rows + 1, len(columns) + len(new))
+        check_cells(f"{name}, line {number}", rows + 1, len(columns) + len(new))
         for column in new:
             columns[column] = [""] * rows
         for column, values in columns.items():
@@ -268,7 +365,7 @@ def _read_json_lines(text: str, name: str) -> dict[str, list[str]]:
     return columns
 
 
-def _check_cells(where: str, rows: int, columns: int) -> None:
+def check_cells(where: str, rows: int, columns: int) -> None:
     """A few bytes can stand for many cells: a line with a new key is a new column, a run of equal values one value."""
     if rows * columns > CELLS.value:
         raise InputError(f"{where}: {rows:,} rows of {columns:,} columns; {CELLS}")
@@ -296,32 +393,43 @@ def _cell(value: Any, column: str, where: str) -> str:
 
 
 def _read_parquet(path: Path, notes: list[str]) -> dict[str, list[str]]:
-    columns: dict[str, list[str]] = {}
     try:
         file = pq.ParquetFile(path)
         declared = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
         if declared > TABLE_BYTES.value:
             raise InputError(f"{path.name} unpacks to {declared:,} bytes; {TABLE_BYTES}")
-        _check_cells(path.name, file.metadata.num_rows, file.metadata.num_columns)
+        check_cells(path.name, file.metadata.num_rows, file.metadata.num_columns)
         table = file.read()
         if table.num_rows != file.metadata.num_rows:  # it reads what there is and says nothing
             raise InputError(f"{path.name} declares {file.metadata.num_rows:,} rows but holds {table.num_rows:,}; write it again")
-        table.validate(full=True)
-        if len(set(table.column_names)) != len(table.column_names):
-            raise InputError(f"{path.name}: a column name is there twice")
-        for name in table.column_names:
-            column = table.column(name)
-            if pa.types.is_dictionary(column.type):
-                column = column.cast(column.type.value_type)
-            if not pa.types.is_nested(column.type) and not _is_binary(column.type):
-                columns[name] = [_cell(v, name, path.name) for v in column.to_pylist()]
+        return plain_columns(table, path.name, notes)
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise InputError(f"{path.name} is not a readable parquet file: {one_line(error)}") from error
+
+
+def plain_columns(table: pa.Table, name: str, notes: list[str]) -> dict[str, list[str]]:
+    """The columns of plain texts and numbers, as text; which were left out is noted.
+
+    Raises
+    ------
+    InputError
+        If there are none, there are no rows, or a name is there twice. Arrow's own for a table that is damaged.
+    """
+    table.validate(full=True)
+    if len(set(table.column_names)) != len(table.column_names):
+        raise InputError(f"{name}: a column name is there twice")
+    columns: dict[str, list[str]] = {}
+    for column_name in table.column_names:
+        column = table.column(column_name)
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        if not pa.types.is_nested(column.type) and not _is_binary(column.type):
+            columns[column_name] = [_cell(v, column_name, name) for v in column.to_pylist()]
     if not columns or not table.num_rows:
-        raise InputError(f"{path.name} has no rows of plain texts and numbers")
-    if left_out := [name for name in table.column_names if name not in columns]:
+        raise InputError(f"{name} has no rows of plain texts and numbers")
+    if left_out := [column for column in table.column_names if column not in columns]:
         notes.append(f"columns of lists, records or bytes were left out: {', '.join(map(one_line, left_out[:5]))}")
     return columns
 
@@ -335,8 +443,7 @@ def _is_binary(kind: pa.DataType) -> bool:
 
 def _label_column(columns: dict[str, list[str]], asked: str | None, name: str) -> str:
     if asked is not None:
-        if asked not in columns:
-            raise InputError(f"{name} has no column {asked!r}; it has: {_listed(columns)}")
+        _check_columns(columns, [asked], name)
         return asked
     lowered = {c.lower(): c for c in reversed(columns)}
     for usual in LABEL_COLUMNS:
@@ -345,13 +452,39 @@ def _label_column(columns: dict[str, list[str]], asked: str | None, name: str) -
     raise InputError(f"{name}: no label column among {_listed(columns)}; name it (--label)")
 
 
+def _prompt_columns(columns: dict[str, list[str]], asked: str | None, name: str) -> list[str]:
+    """The columns of prompt and answer; none where these are no prompts."""
+    if asked is not None:
+        chosen = [c.strip() for c in asked.split(ANSWERED)]
+        if asked in columns or len(chosen) != 2:
+            return []
+        _check_columns(columns, chosen, name)
+        return chosen
+    lowered = {c.lower(): c for c in reversed(columns)}
+    return next(([lowered[c] for c in pair] for pair in PROMPTS if all(c in lowered for c in pair)), [])
+
+
+def _group_column(columns: dict[str, list[str]], asked: str | None, inputs: list[str], name: str) -> str | None:
+    """The column of the group, where there is one."""
+    if asked is not None:
+        _check_columns(columns, [asked], name)
+        if asked in inputs:
+            raise InputError(f"{name}: {asked!r} cannot be both the text and the label")
+        return asked
+    lowered = {c.lower(): c for c in reversed(columns) if c not in inputs}
+    return next((lowered[usual] for usual in GROUP_COLUMNS if usual in lowered), None)
+
+
+def _check_columns(columns: dict[str, list[str]], wanted: list[str], name: str) -> None:
+    if missing := [c for c in wanted if c not in columns]:
+        raise InputError(f"{name} has no column {missing[0]!r}; it has: {_listed(columns)}")
+
+
 def _input_columns(columns: dict[str, list[str]], asked: str | None, label: str, name: str, notes: list[str]) -> list[str]:
     """The text columns; none where the other columns are numbers."""
     if asked is not None:
         chosen = [asked] if asked in columns else [c.strip() for c in asked.split(",")]
-        missing = [c for c in chosen if c not in columns]
-        if missing:
-            raise InputError(f"{name} has no column {missing[0]!r}; it has: {_listed(columns)}")
+        _check_columns(columns, chosen, name)
         if label in chosen:
             raise InputError(f"{name}: {label!r} cannot be both the text and the label")
         return chosen

@@ -21,6 +21,7 @@ class Cleanlab(Unfitted):
 
     name = "cleanlab"
     title = "cleanlab (control)"
+    of_classes = True
     meaning = "1 − cleanlab's label quality: self-confidence adjusted by class (Northcutt et al., JAIR 2021)."
 
     def require(self) -> None:

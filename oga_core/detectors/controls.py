@@ -30,11 +30,11 @@ class Random(Detector):
 
 
 class Loss(Unfitted):
-    """Cross-entropy on the given label."""
+    """Cross-entropy on the given label; of a language model the mean over the tokens of the answer."""
 
     name = "loss"
     title = "Loss (control)"
-    meaning = "Cross-entropy on the given label y, −log p_y."
+    meaning = "Cross-entropy on the given label y, −log p_y; of a language model on the answer, mean over its tokens."
 
     def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:
         return gradients.losses
@@ -45,6 +45,7 @@ class LowConfidence(Unfitted):
 
     name = "low_confidence"
     title = "Given-label confidence (control)"
+    of_classes = True
     meaning = "1 − p_y, the model's probability of the given label; the same order as the loss (Northcutt et al., JAIR 2021)."
 
     def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:
@@ -53,6 +54,8 @@ class LowConfidence(Unfitted):
 
 class OfBlocks(Unfitted):
     """A score of the model's output, taken a block of samples at a time."""
+
+    of_classes = True
 
     @abstractmethod
     def of_block(self, gradients: Gradients, rows: slice, found: HeadGradients) -> np.ndarray:

@@ -24,12 +24,15 @@ class Detector(ABC):
         For people: a few words, and one sentence.
     compares
         Whether it compares gradients coordinate by coordinate, which mean the same only within one model.
+    of_classes
+        Whether it looks at the probabilities of classes, which a language model does not have.
     """
 
     name: str
     title: str
     meaning: str
     compares: bool = False
+    of_classes: bool = False
 
     def require(self) -> None:  # noqa: B027  # most need nothing
         """Raise `InputError` where a library that it needs is not there."""
@@ -75,6 +78,7 @@ class Around(Detector):
     def __init__(self, make: Callable[[], Detector], prefix: str, suffix: str, meaning: str) -> None:
         self.make, self.inner = make, make()
         self.name, self.compares = prefix + self.inner.name, self.inner.compares
+        self.of_classes = self.of_classes or self.inner.of_classes
         self.title = f"{self.inner.title}, {suffix}"
         self.meaning = f"{meaning} {self.inner.meaning}"
 

@@ -24,9 +24,9 @@ class Gradients:
     l1, l2
         Their exact norms, float64, shape ``(n,)``.
     logits
-        The model's outputs, float, shape ``(n, outputs)``; may be memory-mapped.
+        The model's outputs, float, shape ``(n, outputs)``; may be memory-mapped. ``(n, 0)`` for a model without classes.
     labels
-        Given labels as positions in the logits, int64, shape ``(n,)``.
+        Given labels as positions in the logits, int64, shape ``(n,)``; of a model without classes, the samples' groups.
     features
         Input of the head as unit vectors, float16, shape ``(n, d)``; None where the model has no head that is one layer.
     feature_norms
@@ -35,6 +35,8 @@ class Gradients:
         The same samples' head gradients by models that were trained without them, where there are such models.
     fold
         Which of several models each sample's gradient is of, int64, shape ``(n,)``; None where it is one model.
+    own_losses
+        Losses of a model without classes, float64, shape ``(n,)``.
     """
 
     factors: Factors
@@ -46,6 +48,7 @@ class Gradients:
     feature_norms: np.ndarray | None = None
     unseen: Gradients | None = None
     fold: np.ndarray | None = None
+    own_losses: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -63,6 +66,7 @@ class Gradients:
             None if self.feature_norms is None else self.feature_norms[rows],
             None if self.unseen is None else self.unseen.take(rows),
             None if self.fold is None else self.fold[rows],
+            None if self.own_losses is None else self.own_losses[rows],
         )  # fmt: skip
 
     def blocks(self) -> Iterator[tuple[slice, HeadGradients]]:
@@ -74,7 +78,9 @@ class Gradients:
 
     @cached_property
     def losses(self) -> np.ndarray:
-        """Cross-entropy on the given label in nats, float64, shape ``(n,)``."""
+        """Cross-entropy on the given label in nats, or the model's own loss, float64, shape ``(n,)``."""
+        if self.own_losses is not None:
+            return self.own_losses
         return np.concatenate([found.losses for _, found in self.blocks()]) if len(self) else np.zeros(0)
 
 

@@ -219,6 +219,7 @@ class Noise(Detector):
 
     name = "noise"
     title = "Probability of a wrong label"
+    of_classes = True
     meaning = "P(the given label y is wrong) = 1 − q_y T_yy / (qᵀT)_y, q calibrated, T the label noise (arXiv 1609.03683)."
 
     def fit(self, gradients: Gradients, *, seed: int = 0, progress: Progress = silent) -> Self:

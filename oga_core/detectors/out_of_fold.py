@@ -55,6 +55,8 @@ class OutOfFold(OfFitted, Around):
         Makes a fresh detector.
     """
 
+    of_classes = True
+
     def __init__(self, make: Callable[[], Detector]) -> None:
         super().__init__(make, PREFIX, "out of fold", "By models or heads that have not seen the sample.")
 

@@ -126,9 +126,12 @@ class Recommended(OfFitted):
 
     name = NAME
     title = "Recommended"
+    of_classes = True
     meaning = "The score that does best on these data, by flipped labels planted among them; see the evidence on the Scores page."
 
     def fit(self, gradients: Gradients, *, seed: int = 0, progress: Progress = silent) -> Self:
+        if not gradients.classes:
+            raise InputError("a language model has no classes, so that it says of no label that it is wrong")
         if len(gradients) < FEWEST or len(np.unique(gradients.labels)) < 2:
             raise InputError(f"nothing can be recommended for fewer than {FEWEST} samples of two classes")
         self.gradients, base = gradients, out_of_fold(gradients, seed)

@@ -75,13 +75,18 @@ def listed(names: str | list[str]) -> list[str]:
     return [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
 
 
-def chosen(names: str | list[str]) -> list[Detector]:
+def chosen(names: str | list[str], classes: bool = True) -> list[Detector]:
     """The detectors asked for, as ``"l1,iforest"`` or a list, followed by the controls that every result has.
+
+    Parameters
+    ----------
+    classes
+        Whether the model predicts classes. Of one that does not, only what its gradients and losses say can be had.
 
     Raises
     ------
     InputError
-        For a name that is not a detector, or none at all.
+        For a name that is not a detector, none at all, or one that needs classes where there are none.
     """
     wanted = listed(names)
     if not wanted:
@@ -89,7 +94,11 @@ def chosen(names: str | list[str]) -> list[Detector]:
     found = [named(n) for n in dict.fromkeys([*(n for n in wanted if n not in ALWAYS), *ALWAYS])]
     for detector in found:
         detector.require()
-    return found
+    if classes:
+        return found
+    if wrong := [d.name for d in found if d.of_classes and d.name in wanted and d.name not in ALWAYS]:
+        raise InputError(f"{wrong[0]} looks at the probabilities of classes, which a language model does not have; take others")
+    return [d for d in found if not d.of_classes]
 
 
 def scores(detectors: list[Detector], gradients: Gradients, *, seed: int, progress: Progress = silent) -> dict[str, np.ndarray]:

@@ -35,6 +35,9 @@ class Classifier:
         Arguments of the architecture, JSON.
     notes
         What was noticed on loading and the user should know, one line each.
+    length
+        Of an encoded sample, where `collate` fills up the samples of a batch to the longest: those of like lengths are put
+        together.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Classifier:
     head: str | None = None
     spec: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    length: Callable[[Any], int] | None = None
 
     @property
     def parameters(self) -> int:
@@ -83,6 +87,11 @@ class Classifier:
             what = f"{type(error).__name__}: {reason}"
             raise InputError(f"model {self.name} cannot take these samples: {what}") from error
         return find_logits(output, self.name)
+
+
+def token_count(sample: Mapping[str, Tensor]) -> int:
+    """Length of an encoded text."""
+    return len(sample["input_ids"])
 
 
 def run(module: nn.Module, batch: Any) -> Any:

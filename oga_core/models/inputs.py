@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import default_collate
 
 from oga_core.data.dataset import Dataset, SampleError
@@ -111,36 +113,55 @@ class TextEncoder:
 
     reads = f"{MAX_WORDS} words"
 
-    def cuts(self, text: str) -> bool:
-        """Whether a text has more than what is read."""
-        return len(text) > 2 * MAX_WORDS and len(_every_word(text)) > MAX_WORDS
+    def cuts(self, text: str) -> str:
+        """What is not read of a text that is too long; empty where all of it is."""
+        return ENDS if len(text) > 2 * MAX_WORDS and len(_every_word(text)) > MAX_WORDS else ""
+
+
+ENDS = "the model does not read their ends"
 
 
 @runtime_checkable
 class Cutting(Protocol):
-    """An encoder that reads the beginnings of texts only."""
+    """An encoder that does not read all of a long text."""
 
     @property
     def reads(self) -> str: ...
 
-    def cuts(self, text: str) -> bool: ...
+    def cuts(self, text: str) -> str: ...
 
 
 def cut_texts(encode: Callable[[Any], Any], dataset: Dataset) -> list[str]:
-    """A note where texts are longer than what the model is given of them."""
+    """Notes where texts are longer than what the model is given of them."""
     if not isinstance(encode, Cutting):
         return []
-    cut = 0
+    cut: Counter[str] = Counter()
     for index in range(len(dataset)):
         with suppress(SampleError):
-            cut += encode.cuts(dataset.load(index))
-    return [f"{cut:,} texts are longer than {encode.reads}; the model does not read their ends"] if cut else []
+            cut[encode.cuts(dataset.load(index))] += 1
+    return [f"{count:,} texts are longer than {encode.reads}; {what}" for what, count in sorted(cut.items()) if what]
 
 
 def collate_text(ids: list[Tensor]) -> tuple[Tensor, Tensor]:
     """All bucket numbers in a row, int64, and where each text starts."""
     lengths = torch.tensor([0] + [len(i) for i in ids[:-1]])
     return torch.cat(ids).long(), lengths.cumsum(0)
+
+
+@dataclass(frozen=True)
+class TokenCollate:
+    """Token numbers to a batch that is filled up on the right; the mask leaves the filling out."""
+
+    padding: int
+
+    def __call__(self, samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        out = {}
+        for name in samples[0]:
+            filling = self.padding if name == "input_ids" else 0
+            out[name] = pad_sequence([s[name] for s in samples], batch_first=True, padding_value=filling)
+        lengths = torch.tensor([len(s["input_ids"]) for s in samples])
+        out["attention_mask"] = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+        return out
 
 
 @dataclass(frozen=True)
@@ -258,6 +279,8 @@ def usual_input(dataset: Dataset) -> tuple[Callable[[Any], Any], str]:
     """
     if dataset.kind == "features":
         return FeatureEncoder(len(np.asarray(first_readable(dataset)))), "the model is given the features as they are"
+    if dataset.kind == "prompts":
+        raise InputError("a model for prompts with answers is given with its tokenizer: oga_core.models.language_model(…)")
     if dataset.kind == "text":
         raise InputError("a model for texts needs a transform that turns one text into its input (transform=…)")
     width, height = first_readable(dataset).size

@@ -22,7 +22,9 @@ from oga_core.limits import CLASSES
 from oga_core.models import inputs
 from oga_core.models.architectures import architectures, build, kind_of, known
 from oga_core.models.classifier import Classifier
-from oga_core.models.hugging_face import is_folder, load_folder
+from oga_core.models.hugging_face import load_folder
+from oga_core.models.language_model import LanguageModel
+from oga_core.models.model_folder import is_folder
 from oga_core.models.weights import load_strict, read_state_dict
 
 SMALL = 100_000_000
@@ -38,7 +40,8 @@ def load_model(name: str | None, weights: Path | None, dataset: Dataset) -> Clas
     name
         An architecture, a factory ``package.module:function``, or None to take it from the metadata of ``weights``.
     weights
-        Safetensors, PyTorch state dict, or a Hugging Face folder, which is the whole model. A factory may do without.
+        Safetensors, PyTorch state dict, or a Hugging Face folder, or zip of one, which is the whole model. A factory may do
+        without.
     dataset
         The data it will be run on.
 
@@ -192,14 +195,20 @@ def checked(classifier: Classifier, dataset: Dataset) -> Classifier:
     Raises
     ------
     InputError
-        If nothing in it can be trained, it cannot run the sample, or its outputs are not the data's classes.
+        If nothing in it can be trained, it cannot run the sample, or its outputs are not the data's classes (of a language model:
+        if the data are no prompts with answers).
     """
+    if isinstance(classifier, LanguageModel) != (dataset.kind == "prompts"):
+        takes = "prompts with answers" if isinstance(classifier, LanguageModel) else "samples with labels"
+        raise InputError(f"model {classifier.name} takes {takes}, and these are {dataset.kind}")
     if not classifier.parameters:
         raise InputError(f"model {classifier.name} has no trainable parameters, so there are no gradients to look at")
     if any(m.training for m in classifier.module.modules()):
         classifier.notes.append("the model was put in eval mode (dropout off, batch norm with its stored statistics)")
     classifier.module.eval()
     outputs = _outputs(classifier, dataset)
+    if isinstance(classifier, LanguageModel):
+        return classifier
     names = classifier.class_names
     if names is not None and len(names) != outputs:
         raise InputError(f"model {classifier.name} has {outputs} outputs but {len(names)} class names")
@@ -221,7 +230,7 @@ def _outputs(classifier: Classifier, dataset: Dataset) -> int:
         except SampleError as error:
             reason = f"{dataset.sources[index]} {error}"
             continue
-        return int(classifier.logits(classifier.collate([encoded])).shape[1])
+        return int(classifier.logits(classifier.collate([encoded])).shape[-1])
     raise InputError(f"no sample can be read by model {classifier.name}: {reason}")
 
 
@@ -248,7 +257,10 @@ def label_indices(classifier: Classifier, dataset: Dataset) -> np.ndarray:
 
 
 def class_mapping(classifier: Classifier, dataset: Dataset) -> list[tuple[str, int, str]]:
-    """For each class of the data: its name, the position in the model's output, and the model's name for it."""
+    """For each class of the data: its name, the position in the model's output, and the model's name for it; a language model
+    has no classes."""
+    if isinstance(classifier, LanguageModel):
+        return []
     positions = label_indices(classifier, dataset)
     names = classifier.class_names or dataset.class_names
     return [(name, int(i), names[i]) for name, i in zip(dataset.class_names, positions)]

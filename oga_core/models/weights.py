@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickletools
 import warnings
@@ -13,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 from oga_core.containment import machine_bytes
@@ -36,6 +37,8 @@ DTYPES = {f"torch.{dtype}" for dtype in ("float16", "bfloat16", "float32", "floa
 GLOBALS = {*STORAGES, *CALLS, *DTYPES}
 VIEWS = 16
 """Tensors that may share one value: tied weights are two or three, and each is taken as a tensor of its own."""
+UNREADABLE = (SafetensorError, ValueError, RuntimeError, TypeError, AttributeError, KeyError)
+"""What safetensors raises for a file that it cannot read."""
 HOW = "save the weights alone: torch.save(model.state_dict(), 'weights.pt') or safetensors"
 
 
@@ -62,7 +65,7 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise InputError(f"weights file {path} is not there")
     _refuse_other_types(path)
-    _refuse_too_large(path)
+    refuse_more_than_memory(path.name, path.stat().st_size)
     notes: list[str] = []
     metadata: dict[str, Any] = {"notes": notes}
     if path.suffix.lower() == ".safetensors":
@@ -90,12 +93,11 @@ def _refuse_other_types(path: Path) -> None:
         raise InputError(f"{name}: weights come as {', '.join(SUFFIXES)}, not {path.suffix or 'a file without suffix'}")
 
 
-def _refuse_too_large(path: Path) -> None:
-    """The file must not make the machine swap or kill: it is in memory twice, as it was read and as the model has it."""
-    size = path.stat().st_size
+def refuse_more_than_memory(name: str, size: int) -> None:
+    """InputError for what would make the machine swap or kill: it is in memory twice, as it was read and as the model has it."""
     if 2 * size > machine_bytes():
         raise InputError(
-            f"{path.name} holds {size / 1e9:.1f} GB of weights, which need about {2 * size / 1e9:.1f} GB of memory; this machine "
+            f"{name} holds {size / 1e9:.1f} GB of weights, which need about {2 * size / 1e9:.1f} GB of memory; this machine "
             f"has {machine_bytes() / 1e9:.1f} GB: take a larger machine or a smaller model"
         )
 
@@ -109,15 +111,34 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return out
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    name, size = path.name, path.stat().st_size
-    with open(path, "rb") as handle:
-        length = int.from_bytes(handle.read(8), "little")
-        if size < 8 or length > HEADER_BYTES.value or 8 + length > size:
-            raise InputError(f"{name} is truncated or no safetensors file: {length:,} bytes of header declared, {size:,} in all")
-        header = handle.read(length)
+def read_safetensors(name: str, data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read the bytes of a safetensors file, as `read_state_dict` reads one on disk.
+
+    Parameters
+    ----------
+    name
+        Of the file, for messages.
+
+    Raises
+    ------
+    InputError
+        As there.
+    """
+    _check_safetensors(name, len(data), io.BytesIO(data))
+    notes: list[str] = []
     try:
-        entries = json.loads(header, object_pairs_hook=_no_duplicates)
+        return _plain(name, load(data), notes), {"notes": notes}
+    except UNREADABLE as error:
+        raise InputError(f"{name} cannot be read as safetensors: {error}") from error
+
+
+def _check_safetensors(name: str, size: int, handle: IO[bytes]) -> None:
+    """InputError where the header does not fit what is stored."""
+    length = int.from_bytes(handle.read(8), "little")
+    if size < 8 or length > HEADER_BYTES.value or 8 + length > size:
+        raise InputError(f"{name} is truncated or no safetensors file: {length:,} bytes of header declared, {size:,} in all")
+    try:
+        entries = json.loads(handle.read(length), object_pairs_hook=_no_duplicates)
         ends = [int(e["data_offsets"][1]) for k, e in entries.items() if k != "__metadata__"]
     except InputError as error:
         raise InputError(f"{name}: {error} in the safetensors header; write the file again") from error
@@ -126,11 +147,16 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     stored = size - 8 - length
     if (declared := max(ends, default=0)) != stored:
         raise InputError(f"{name} is damaged: the tensors declare {declared:,} bytes, the file stores {stored:,}")
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    with open(path, "rb") as handle:
+        _check_safetensors(path.name, path.stat().st_size, handle)
     try:
         with safe_open(path, framework="pt") as archive:
             return {k: archive.get_tensor(k) for k in archive.keys()}, dict(archive.metadata() or {})  # noqa: SIM118
-    except (SafetensorError, ValueError, RuntimeError, TypeError, AttributeError, KeyError) as error:
-        raise InputError(f"{name} cannot be read as safetensors: {error}") from error
+    except UNREADABLE as error:
+        raise InputError(f"{path.name} cannot be read as safetensors: {error}") from error
 
 
 def _read_torch(path: Path) -> Any:
@@ -141,7 +167,9 @@ def _read_torch(path: Path) -> Any:
     else:
         _check_legacy(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own, on storages of old files
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds; there is no second try
         reason = str(error).rpartition("WeightsUnpickler error:")[2].strip().splitlines() or [type(error).__name__]
         raise InputError(f"{path.name} cannot be read as a state dict: {reason[0][:200]}; {HOW}") from error

@@ -25,6 +25,8 @@ from oga_core.limits import LIMITS, READER_BYTES, READER_SECONDS
 from oga_core.reader import wire
 
 if TYPE_CHECKING:
+    from oga_core.influence import SampleGradient
+    from oga_core.models.language_model import TokenLosses
     from oga_core.scoring import Estimate
 
 PATIENCE, GRACE = 3, 60
@@ -199,7 +201,7 @@ class Contained(Dataset):
             self.kind, self._label = facts["kind"], str(facts["label_column"])
             self.class_names, self.notes = [str(n) for n in facts["class_names"]], [str(n) for n in facts["notes"]]
             self.labels = labels
-            if self.kind not in ("image", "text", "features") or labels.ndim != 1 or labels.dtype != np.int64:
+            if self.kind not in ("image", "text", "features", "prompts") or labels.ndim != 1 or labels.dtype != np.int64:
                 raise ValueError(self.kind)
             if len(labels) and not -1 <= labels.min() <= labels.max() < len(self.class_names):
                 raise ValueError("labels that are no classes")
@@ -246,6 +248,18 @@ class Contained(Dataset):
         found = self._about_all("beginnings", asked, most)
         return [None if one is None else (str(one[0]), int(one[1])) for one in found]
 
+    def answers(self, samples: Sequence[tuple[int, str]], most: int) -> list[tuple[str, str, int, int] | None]:
+        """The first characters of prompts and of their answers, and how many each has; None where the data no longer hold it.
+
+        Parameters
+        ----------
+        samples, most
+            As `beginnings` takes them.
+        """
+        asked = tuple((int(index), str(sample_id)) for index, sample_id in samples)
+        found = self._about_all("answers", asked, most)
+        return [None if one is None else (str(one[0]), str(one[1]), int(one[2]), int(one[3])) for one in found]
+
     def sample_id(self, index: int) -> str:
         return str(self._of_sample("sample_id", index))
 
@@ -290,6 +304,25 @@ class Contained(Dataset):
         """The gradient of one sample by parameter, as `oga_core.review.layer_shares` measures it."""
         found = self._about_all("squared_norms", int(index), scope, model, str(weights) if weights else None)
         return {str(name): float(square) for name, square in found.items()}
+
+    def token_losses(self, index: int, model: str | None, weights: Path | None) -> TokenLosses:
+        """The losses of a sample's tokens, as `oga_core.review.token_losses` measures them."""
+        from oga_core.models.language_model import TokenLosses  # not for the process, which imports this module too
+
+        return TokenLosses.from_dict(self._about_all("token_losses", int(index), model, str(weights) if weights else None))
+
+    def gradient_of(
+        self, prompt: str, answer: str, scope: str, seed: int, head: str | None, model: str | None, weights: Path | None
+    ) -> SampleGradient:
+        """The gradient of a new sample, as `oga_core.influence.gradient_of` measures it."""
+        from oga_core.influence import SampleGradient  # not for the process, which imports this module too
+
+        given = (prompt, answer, scope, seed, head, model, str(weights) if weights else None)
+        found = self._about_all("gradient_of", *given)
+        try:
+            return SampleGradient.from_dict(found)
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{self._name}: the process that reads it answered what makes no sense") from error
 
     def _about_all(self, name: str, *given: Any) -> Any:
         try:

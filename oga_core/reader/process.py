@@ -11,8 +11,9 @@ import tempfile
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from oga_core.data import Dataset, SampleError, open_dataset
 from oga_core.errors import InputError
 from oga_core.limits import READER_BYTES, READER_SECONDS, set_limits
 from oga_core.reader import wire
+
+if TYPE_CHECKING:
+    from oga_core.models import Classifier
 
 TOLD = (InputError, SampleError, TypeError, IndexError)
 """What a reader of data raises of itself, and passes on to who asked."""
@@ -51,6 +55,49 @@ def squared_norms(dataset: Dataset, index: int, scope: str, model: str | None, w
     from oga_core.review.layer_shares import measured
 
     return measured(dataset, index, scope, model, Path(weights) if weights is not None else None)
+
+
+def token_losses(dataset: Dataset, index: int, model: str | None, weights: str | None) -> dict[str, Any]:
+    """What `oga_core.review.token_losses` measures."""
+    from oga_core.review.token_losses import measured
+
+    return measured(dataset, index, model, Path(weights) if weights is not None else None, loaded).to_dict()
+
+
+def gradient_of(
+    dataset: Dataset, prompt: str, answer: str, scope: str, seed: int, head: str | None, model: str | None, weights: str | None
+) -> dict[str, Any]:
+    """What `oga_core.influence.gradient_of` measures."""
+    from oga_core.influence import measured
+
+    path = Path(weights) if weights is not None else None
+    return measured(dataset, prompt, answer, scope, seed, head, model, path, loaded).to_dict()
+
+
+def loaded(model: str | None, weights: Path | None, dataset: Dataset) -> Classifier:
+    """The model, as `oga_core.load_model` gives it; it is kept for the next sample while its files stay as they are."""
+    files = [weights, *sorted(weights.rglob("*"))] if weights is not None else []
+    return _loaded(model, weights, dataset, tuple(f.stat().st_mtime_ns for f in files if f.exists()))
+
+
+@lru_cache(maxsize=1)
+def _loaded(model: str | None, weights: Path | None, dataset: Dataset, changed: tuple[int, ...]) -> Classifier:
+    from oga_core.models import load_model
+
+    return load_model(model, weights, dataset)
+
+
+def answers(dataset: Dataset, samples: list[tuple[int, str]], most: int) -> list[list[Any] | None]:
+    """What `Contained.answers` has."""
+    return [_answer_of(dataset, index, sample_id, most) for index, sample_id in samples]
+
+
+def _answer_of(dataset: Dataset, index: int, sample_id: str, most: int) -> list[Any] | None:
+    try:
+        sample = dataset.load(index) if dataset.holds(index, sample_id) else None
+    except SampleError:
+        return None
+    return None if sample is None else [sample.prompt[:most], sample.answer[:most], len(sample.prompt), len(sample.answer)]
 
 
 def beginnings(dataset: Dataset, samples: list[tuple[int, str]], most: int) -> list[tuple[str, int] | None]:
@@ -93,6 +140,9 @@ DONE: dict[str, Callable[..., Any]] = {
     "get_ready": get_ready,
     "outlook": outlook,
     "squared_norms": squared_norms,
+    "token_losses": token_losses,
+    "gradient_of": gradient_of,
+    "answers": answers,
 }
 """What may be asked about the data, by name."""
 

@@ -11,6 +11,7 @@ from oga_core.review.orders import ORDERS
 from oga_core.review.pace import Pace, pace
 from oga_core.review.selection import Selection, arranged, default_selection, selected
 from oga_core.review.standing import STATES, UNDECIDED, Standing, standing_of
+from oga_core.review.token_losses import token_losses
 from oga_core.review.views import (
     forget_view,
     load_view,
@@ -58,6 +59,7 @@ __all__ = [
     "save_view",
     "selected",
     "standing_of",
+    "token_losses",
     "undo",
     "version",
     "why",

@@ -53,7 +53,7 @@ def decide(
     Raises
     ------
     InputError
-        For an unknown action, class or an empty reviewer.
+        For an unknown action, class or an empty reviewer, or ``relabel`` where there are no classes.
     """
     if action not in ACTIONS:
         raise InputError(f"unknown decision {action!r}; there are: {', '.join(ACTIONS)}")
@@ -61,6 +61,8 @@ def decide(
         raise InputError("a decision needs a reviewer: enter your name")
     labels = [new_label] * len(samples) if isinstance(new_label, str) else list(new_label)
     if action == "relabel":
+        if not run.predicts:
+            raise InputError("prompts and answers have no label that could be another: keep, remove or unsure")
         names = run.class_names
         unknown = [name for name in dict.fromkeys(labels) if name not in names]
         if unknown:

@@ -10,10 +10,11 @@ from torch.nn import functional
 
 from oga_core.data import Dataset, SampleError
 from oga_core.errors import InputError
-from oga_core.gradients import parameters_in
-from oga_core.models import label_indices, load_model
+from oga_core.gradients import NextToken, parameters_in
+from oga_core.models import Classifier, LanguageModel, label_indices, load_model
 from oga_core.models.classifier import find_logits
 from oga_core.models.classifier import run as outputs_of
+from oga_core.models.language_model import token_logits
 from oga_core.review.why import beyond_head
 from oga_core.runs import Run
 from oga_core.runs.run import MODEL
@@ -37,16 +38,24 @@ def measured(dataset: Dataset, index: int, scope: str, model: str | None, weight
         If the model cannot be opened, or the sample not be read.
     """
     classifier = load_model(model, weights, dataset)
-    parameters = parameters_in(classifier.module, scope)
-    target = torch.from_numpy(label_indices(classifier, dataset)[dataset.labels[[index]]])
+    parameters = parameters_in(classifier.module, scope, classifier.head)
     try:
-        batch = classifier.collate([classifier.encoded(dataset.load(index))])
+        encoded = classifier.encoded(dataset.load(index))
     except SampleError as error:
         raise InputError(f"{dataset.sources[index]} cannot be read: {error}") from error
-    logits = find_logits(outputs_of(classifier.module, batch), classifier.name)
-    loss = functional.cross_entropy(logits.double(), target)
+    if isinstance(classifier, LanguageModel):
+        batch, targets = classifier.batch([encoded])
+        loss = NextToken()(token_logits(outputs_of(classifier.module, batch)).double(), targets).sum()
+    else:
+        logits = find_logits(outputs_of(classifier.module, classifier.collate([encoded])), classifier.name)
+        loss = functional.cross_entropy(logits.double(), _target(classifier, dataset, index))
     found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
     return {name: 0.0 if grad is None else float(grad.double().square().sum()) for name, grad in zip(parameters, found)}
+
+
+def _target(classifier: Classifier, dataset: Dataset, index: int) -> torch.Tensor:
+    """The given label as its position in the logits, int64, shape ``(1,)``."""
+    return torch.from_numpy(label_indices(classifier, dataset)[dataset.labels[[index]]])
 
 
 Measure = Callable[..., dict[str, float]]
@@ -85,18 +94,23 @@ def layer_shares(run: Run, row: int, dataset: Dataset, measure: Measure = measur
 
 def squared_norms(run: Run, row: int, dataset: Dataset, measure: Measure = measured) -> dict[str, float]:
     """‖∂ℓ/∂θ‖² of one sample for each parameter in the run's scope, by name; as `layer_shares`."""
+    return measure(dataset, kept_index(run, row, dataset), run.settings["scope"], *model_of(run))
+
+
+def kept_index(run: Run, row: int, dataset: Dataset) -> int:
+    """Position in the data of a row of ``run.table``; InputError where they no longer hold the sample."""
     entry = run.table.iloc[row]
     index = int(entry["index"])
     if not dataset.holds(index, str(entry["sample_id"])):
         raise InputError(f"{entry['source']} has changed since run {run.id} scored it; score the data again")
-    return measure(dataset, index, run.settings["scope"], *_model(run))
+    return index
 
 
-def _model(run: Run) -> tuple[str | None, Path | None]:
-    """The run's model, as `load_model` takes it."""
+def model_of(run: Run) -> tuple[str | None, Path | None]:
+    """The run's model, as `load_model` takes it; InputError where it was given from Python."""
     settings = run.settings
     if settings.get("weights") or run.has_file(MODEL):
         return settings.get("model"), Path(settings["weights"]) if settings.get("weights") else run.file(MODEL)
     if settings.get("weights", "") is None and settings.get("model"):
         return settings["model"], None
-    raise InputError("the model was given from Python and is not kept with the run, so its layers cannot be looked at")
+    raise InputError("the model was given from Python and is not kept with the run, so that it cannot be opened again")

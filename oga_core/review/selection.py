@@ -21,6 +21,8 @@ USUAL_BUDGET, NOTHING_TO_TRIM = 0.05, 0.01
 """Shares that are flagged at first where there is no recommendation, and where it is to trim nothing."""
 LONGEST_SEARCH = 200
 """Characters."""
+MOST_PICKED = 1000
+"""Samples."""
 
 Positions = Mapping[str, np.ndarray] | None
 
@@ -50,6 +52,8 @@ class Selection:
         Whether only samples are meant that reviewers disagree about.
     order
         One of `ORDERS`.
+    samples
+        Ids of samples that were picked, which alone are meant; empty means all.
     """
 
     detector: str
@@ -63,6 +67,7 @@ class Selection:
     search: str = ""
     disputed: bool = False
     order: str = ORDERS[0]
+    samples: tuple[str, ...] = ()
 
     def lassoed(self, polygon: Polygon, mode: str, picture: str) -> Selection:
         """The selection after another lasso; one that replaces makes those before it pointless.
@@ -134,9 +139,13 @@ def _by_content(run: Run, selection: Selection, positions: Positions, dataset: D
     """Which rows pass the filters that no decision changes, bool, shape ``(n,)``; None where there are none."""
     masks = []
     for column, names in (("label", selection.labels), ("predicted", selection.predicted)):
-        if names:
+        if names and column in run.table:
             wanted = np.isin(np.array([*run.class_names, ""], dtype=object), names)
             masks.append(wanted[run.codes(column)])
+    if selection.samples:
+        picked = np.zeros(len(run.table), bool)
+        picked[run.rows_of(selection.samples)] = True
+        masks.append(picked)
     if selection.score_range is not None:
         score = run.table[selection.detector].to_numpy()
         low, high = selection.score_range
@@ -180,19 +189,21 @@ def from_json(text: str, run: Run) -> Selection:
         budget = float(found["budget"])
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return known
+    picked = found.get("samples")
     detector, search, order = (str(found.get(field, "")) for field in ("detector", "search", "order"))
     return Selection(
         detector=detector if detector in {d.name for d in run.detectors} else known.detector,
         budget=budget if 0 < budget < 1 else known.budget,
         flagged_only=bool(found.get("flagged_only", True)),
         labels=_known(found.get("labels"), run.class_names),
-        predicted=_known(found.get("predicted"), run.class_names),
+        predicted=_known(found.get("predicted"), run.class_names if run.predicts else ()),
         decisions=_known(found.get("decisions"), STATES),
         lassos=tuple(drawn for drawn in lassos if drawn[0] in MODES),
         score_range=_range(found.get("score_range")),
         search=search[:LONGEST_SEARCH],
         disputed=found.get("disputed") is True,
         order=order if order in ORDERS else ORDERS[0],
+        samples=tuple(id_ for id_ in picked[:MOST_PICKED] if isinstance(id_, str)) if isinstance(picked, list) else (),
     )
 
 

@@ -78,7 +78,8 @@ class Why:
     Attributes
     ----------
     row, sample_id, label, predicted
-        The sample: its row in ``run.table``, its id, its given label and the predicted class.
+        The sample: its row in ``run.table``, its id, its given label and the predicted class. Where nothing is predicted,
+        ``label`` is the group and ``predicted`` empty.
     detector, flagged
         The score that was chosen, and whether it flags the sample at the budget.
     place
@@ -88,7 +89,7 @@ class Why:
     gradient
         Length of the gradient, and of its two factors where it is that of the head.
     probabilities
-        Of the given label, the predicted class and the next likely ones, most likely first.
+        Of the given label, the predicted class and the next likely ones, most likely first; none where nothing is predicted.
     threshold
         What it would take to lose the flag, or to get it.
     near, near_label
@@ -124,12 +125,14 @@ def why(run: Run, row: int, selection: Selection) -> Why:
     alike = run.codes("label") == run.codes("label")[row]
     cosines = run.factors.cosines(row)
     cosines[row] = -np.inf
+    predicted = str(entry["predicted"]) if run.predicts else ""
     return Why(
-        row=int(row), sample_id=str(entry["sample_id"]), label=str(entry["label"]), predicted=str(entry["predicted"]),
+        row=int(row), sample_id=str(entry["sample_id"]), label=str(entry["label"]), predicted=predicted,
         detector=selection.detector, flagged=rank <= count, place=_place(rank, count, len(run.table), selection.budget),
         scores=_scores(run, row, alike, count), gradient=_gradient(run, row, alike),
-        probabilities=_probabilities(run, row), threshold=_threshold(run, row, rank, count, selection),
-        near=_near(run, cosines), near_label=_near(run, np.where(alike, cosines, -np.inf)), meanings=MEANINGS,
+        probabilities=_probabilities(run, row) if run.predicts else [], threshold=_threshold(run, row, rank, count, selection),
+        near=_near(run, cosines), near_label=_near(run, np.where(alike, cosines, -np.inf)),
+        meanings=MEANINGS if run.predicts else MEANINGS | OF_ANSWERS,
     )  # fmt: skip
 
 
@@ -141,6 +144,12 @@ MEANINGS = {
     "near_label": "The same among the samples of its given label: where they look right and this one does not, its label is the "
     "more suspicious.",
 }
+OF_ANSWERS = {
+    "near": "The samples whose loss gradients have the largest cosine with this one's, of random projections to 512 numbers: "
+    "they pull the model the same way.",
+    "near_label": "The same among the samples of its group.",
+}
+"""Of prompts and answers."""
 
 
 def _place(rank: int, count: int, n: int, budget: float) -> list[Number]:
@@ -228,6 +237,8 @@ def _threshold(run: Run, row: int, rank: int, count: int, selection: Selection) 
                f"{'below' if flagged else 'above'} it this one would change places with it."),
         Number("gap", "Distance from there", score - needed, "number", "Its score minus that one."),
     ]  # fmt: skip
+    if not run.predicts:
+        return found
     loss = float(run.table["loss"].iloc[row])
     wanted = _given_probability(selection.detector, score, needed, loss, beyond_head(run))
     if wanted is not None:
@@ -255,13 +266,14 @@ def _given_probability(detector: str, score: float, needed: float, loss: float, 
 
 def _near(run: Run, cosines: np.ndarray) -> list[Neighbour]:
     rows = largest(cosines, min(NEIGHBOURS, int(np.isfinite(cosines).sum())))
-    found = run.table[["sample_id", "label", "predicted"]].iloc[rows]
+    found = run.table.iloc[rows]
+    predicted = found["predicted"] if run.predicts else [""] * len(rows)
     return [
-        Neighbour(int(row), str(sample_id), str(label), str(predicted), float(cosines[row]))
-        for row, (sample_id, label, predicted) in zip(rows, found.itertuples(index=False))
+        Neighbour(int(row), str(sample_id), str(label), str(name), float(cosines[row]))
+        for row, sample_id, label, name in zip(rows, found["sample_id"], found["label"], predicted)
     ]
 
 
 def beyond_head(run: Run) -> bool:
-    """Whether the scope is more than the head, so that gradients are known by their sketches only."""
-    return bool(run.summary["scope"] != HEAD)
+    """Whether the scope is more than the head of a classifier, so that gradients are known by their sketches only."""
+    return bool(run.summary["scope"] != HEAD) or not run.predicts

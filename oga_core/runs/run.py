@@ -164,7 +164,8 @@ class Run:
     @cached_property
     def table(self) -> pd.DataFrame:
         """One row a scored sample: ``sample_id, index, source, label, predicted, loss, confidence``, a column a
-        detector or control (higher = more suspicious), ``suggested_label, suggested_label_source``."""
+        detector or control (higher = more suspicious), ``suggested_label, suggested_label_source``. Where nothing is predicted
+        (see `predicts`) without ``predicted, confidence`` and the suggested label; ``label`` is the group then."""
         table = pd.read_parquet(self.file(TABLE))
         pa.default_memory_pool().release_unused()  # more than the table itself
         return table
@@ -232,6 +233,11 @@ class Run:
     def class_names(self) -> list[str]:
         """Names of the classes of the data; not known before the run is done."""
         return list(self.summary["class_names"])
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the model predicts classes, as all but language models do; not known before the run is done."""
+        return bool(self.summary.get("kind") != "prompts")
 
     @cached_property
     def detectors(self) -> list[detectors.Detector]:

@@ -22,16 +22,18 @@ from oga_core.detectors import RECOMMENDED, Recommended, listed
 from oga_core.detectors.recommended import FEWEST
 from oga_core.errors import InputError
 from oga_core.files import save_array
-from oga_core.gradients import HEAD, NAMED, Factors, parameters_in
-from oga_core.models import Classifier, class_mapping, label_indices, load_model, train, untrained, wrap
+from oga_core.gradients import FORM, HEAD, NAMED, Factors, parameters_in
+from oga_core.hub import fetched
+from oga_core.models import Classifier, LanguageModel, class_mapping, label_indices, load_model, train, untrained, wrap
 from oga_core.models.inputs import cut_texts
 from oga_core.models.loader import checked
 from oga_core.progress import Progress, silent
 from oga_core.runs import Run, Workspace
 from oga_core.runs.run import FACTORS, MODEL, NO_RECOMMENDATION, NOT_SCORED, RECOMMENDATION, SKETCHES, TABLE
 from oga_core.runs.stale import WEIGHTS, fingerprint
+from oga_core.scoring.answers import AnswerPass
 from oga_core.scoring.estimate import Estimate, estimate
-from oga_core.scoring.one_pass import OnePass, passed
+from oga_core.scoring.one_pass import OnePass, Pass, passed
 from oga_core.scoring.parts import Parts, alone, room
 from oga_core.scoring.unseen import Unseen, cross_fitted, usual_folds
 from oga_core.scoring.unsteady import unsteady
@@ -57,9 +59,10 @@ def score(
     Parameters
     ----------
     model
-        A classifier; for the scope ``head``, one whose logits are the output of one Linear layer. It is put into eval mode.
+        A classifier; for the scope ``head``, one whose logits are the output of one Linear layer. It is put into eval mode. For
+        prompts with answers an `oga_core.models.language_model`.
     dataset
-        Labelled samples, e.g. from `open_dataset` or `from_arrays`.
+        Labelled samples, e.g. from `open_dataset` or `from_arrays`, or prompts with answers.
     scope
         Parameters whose gradient is taken: ``head``, the weight of the last linear layer, in closed form; ``all``; ``lora``;
         or patterns over parameter names joined by commas (``layer4.*``). Beyond the head the forest and the map see a random
@@ -122,7 +125,8 @@ def prepare(
     data, inputs, label
         As `open_dataset` takes them.
     model, weights
-        As `load_model` takes them; without either, the starter model that suits the data is trained.
+        As `load_model` takes them; weights may also be the name of a model on the Hugging Face hub, where the owner of the
+        machine allows that. Without either, the starter model that suits the data is trained.
     scope, head, detectors, seed
         As `score` takes them.
     epochs
@@ -144,7 +148,7 @@ def prepare(
     if folds is not None and (folds < 0 or folds == 1):
         raise InputError(f"{folds} folds: at least two are needed, or 0 for none")
     if weights is not None and not Path(weights).exists():
-        raise InputError(f"weights file {weights} is not there")
+        weights = fetched(str(weights))
     spec = located(data)
     settings = {
         "data": spec, "data_options": {k: v for k, v in (("inputs", inputs), ("label", label)) if v}, "model": model or None,
@@ -233,8 +237,14 @@ def _score(
 ) -> None:  # fmt: skip
     started = time.monotonic()
     settings = run.settings
+    causal = isinstance(classifier, LanguageModel)
+    wanted = [d for d in detectors.chosen(settings["detectors"], not causal) if d.name != RECOMMENDED]
     outputs = label_indices(classifier, dataset)
-    each = OnePass(classifier, dataset, outputs, settings["scope"], settings.get("head"), settings["seed"])
+    each: Pass
+    if isinstance(classifier, LanguageModel):
+        each = AnswerPass(classifier, dataset, settings["scope"], settings["seed"], settings.get("head"))
+    else:
+        each = OnePass(classifier, dataset, outputs, settings["scope"], settings.get("head"), settings["seed"])
     steady = unsteady(classifier, dataset)
     whole, failed = passed(each, dataset, partial(progress, "scoring"), parts)
     if len(whole.get("index", ())) < 2:
@@ -245,11 +255,11 @@ def _score(
     back = np.argsort(by_id)
     gradients = _gradients({name: values[by_id] for name, values in whole.items()}, unseen)
     recommended, notes = _recommended(gradients, settings["seed"], progress)
-    wanted = [d for d in detectors.chosen(settings["detectors"]) if d.name != RECOMMENDED]
     scores = detectors.scores(wanted, gradients, seed=settings["seed"], progress=progress)
     if recommended:
         scores = {RECOMMENDED: recommended.scores, **scores}
-    table = _table(dataset, whole, {name: s[back] for name, s in scores.items()}, outputs, classifier.class_names)
+    scores = {name: score[back] for name, score in scores.items()}
+    table = _table(dataset, whole, scores, None if causal else outputs, classifier.class_names)
     progress("writing", 0, 1)
     arrays = [name for name in (*FACTORS, *SKETCHES) if name in whole]
     reasons = pd.DataFrame({"index": [f.index for f in failed], "source": [f.source for f in failed],
@@ -268,10 +278,11 @@ def _score(
     notes = [*settings.get("notes", ()), *dataset.notes, *looked_at, *classifier.notes, *steady, *cut, *each.notes, *notes]
     run.set_summary({
         "class_names": dataset.class_names, "kind": dataset.kind, "model": classifier.name, "held_out_accuracy": None,
-        "agreement": float((table["predicted"] == table["label"]).mean()), "scope": settings["scope"], "head": each.head,
+        "agreement": None if causal else float((table["predicted"] == table["label"]).mean()),
+        "scope": settings["scope"], "head": each.head,
         "mapping": class_mapping(classifier, dataset), "notes": notes, "samples": len(dataset), "scored": len(table),
         "not_scored": len(failed), "seconds": round(time.monotonic() - started, 3), "seed": settings["seed"],
-        "detectors": list(scores), **facts,
+        "detectors": list(scores), "sketch_form": FORM if "sketches" in whole else None, **facts,
     })  # fmt: skip
 
 
@@ -282,6 +293,9 @@ def _gradients(whole: dict[str, np.ndarray], unseen: Unseen | None) -> detectors
         factors = Factors(ones, whole["sketches"], ones[:, 0].astype(np.float32), whole["sketch_norms"])
     else:
         factors = Factors(*(whole[name] for name in FACTORS))
+    if "logits" not in whole:
+        none = np.empty((len(whole["l2"]), 0), np.float32)
+        return detectors.Gradients(factors, whole["l1"], whole["l2"], none, whole["targets"], own_losses=whole["loss"])
     return detectors.Gradients(
         factors, whole["l1"], whole["l2"], whole["logits"], whole["targets"], whole.get("features"), whole.get("feature_norms"),
         unseen.gradients(whole["index"], whole["targets"]) if unseen else None,
@@ -297,17 +311,22 @@ def _recommended(gradients: detectors.Gradients, seed: int, progress: Progress) 
 
 
 def _table(
-    dataset: Dataset, whole: dict[str, np.ndarray], scores: dict[str, np.ndarray], outputs: np.ndarray, names: list[str] | None
-) -> pd.DataFrame:
+    dataset: Dataset, whole: dict[str, np.ndarray], scores: dict[str, np.ndarray], outputs: np.ndarray | None,
+    names: list[str] | None,
+) -> pd.DataFrame:  # fmt: skip
+    """What `Run.table` has; without ``outputs``, the place of each class in the logits, nothing that a model says of classes."""
+    about = {"sample_id": whole["sample_id"], "index": whole["index"],
+             "source": [str(dataset.sources[int(i)]) for i in whole["index"]]}  # fmt: skip
+    if outputs is None:
+        groups = np.array(dataset.class_names, dtype=object)[dataset.labels[whole["index"]]]
+        return pd.DataFrame({**about, "label": groups, "loss": whole["loss"], **scores})
     name_of = np.array(names or dataset.class_names, dtype=object)
     given = np.array(dataset.class_names, dtype=object)[dataset.labels[whole["index"]]]
     predicted = name_of[whole["predicted"]]
     # A sample cannot be relabelled to itself, nor to a class that only the model has.
     second = (predicted == given) | ~np.isin(whole["predicted"], outputs)
     return pd.DataFrame({
-        "sample_id": whole["sample_id"], "index": whole["index"],
-        "source": [str(dataset.sources[int(i)]) for i in whole["index"]],
-        "label": given, "predicted": predicted, "loss": whole["loss"], "confidence": np.exp(-whole["loss"]),
+        **about, "label": given, "predicted": predicted, "loss": whole["loss"], "confidence": np.exp(-whole["loss"]),
         **scores,
         "suggested_label": np.where(second, name_of[whole["best_other"]], predicted),
         "suggested_label_source": np.where(second, "model's second choice", "model prediction"),

@@ -13,12 +13,12 @@ from torch import nn
 from oga_core.data import Dataset
 from oga_core.errors import InputError
 from oga_core.gradients import HEAD, NAMED, WIDTH, parameters_in
-from oga_core.models import Classifier, schedule, untrained
+from oga_core.models import Classifier, LanguageModel, schedule, untrained
 from oga_core.scoring.one_pass import BATCH, encoded_samples, found_head
 from oga_core.scoring.unseen import usual_folds
 
-TIMED = 64
-"""Samples that are timed."""
+TIMED, TIMED_ANSWERS = 64, 8
+"""Samples that are timed; of a language model fewer, for each has a logit for every token of the vocabulary at every place."""
 WHOLE_PASS = 4.3
 """Forward passes that norms and sketch of all parameters take: 1.25 training steps, measured by ``oga bench gradients``."""
 
@@ -57,7 +57,8 @@ def estimate(
     InputError
         For a pattern that matches no parameter.
     """
-    rows = np.linspace(0, len(dataset) - 1, min(TIMED, len(dataset))).astype(int)
+    causal = isinstance(classifier, LanguageModel)
+    rows = np.linspace(0, len(dataset) - 1, min(TIMED_ANSWERS if causal else TIMED, len(dataset))).astype(int)
     steps = 0.0
     if classifier is None:
         with torch.random.fork_rng(devices=[]):
@@ -75,14 +76,17 @@ def estimate(
     width = max((m.in_features for m in classifier.module.modules() if isinstance(m, nn.Linear)), default=0)
     for scope in scopes:
         try:
-            head = found_head(classifier, encoded, None)[0] if scope == HEAD and encoded else None
+            head = classifier.head if causal else None
+            if scope == HEAD and encoded and not causal:
+                head = found_head(classifier, encoded, None)[0]
             parameters = sum(p.numel() for p in parameters_in(classifier.module, scope, head).values())
         except InputError:
             if scope in NAMED:
                 continue
             raise
-        passes = steps + (1 if scope == HEAD else WHOLE_PASS)
-        kept = width + len(dataset.class_names) if scope == HEAD else WIDTH
+        closed = scope == HEAD and not causal
+        passes = steps + (1 if closed else WHOLE_PASS)
+        kept = width + len(dataset.class_names) if closed else WIDTH
         # float16 factors of every sample twice, and float32 while neighbours are searched.
         memory = (kept * (2 + 2 + 4) + 200) * len(dataset) + BATCH * width * 8 + 4 * classifier.parameters
         seconds = (reading * (2 if steps else 1) + forward * passes) / max(len(rows), 1) * len(dataset)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
 from oga_core.data import Dataset, Part, SampleError, Unreadable
-from oga_core.errors import InputError
+from oga_core.errors import InputError, one_line
 from oga_core.gradients import (
     HEAD,
+    GradientBatch,
     PerSampleGradients,
     captured_features,
     find_head,
@@ -34,6 +35,8 @@ LOOKED_AT = 8
 
 SHARD, SHARD_SECONDS = 4096, 20.0
 """Samples and time after which a shard is closed, and is not done again if the process is killed."""
+WINDOW = 1024
+"""Samples that are put in the order of their lengths, where those of a batch are filled up to the longest."""
 NOT_FINITE = "the model's output is not finite"
 TOO_LARGE = "needs more memory than there is"
 
@@ -60,6 +63,16 @@ def found_head(classifier: Classifier, encoded: list[Any], name: str | None) -> 
     """The layer that gives a classifier's logits, by running a few encoded samples; InputError as `find_head`."""
     some = classifier.collate(encoded[:LOOKED_AT])
     return find_head(classifier.module, classifier.logits, some, name or classifier.head)
+
+
+class Pass(Protocol):
+    """What is done with each batch of encoded samples; of a classifier `OnePass`, of a language model `AnswerPass`."""
+
+    classifier: Any
+    head: str | None
+    notes: list[str]
+
+    def __call__(self, rows: np.ndarray, ids: np.ndarray, encoded: list[Any], labels: np.ndarray) -> dict[str, np.ndarray]: ...
 
 
 class OnePass:
@@ -91,7 +104,7 @@ class OnePass:
         if self.scope == HEAD:
             return
         self._engine = PerSampleGradients(
-            classifier.module, self.scope, seed=seed, collate=classifier.collate,
+            classifier.module, self.scope, seed=seed, head=self.head, collate=classifier.collate,
             output=partial(find_logits, name=classifier.name),
         )  # fmt: skip
         self._engine.prepare(encoded, torch.from_numpy(outputs[dataset.labels[rows]]))
@@ -102,27 +115,25 @@ class OnePass:
         """Columns and factors of a batch, a row each; ``finite`` says which are to be believed."""
         targets = torch.from_numpy(self.outputs[labels])
         out: dict[str, np.ndarray] = {"index": rows, "sample_id": ids}
-        finite = np.ones(len(rows), bool)
-        if self.head is not None:
+        whole = None if self.scope == HEAD else self._beyond_head(encoded, targets)
+        if whole is None:
             with captured_features(self._layer) as seen:
                 logits = self.classifier.logits(self.classifier.collate(encoded))
-            found = head_gradients(logits, seen[-1], targets)
-            out |= {"l1": found.l1, "l2": found.l2}
-            finite &= np.isfinite(found.residuals).all(1) & np.isfinite(found.features).all(1)
-            out |= _split("features", "feature", found.features, finite)
-        if self.scope == HEAD:
-            out |= _split("residuals", "residual", found.residuals, finite)
+            features: torch.Tensor | None = seen[-1]
         else:
-            batches = [b for _, b in in_batches(self._engine, range(len(encoded)), lambda some: (
-                [encoded[i] for i in some], targets[list(some)]))]  # fmt: skip
-            whole = joined(batches)
-            logits = whole.output
+            logits, features = whole.output, whole.features
+        found = head_gradients(logits, torch.ones(len(rows), 1) if features is None else features, targets)
+        finite = np.isfinite(found.residuals).all(1) & np.isfinite(found.features).all(1)
+        if features is not None:
+            out |= {"l1": found.l1, "l2": found.l2, **split("features", "feature", found.features, finite)}
+        if whole is None:
+            out |= split("residuals", "residual", found.residuals, finite)
+        else:
             assert whole.l1 is not None
             assert whole.l2 is not None
             assert whole.sketch is not None
-            found = head_gradients(logits, torch.ones(len(rows), 1), targets)
             finite &= np.isfinite(whole.sketch).all(1) & np.isfinite(whole.l2)
-            out |= {"l1": whole.l1, "l2": whole.l2, **_split("sketches", "sketch", whole.sketch.astype(np.float64), finite)}
+            out |= {"l1": whole.l1, "l2": whole.l2, **split("sketches", "sketch", whole.sketch.astype(np.float64), finite)}
             # A sketch has the gradient's length up to chance; the gradient's own is known.
             out["sketch_norms"] = np.where(finite, whole.l2, 0).astype(np.float32)
         others = torch.full_like(logits, -torch.inf)
@@ -133,9 +144,25 @@ class OnePass:
             "best_other": others.argmax(1).numpy(), "logits": logits.numpy(), "targets": targets.numpy(),
         }  # fmt: skip
 
+    def _beyond_head(self, encoded: list[Any], targets: torch.Tensor) -> GradientBatch:
+        """By the engine, which has logits and the head's features from the same pass; InputError as `Classifier.logits`."""
+
+        def batch(some: Sequence[int]) -> tuple[Any, torch.Tensor]:
+            return [encoded[i] for i in some], targets[list(some)]
+
+        try:
+            return joined([found for _, found in in_batches(self._engine, range(len(encoded)), batch)])
+        except InputError:
+            raise
+        except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError) as error:
+            if out_of_memory(error):
+                raise
+            what = f"{type(error).__name__}: {one_line(error)}"
+            raise InputError(f"model {self.classifier.name} cannot take these samples: {what}") from error
+
 
 def passed(
-    each: OnePass, dataset: Dataset, progress: Callable[[int, int], None], parts: Parts | None = None, name: str = "pass"
+    each: Pass, dataset: Dataset, progress: Callable[[int, int], None], parts: Parts | None = None, name: str = "pass"
 ) -> tuple[dict[str, np.ndarray], list[Unreadable]]:
     """One pass over a data set: the columns of the samples that could be scored, and the others with their reasons.
 
@@ -149,69 +176,108 @@ def passed(
     InputError
         If a sample has changed since the run was begun, or the disk has no room for a shard.
     """
-    total, start = len(dataset), 0
+    total, start, order = len(dataset), 0, _order(each, dataset)
     shards = parts.shards(name) if parts else {}
     while start < total:
         if start not in shards:
             end = min((other for other in shards if other > start), default=total)
-            shards[start] = _shard(each, dataset, start, end, progress, parts)
+            shards[start] = _shard(each, dataset, order, start, end, progress, parts)
             if parts:
                 parts.keep(name, start, shards[start], total)
         start = shards[start].stop
     done = [shards.pop(at) for at in sorted(shards)]
     columns = [shard.columns for shard in done if shard.columns]
     whole = {column: np.concatenate([c[column] for c in columns]) for column in columns[0]} if columns else {}
-    return whole, [one for shard in done for one in shard.failed]
+    failed = sorted((one for shard in done for one in shard.failed), key=lambda one: one.index)
+    if whole and each.classifier.length:
+        by_row = np.argsort(whole["index"])
+        whole = {column: whole.pop(column)[by_row] for column in list(whole)}
+    return whole, failed
+
+
+def _order(each: Pass, dataset: Dataset) -> np.ndarray:
+    """Rows in the order in which they are passed: as they come, or the longest texts first, which take the most memory."""
+    if not each.classifier.length:
+        return np.arange(len(dataset))
+    return np.argsort([-_characters(dataset, i) for i in range(len(dataset))], kind="stable")
+
+
+def _characters(dataset: Dataset, row: int) -> int:
+    try:
+        return len(dataset.load(row))
+    except SampleError:
+        return 0
+
+
+class _Read(NamedTuple):
+    """A sample, encoded, or the reason why it is not."""
+
+    row: int
+    sample_id: str
+    encoded: Any
+    reason: str
+
+
+def _read(each: Pass, dataset: Dataset, rows: np.ndarray, parts: Parts | None) -> list[_Read]:
+    """Some samples, the longest first where a batch is filled up to it."""
+    rows_of = dataset.rows if isinstance(dataset, Part) else range(len(dataset))
+    found = []
+    for i in rows.tolist():
+        encoded, reason = None, ""
+        try:
+            if dataset.labels[i] < 0:
+                raise SampleError("has no label")
+            encoded = each.classifier.encoded(dataset.load(i))
+            sample_id = dataset.sample_id(i)
+        except SampleError as error:
+            reason = str(error)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            reason = TOO_LARGE
+        if reason:
+            sample_id = identity(dataset, i)
+        if parts:
+            parts.check(int(rows_of[i]), sample_id, str(dataset.sources[i]))
+        found.append(_Read(i, sample_id, encoded, reason))
+    length = each.classifier.length
+    return sorted(found, key=lambda one: 0 if one.reason else -length(one.encoded)) if length else found
 
 
 def _shard(
-    each: OnePass, dataset: Dataset, first: int, end: int, progress: Callable[[int, int], None], parts: Parts | None
-) -> Shard:
-    """Samples from the first on, until the shard is large or took long.
+    each: Pass, dataset: Dataset, order: np.ndarray, first: int, end: int, progress: Callable[[int, int], None],
+    parts: Parts | None,
+) -> Shard:  # fmt: skip
+    """Samples from a place in the order on, until the shard is large or took long.
 
     A batch has the same samples whatever shard it is in, for the last digits depend on them.
     """
     began, start = time.monotonic(), first
-    rows_of = dataset.rows if isinstance(dataset, Part) else range(len(dataset))
+    window = WINDOW if each.classifier.length else BATCH
+    at, read = -window, list[_Read]()
     failed: list[Unreadable] = []
     done: list[dict[str, np.ndarray]] = []
     while start < end and start - first < SHARD and time.monotonic() - began < SHARD_SECONDS:
-        rows, batch, ids = [], [], []
-        for i in range(start, min(start + BATCH, end)):
-            source = str(dataset.sources[i])
-            try:
-                sample_id = ""
-                if dataset.labels[i] < 0:
-                    raise SampleError("has no label")
-                encoded = each.classifier.encoded(dataset.load(i))
-                sample_id = dataset.sample_id(i)
-            except SampleError as error:
-                failed.append(Unreadable(i, source, str(error)))
-                sample_id = identity(dataset, i)
-            except (MemoryError, RuntimeError) as error:
-                if not out_of_memory(error):
-                    raise
-                failed.append(Unreadable(i, source, TOO_LARGE))
-                sample_id = identity(dataset, i)
-            else:
-                batch.append(encoded)
-                ids.append(sample_id)
-                rows.append(i)
-            if parts:
-                parts.check(int(rows_of[i]), sample_id, source)
-        if rows:
-            for part, bad in _halved(each, np.array(rows), np.array(ids), batch, dataset.labels[rows]):
+        if start >= at + window:
+            at = start - start % window
+            read = _read(each, dataset, order[at : at + window], parts)
+        stop = min(start + BATCH, end)
+        some = read[start - at : stop - at]
+        failed += [Unreadable(one.row, str(dataset.sources[one.row]), one.reason) for one in some if one.reason]
+        good = [one for one in some if not one.reason]
+        if good:
+            rows, ids = np.array([one.row for one in good]), np.array([one.sample_id for one in good])
+            for part, bad in _halved(each, rows, ids, [one.encoded for one in good], dataset.labels[rows]):
                 failed += [Unreadable(r, str(dataset.sources[r]), reason) for r, reason in bad]
                 if part:
                     done.append(part)
-        start = min(start + BATCH, end)
+        start = stop
         progress(start, len(dataset))
-    failed.sort(key=lambda one: one.index)
     return Shard(start, {name: np.concatenate([p[name] for p in done]) for name in done[0]} if done else {}, failed)
 
 
 def _halved(
-    each: OnePass, rows: np.ndarray, ids: np.ndarray, encoded: list[Any], labels: np.ndarray
+    each: Pass, rows: np.ndarray, ids: np.ndarray, encoded: list[Any], labels: np.ndarray
 ) -> Iterator[tuple[dict[str, np.ndarray], list[tuple[int, str]]]]:
     """The columns of a batch, and its rows that could not be scored with their reasons; in halves where memory runs out."""
     try:
@@ -230,6 +296,7 @@ def _halved(
             yield from _halved(each, rows[half], ids[half], encoded[half], labels[half])
 
 
-def _split(plural: str, singular: str, vectors: np.ndarray, finite: np.ndarray) -> dict[str, np.ndarray]:
+def split(plural: str, singular: str, vectors: np.ndarray, finite: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns of unit vectors and norms; those of rows that are not finite are zero."""
     units, norms = unit_rows(np.where(finite[:, None], vectors, 0))
     return {plural: units, f"{singular}_norms": norms}

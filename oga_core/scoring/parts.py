@@ -30,7 +30,7 @@ from oga_core.progress import Progress, silent
 from oga_core.runs import Run
 from oga_core.runs.run import PARTS
 
-FORMAT = 1
+FORMAT = 2
 VERSIONS, IDS, WEIGHTS = f"{PARTS}/versions.json", f"{PARTS}/sample_ids.npy", f"{PARTS}/weights.txt"
 RESERVE = 16 << 20
 """Bytes of the disk that scoring leaves free: decisions need them."""

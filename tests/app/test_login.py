@@ -108,6 +108,7 @@ def test_a_decision_is_of_who_has_logged_in_whatever_name_the_browser_had(client
     "given",
     [None, "", "ann@example.org", cookie(ANN, "another secret"), cookie(ANN, name="another_cookie"), cookie(ANN)[:-1],
      cookie(ANN | {"is_logged_in": False}), cookie([1]), cookie("ann")],
+    ids=["none", "empty", "plain", "another secret", "another name", "cut", "not logged in", "a list", "a string"],
 )  # fmt: skip
 def test_no_route_answers_who_has_not_logged_in(client: TestClient, run: Run, set_up: None, given: str | None) -> None:
     if given is not None:

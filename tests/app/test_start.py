@@ -216,3 +216,20 @@ def test_a_running_job_shows_its_progress_and_a_cancel_reaches_it(
     at = open_page("start", run=run.id)
     at.button(key="cancel_score").click().run()
     assert run.job("score").cancel_asked
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_name_on_the_hub_is_taken_where_the_owner_allows_the_network(
+    open_page: OpenPage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, allowed: bool
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("oga_core.hub.fetched", lambda name: asked.append(name) or tmp_path / "fetched")
+    monkeypatch.setenv("OGA_ALLOW_HUB", str(int(allowed)))
+    (tmp_path / "fetched").mkdir()
+    at = open_page("start")
+    at.segmented_control(key="way").set_value(start_form.WAYS[2]).run()
+    at.segmented_control(key="model").set_value(start_form.OWN).run()
+    for given in ("../model", "some/model"):
+        at.text_input(key="weights_path").set_value(given).run()
+    assert asked == ["some/model"] * allowed
+    assert len(at.error) == (not allowed)

@@ -222,4 +222,5 @@ def test_the_place_says_what_is_taken_and_how_much(open_page: Callable[..., AppT
     assert given["label"] == "Data"
     assert {".zip", ".csv", ".npz"} <= set(given["suffixes"])
     assert given["most"] == 4 << 30
+    assert given["marks"] == ["dataset_info.json", "dataset_dict.json"]
     assert given["kept"] is None

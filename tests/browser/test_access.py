@@ -15,7 +15,7 @@ from oga_core.serving import Dashboard
 from tests.browser.conftest import settled
 
 StartServer = Callable[..., Dashboard]
-PAGES = ["", "scores", "map", "review", "export"]
+PAGES = ["", "scores", "map", "review", "influence", "export"]
 
 
 @pytest.fixture

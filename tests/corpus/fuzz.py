@@ -25,7 +25,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from oga_core.data import SampleError, from_arrays, open_dataset
-from oga_core.data.images import ImageFolder, Zip, decode_image
+from oga_core.data.folders import Zip
+from oga_core.data.images import ImageFolder, decode_image
 from oga_core.errors import InputError
 from oga_core.models import load_model
 from tests.corpus.mutations import MUTATIONS, Mutation, mutated

@@ -142,6 +142,20 @@ def hugging_face(config: dict[str, Any], **files: bytes) -> Callable[[Path], Giv
     return make
 
 
+def hugging_face_zip(**files: bytes) -> Callable[[Path], Given]:
+    """The same as a zip, with files by path."""
+
+    def make(folder: Path) -> Given:
+        given = hugging_face(BERT)(folder)
+        with zipfile.ZipFile(folder / "hf.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("hf/config.json", json.dumps(BERT))
+            for name, data in files.items():
+                archive.writestr(name, data)
+        return Given(given.data, weights=folder / "hf.zip")
+
+    return make
+
+
 def nothing_ran(answer: Answer | None = None) -> None:
     assert not WITNESS.exists()
 
@@ -209,6 +223,13 @@ CASES = [
          ["hf holds only pytorch_model.bin, which is not opened"]),
     Case(16, "folder with .py", hugging_face(BERT, modeling__py=b"", model__safetensors=b""),
          ["hf holds a script (modeling.py)"]),
+    Case(16, "zip of a folder with .py", hugging_face_zip(**{"hf/code/modeling.py": b"", "hf/model.safetensors": b""}),
+         ["hf.zip holds a script (code/modeling.py)"]),
+    Case(40, "entry of a model's zip that leads elsewhere", hugging_face_zip(**{"../model.safetensors": b""}),
+         ["hf.zip: entry '../model.safetensors' leads out of the archive"]),
+    Case(44, "entry of a model's zip that unpacks to more than is read",
+         hugging_face_zip(**{"hf/model.safetensors": bytes(1 << 20), "hf/tokenizer.json": bytes(1 << 20)}),
+         ["hf.zip/tokenizer.json: the file is too large: the limit model_bytes is 1,000 bytes"], limits={"model_bytes": 1000}),
     Case(17, "missing shard or one that leads elsewhere",
          elsewhere="tests/models/test_hugging_face.py::test_a_shard_index_that_leads_elsewhere_is_refused"),
     Case(18, "architecture on a hub", named("hf-hub:x/y"),

@@ -119,6 +119,14 @@ def with_script(folder: Path) -> Given:
     return given
 
 
+def saved_with_script(folder: Path) -> Given:
+    """What ``save_to_disk`` of datasets writes, and a script."""
+    (folder / "data").mkdir()
+    for name, text in (("state.json", "{}"), ("dataset_info.json", "{}"), ("load.py", "raise SystemExit")):
+        (folder / "data" / name).write_text(text)
+    return Given(folder / "data")
+
+
 FORMULA = '=HYPERLINK("http://x")'
 
 
@@ -206,6 +214,8 @@ CASES = [
     Case(62, "batch by its hash", elsewhere="tests/data/test_torchvision_sets.py::test_an_altered_cifar_batch_is_refused"),
     Case(63, "datasets folder with a script", with_script,
          ["data is a Hugging Face datasets folder (data.py), which may come with a script, and is not opened"]),
+    Case(63, "saved datasets folder with a script", saved_with_script,
+         ["data is a datasets folder with a script (load.py), which is not run"]),
     Case(64, "more classes than the limit", file("t.csv", table(*map(str, range(11)))),
          ["t.csv has 11 classes; the limit classes is 10 classes"], limits={"classes": 10}),
     Case(64, "one class", file("t.csv", table("x")), ["t.csv: column 'label' has 1 class ('x'); at least two are needed"]),

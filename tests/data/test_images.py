@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.datasets import ImageFolder as TorchvisionImageFolder
 
-from oga_core.data import Dataset, SampleError, images, open_dataset
+from oga_core.data import Dataset, SampleError, folders, images, open_dataset
 from oga_core.data.images import decode_image
 from oga_core.errors import InputError
 
@@ -301,8 +301,8 @@ def test_thousands_of_images_open_without_being_read(tmp_path: Path, monkeypatch
         for i in range(1500):
             (tmp_path / name / f"{i}.png").write_bytes(RED if i == 700 else b"broken")
     counted: list[str] = []
-    read, decode = images.Directory.read, decode_image
-    monkeypatch.setattr(images.Directory, "read", lambda files, name: counted.append(f"read {name}") or read(files, name))
+    read, decode = folders.Directory.read, decode_image
+    monkeypatch.setattr(folders.Directory, "read", lambda files, name: counted.append(f"read {name}") or read(files, name))
     monkeypatch.setattr(images, "decode_image", lambda data: counted.append("decode") or decode(data))
     dataset = open_dataset(tmp_path)
     assert (len(dataset), counted) == (3000, [])

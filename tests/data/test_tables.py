@@ -459,5 +459,5 @@ def test_real_tables_are_what_pandas_reads(test_data: Path, name: str) -> None:
 
 def test_a_real_table_without_a_known_label_column_asks_for_it(test_data: Path) -> None:
     path = test_data / "datainf" / "math_with_reason_test.csv"
-    assert "no label column among 'text', 'variation', 'prompt'" in refusal(path)
-    assert len(read(path, label="variation").class_names) == 10
+    assert "no label column among 'text', 'variation', 'prompt'" in refusal(path, inputs="text")
+    assert len(read(path, inputs="text", label="variation").class_names) == 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from oga_core import Dataset, InputError, Workspace, from_texts, open_dataset
 from oga_core.models import load_model
 from oga_core.models.classifier import Classifier
 from oga_core.models.inputs import cut_texts
+from oga_core.runs.stale import stale
 from oga_core.scoring import do_run, prepare
 
 TEXTS = ["good film", "a bad film , awful", "great", "awful awful film and a bad one", "good good great film", "bad"]
@@ -151,6 +153,18 @@ def test_lora_is_a_scope_of_such_a_run(save: Save, tmp_path: Path) -> None:
         assert run.table["l2"][row] == pytest.approx(float(torch.cat([g.flatten() for g in gradients]).norm()), rel=1e-3)
 
 
+def test_a_text_is_tokenised_once(save: Save, dataset: Dataset) -> None:
+    classifier = load_model(None, save(), dataset)
+    encode: Any = classifier.encode
+    asked, tokenizer = list[str](), encode.tokenizer
+    encode.tokenizer = lambda *parts, **options: asked.append(parts[0]) or tokenizer(*parts, **options)
+    texts = ["good good film", "bad bad film", " ".join(["good"] * 40), "good good film"]
+    first, again = ([encode(text)["input_ids"].tolist() for text in texts] for _ in range(2))
+    assert first == again
+    assert [bool(encode.cuts(text)) for text in texts] == [False, False, True, False]
+    assert asked == texts[:3]
+
+
 def test_texts_that_are_cut_are_counted(save: Save) -> None:
     long = from_texts([*TEXTS, "film " * 40], [*LABELS, "pos"])
     classifier = load_model(None, save(), long)
@@ -235,3 +249,121 @@ def test_an_unknown_model_type_is_refused(save: Save, dataset: Dataset) -> None:
     folder = save()
     edited(folder, "config.json", model_type="nothing")
     assert "names the model type 'nothing'" in refusal(folder, dataset)
+
+
+# ---- zips ------------------------------------------------------------------------------------------------------------------
+def zipped(folder: Path, within: str = "", more: dict[str, str] | None = None) -> Path:
+    """A zip of a folder, beside it, in which it lies where ``within`` says; with further files by name."""
+    path = folder.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                archive.write(file, within + file.relative_to(folder).as_posix())
+        for name, text in (more or {}).items():
+            archive.writestr(name, text)
+    return path
+
+
+@pytest.mark.parametrize("within", ["", "model/", "some/model/"])
+def test_a_zip_of_a_folder_is_the_same_model_wherever_the_folder_lies_in_it(save: Save, dataset: Dataset, within: str) -> None:
+    folder = save()
+    path = zipped(folder, within, {"__MACOSX/model/._config.json": "x"})
+    assert torch.equal(logits(load_model(None, path, dataset), dataset), logits(load_model(None, folder, dataset), dataset))
+
+
+@pytest.mark.parametrize("within", ["", "both/"])
+def test_a_zip_of_base_and_adapter_is_the_adapted_model(save: Save, dataset: Dataset, tmp_path: Path, within: str) -> None:
+    own = adapted(save(name="both/base"), tmp_path / "both" / "lora")
+    classifier = load_model(None, zipped(tmp_path / "both", within), dataset)
+    assert torch.allclose(logits(classifier, dataset), torch.stack([alone(own, text) for text in TEXTS]), atol=1e-5)
+
+
+def test_shards_in_a_zip_are_put_together(save: Save, dataset: Dataset, tmp_path: Path) -> None:
+    folder = save()
+    hf.AutoModelForSequenceClassification.from_pretrained(folder).save_pretrained(tmp_path / "shards", max_shard_size="5kB")
+    tokenizer().save_pretrained(tmp_path / "shards")
+    assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 2
+    found = load_model(None, zipped(tmp_path / "shards"), dataset)
+    assert torch.equal(logits(found, dataset), logits(load_model(None, folder, dataset), dataset))
+
+
+def test_an_adapter_alone_in_a_zip_opens_nothing_on_this_machine(save: Save, dataset: Dataset, tmp_path: Path) -> None:
+    adapted(save(name="base"), tmp_path / "adapter")
+    load_model(None, tmp_path / "adapter", dataset)
+    assert "put the base model's folder beside the adapter's" in refusal(zipped(tmp_path / "adapter"), dataset)
+
+
+def test_a_run_with_a_zip_is_that_of_the_folder_and_stale_once_the_zip_changes(save: Save, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    pd.DataFrame({"text": TEXTS * 3, "label": LABELS * 3}).to_csv(path, index=False)
+    folder = save()
+    workspace, there = Workspace(tmp_path / "workspace"), zipped(folder)
+    runs = [prepare(workspace, path, weights=weights) for weights in (folder, there)]
+    for run in runs:
+        do_run(run)
+    pd.testing.assert_frame_equal(runs[0].table, runs[1].table)
+    assert stale(runs[1]) == ""
+    zipped(folder, more={"more": "x"})
+    assert "the weights in model.zip have changed" in stale(runs[1])
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"code/modeling.py": "raise SystemExit"}, "model.zip holds a script (code/modeling.py)"),
+        ({"../x.json": "{}"}, "model.zip: entry '../x.json' leads out of the archive"),
+        ({"Config.json": "{}"}, "entries 'config.json' and 'Config.json' have the same name"),
+        ({"old/config.json": '{"auto_map": {"A": "x.Y"}}'}, ""),
+    ],
+)
+def test_what_does_not_belong_in_a_zip_is_refused(save: Save, dataset: Dataset, more: dict[str, str], told: str) -> None:
+    path = zipped(save(), more=more)
+    if told:
+        assert told in refusal(path, dataset)
+    else:  # settings in a folder that is not looked at
+        load_model(None, path, dataset)
+
+
+def test_a_zip_without_a_model_is_refused_as_such(save: Save, dataset: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("a")
+    assert "texts.zip holds no weights" in refusal(zipped(tmp_path / "texts", "texts/"), dataset)
+    (tmp_path / "broken.zip").write_bytes(b"PK no zip")
+    assert "broken.zip is not a readable zip file" in refusal(tmp_path / "broken.zip", dataset)
+
+
+def test_a_model_given_as_data_is_refused_as_such(save: Save) -> None:
+    folder = save()
+    for source in (folder, zipped(folder, "m/")):
+        with pytest.raises(
+            InputError, match=r"is the folder of a model \((m/)?config.json\) and no data; give it as the weights"
+        ):
+            open_dataset(source)
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "file"), [("model_bytes", 1000, "tokenizer.json"), ("settings_bytes", 100, "config.json")]
+)
+def test_a_file_in_a_zip_larger_than_the_limit_is_refused_with_both(
+    save: Save, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, file: str
+) -> None:
+    path = zipped(save())
+    monkeypatch.setenv(f"OGA_LIMIT_{limit.upper()}", str(value))
+    told = refusal(path, dataset)
+    assert told.startswith(f"model.zip/{file}: the file is too large")
+    assert f"the limit {limit} is {value:,} bytes" in told
+
+
+# ---- tokenizers ------------------------------------------------------------------------------------------------------------
+def test_a_tokenizer_without_settings_is_filled_up_as_the_model_says(save: Save, dataset: Dataset) -> None:
+    folder = save("llama", pad_token_id=2)
+    expected = logits(load_model(None, folder, dataset), dataset)
+    (folder / "tokenizer_config.json").write_text("{}")
+    assert torch.allclose(logits(load_model(None, folder, dataset), dataset), expected, atol=1e-5)
+
+
+def test_a_tokenizer_that_names_files_elsewhere_opens_none(save: Save, dataset: Dataset, tmp_path: Path) -> None:
+    folder = save()
+    expected = logits(load_model(None, folder, dataset), dataset)
+    edited(folder, "tokenizer_config.json", tokenizer_file=str(tmp_path / "x.json"), vocab_file="/etc/passwd")
+    assert torch.equal(logits(load_model(None, folder, dataset), dataset), expected)

@@ -152,6 +152,15 @@ def test_every_filter_together_is_what_they_are_one_by_one(run: Run, fields: dic
         assert score[found].is_monotonic_decreasing
 
 
+def test_picked_samples_alone_are_meant_and_those_that_are_gone_are_not(run: Run) -> None:
+    ids = tuple(run.table["sample_id"].iloc[[0, 3, 5]])
+    assert rows(run, replace(EVERYTHING, samples=ids)) == [3, 5, 0]
+    assert rows(run, replace(EVERYTHING, samples=(*ids, "gone"), labels=(str(run.table["label"].iloc[3]),))) == [
+        row for row in (3, 5, 0) if run.table["label"].iloc[row] == run.table["label"].iloc[3]
+    ]
+    assert rows(run, replace(EVERYTHING, samples=("gone",))) == []
+
+
 def test_lassos_are_drawn_one_after_the_other(run: Run) -> None:
     def lassoed(*steps: tuple[str, Polygon, str]) -> list[int]:
         pictures = {UMAP: POSITIONS, PCA: POSITIONS[::-1]}
@@ -215,7 +224,18 @@ def test_many_points_are_looked_at_in_blocks_as_if_at_once() -> None:
 def test_a_view_is_found_again_by_its_id_after_a_restart(run: Run) -> None:
     lassos = (("replace", SQUARE, UMAP), ("add", RIGHT, PCA))
     first = Selection(
-        "loss", 0.25, False, ("dog",), ("owl",), ("keep", "undecided"), lassos, (-1.5, 2.0), "Ä \ud800", True, "cluster"
+        "loss",
+        0.25,
+        False,
+        ("dog",),
+        ("owl",),
+        ("keep", "undecided"),
+        lassos,
+        (-1.5, 2.0),
+        "Ä \ud800",
+        True,
+        "cluster",
+        ("a", "b"),
     )
     view, other = save_view(run, first), save_view(run, EVERYTHING)
     assert view == save_view(run, first) != other
@@ -242,6 +262,7 @@ def test_without_its_id_the_latest_view_of_the_run_is_found_and_else_the_default
         {"lassos": [["add", [[1]], "x"]]}, {"budget": 10**400}, {"score_range": [2, 1]}, {"score_range": [1]},
         {"score_range": ["a", 1]}, {"score_range": [float("nan"), 1]}, {"score_range": 3}, {"score_range": [0, 10**400]},
         {"search": ""}, {"disputed": 1}, {"order": "random"}, {"order": None}, {"order": ["cluster"]},
+        {"samples": 3}, {"samples": "ab"}, {"samples": [3, None, ["a"]]},
     ],
 )  # fmt: skip
 def test_what_does_not_fit_the_run_is_left_out_of_a_view(run: Run, change: dict[str, object]) -> None:

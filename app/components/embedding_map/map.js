@@ -471,7 +471,8 @@ class EmbeddingMap {
       this.legendContent = content;
       this.legend.hidden = !continuous && legend.length === 0;
       const entries = continuous ? [colourBar(continuous, palette)] : legend.map((entry) => this.legendEntry(...entry));
-      const heading = element("b", { textContent: continuous ? continuous[2] : by });
+      const title = this.data.card?.predicted === "" && by === "given label" ? "group" : by; // where nothing is predicted
+      const heading = element("b", { textContent: continuous ? continuous[2] : title });
       const rest = more ? [element("small", { textContent: `and ${grouped(more)} more classes` })] : [];
       this.legend.replaceChildren(heading, ...entries, ...rest);
       this.legend.setAttribute("aria-label", `Legend: ${by}`);
@@ -554,10 +555,10 @@ class EmbeddingMap {
     if (!known) this.fetchColumns(card).then(fill, () => {});
     const label = (codes) => known.names[codes[row]] ?? "a class that only the model has";
     const said = known
-      ? { given: label(known.given), predicted: label(known.predicted), score: short(known.scores[row]), ...own }
-      : { given: "…", predicted: "…", score: "…", ...own };
+      ? { [card.predicted ? "given" : "group"]: label(known.given), ...(card.predicted && { predicted: label(known.predicted) }), score: short(known.scores[row]) }
+      : { [card.predicted ? "given" : "group"]: "…", ...(card.predicted && { predicted: "…" }), score: "…" };
     const preview = element("div", { className: `preview ${card.kind}` });
-    this.card.replaceChildren(...(card.kind ? [preview] : []), ...lines(said));
+    this.card.replaceChildren(...(card.kind ? [preview] : []), ...lines({ ...said, ...own }));
     if (known && card.kind) this.cardTimer = setTimeout(() => this.showSample(preview, known.indices[row]), HOVER_REST);
     this.placeCard();
   }
@@ -566,7 +567,7 @@ class EmbeddingMap {
     const { count } = this.points;
     const [given, predicted, scores, indices, names] = await Promise.all([
       array(card.given, codesOf(count)),
-      array(card.predicted, codesOf(count)),
+      card.predicted && array(card.predicted, codesOf(count)),
       array(card.scores, (bytes) => new Float32Array(bytes)),
       array(card.indices, (bytes) => new Int32Array(bytes)),
       fetched(card.names, (reply) => reply.json()),

@@ -18,16 +18,21 @@ function badge(item) {
 
 /** What a screen reader says of a sample. */
 function described(item) {
-  const words = [item.source, `labelled ${item.label}`, item.suggested !== item.label && `suggested ${item.suggested}`];
+  const labelled = item.predicted === undefined ? `group ${item.label}` : `labelled ${item.label}`;
+  const suggested = item.suggested && item.suggested !== item.label && `suggested ${item.suggested}`;
+  const words = [item.source, labelled, suggested, item.cosine !== undefined && `cosine ${item.cosine.toFixed(2)}`];
   const stands = item.pending ?? item.decision;
   return [...words, stands ? said(stands) : "undecided", item.disputed && "reviewers disagree"].filter(Boolean).join(", ");
 }
 
-/** The sample itself, as small as it is: an image, `lazy` when it comes into sight only, or the beginning of a text. */
+/** The sample itself, as small as it is: an image, `lazy` when it comes into sight only, or the beginning of a text, or of a
+    prompt and its answer. */
 function small(run, item, lazy = true) {
   if (item.changed) return notice("changed since it was scored");
   if (item.text === undefined) return picture(imageUrl(run, item, 160), "", lazy);
-  return element("p", { className: "words", dir: "auto", textContent: item.text + (item.long ? "…" : "") });
+  const begins = (text) => element("p", { className: "words", dir: "auto", textContent: text + (item.long ? "…" : "") });
+  if (item.answer === undefined) return begins(item.text);
+  return element("span", { className: "answer" }, begins(item.text), begins(item.answer));
 }
 
 /** Given and suggested label on one line. */
@@ -39,6 +44,13 @@ function labels(item) {
     line.append(element("span", { textContent: item.suggested, dir: "auto", title: `suggested: ${item.suggested}` }));
   }
   return line;
+}
+
+/** By what a frame is known, and its title. */
+function frameOf({ group, alike, cosine }) {
+  if (cosine > 0) return ["towards", "Towards: a step of training on one of these lowers the test sample's loss"];
+  if (cosine !== undefined) return ["against", "Against: a step of training on one of these raises the test sample's loss"];
+  return alike === 1 ? ["alone", "Like no other"] : [group, `These ${grouped(alike)} look alike`];
 }
 
 class Gallery {
@@ -71,13 +83,14 @@ class Gallery {
     else this.does.focus(place);
   }
 
-  /** Draws entries [place, item] in their order; groups of samples that look alike in frames of their own, but in a strip. */
+  /** Draws entries [place, item] in their order; groups of samples that look alike in frames of their own, but in a strip, and
+      those that push towards a test sample apart from those against it. */
   draw(run, entries, strip) {
-    const content = JSON.stringify([run, entries.map(([place, { row, group }]) => [place, row, group])]);
+    const content = JSON.stringify([run, entries.map(([place, { row, group, cosine }]) => [place, row, group, cosine])]);
     if (content !== this.content) {
       this.content = content;
       this.tiles = new Map(entries.map(([place, item]) => [place, this.tile(run, place, item, !strip)]));
-      const framed = !strip && entries[0]?.[1].group !== undefined;
+      const framed = !strip && (entries[0]?.[1].group ?? entries[0]?.[1].cosine) !== undefined;
       this.list.classList.toggle("framed", framed);
       this.list.replaceChildren(...(framed ? this.frames(entries) : this.tiles.values()));
     }
@@ -87,9 +100,8 @@ class Gallery {
   frames(entries) {
     const frames = [];
     for (const [place, item] of entries) {
-      const number = item.alike === 1 ? "alone" : item.group;
+      const [number, title] = frameOf(item);
       if (frames.at(-1)?.number !== number) {
-        const title = item.alike === 1 ? "Like no other" : `These ${grouped(item.alike)} look alike`;
         const heading = element("h3", { textContent: title, ariaHidden: "true" });
         frames.push(Object.assign(element("div", { attributes: { role: "group", "aria-label": title } }, heading), { number }));
       }
@@ -115,8 +127,10 @@ class Gallery {
     tile.state = state;
     tile.setAttribute("aria-label", described(item));
     tile.classList.toggle("decided", Boolean(item.decision || item.pending));
-    const title = `Score ${item.score}: no lower than that of ${percent(item.percentile)} of all`;
-    const score = element("small", { textContent: short(item.score), title });
+    const title = item.cosine === undefined ? `Score ${item.score}: no lower than that of ${percent(item.percentile)} of all`
+      : "Cosine of its gradient with the test sample's";
+    const textContent = item.cosine === undefined ? short(item.score) : `cosine ${item.cosine.toFixed(2)}`;
+    const score = element("small", { textContent, title });
     tile.querySelector(".foot").replaceChildren(...[score, badge(item)].filter(Boolean));
   }
 

@@ -32,7 +32,7 @@ const shownKey = (name) => name.split(/\+(?=.)/).map((part) => SHOWN[part] ?? pa
 
 class Keys {
   constructor(dialog, changed) {
-    Object.assign(this, { dialog, changed, keyed: {}, waiting: null });
+    Object.assign(this, { dialog, changed, keyed: {}, relabels: true, waiting: null });
     try {
       this.own = JSON.parse(localStorage.getItem(KEYS_STORED)) ?? {};
     } catch {
@@ -43,14 +43,14 @@ class Keys {
     dialog.onclick = (event) => event.target === dialog && dialog.close();
   }
 
-  /** The classes that keys stand for, by their usual key. */
-  use(keyed) {
-    this.keyed = keyed;
+  /** The classes that keys stand for, by their usual key, and whether there are classes at all. */
+  use(keyed, relabels) {
+    Object.assign(this, { keyed, relabels });
   }
 
   get actions() {
     const classes = Object.entries(this.keyed).map(([key, name]) => [`class ${key}`, [`Relabel to ${name}`, key]]);
-    return [...Object.entries(ACTIONS), ...classes];
+    return [...Object.entries(ACTIONS).filter(([action]) => this.relabels || action !== "accept"), ...classes];
   }
 
   of(action) {

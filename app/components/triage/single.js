@@ -8,6 +8,7 @@ class Single {
   constructor(root) {
     this.root = root;
     for (const part of ["picture", "place", "source", "labels", "stands"]) this[part] = root.querySelector(`.${part}`);
+    this.answer = new Answer(this.picture);
     this.images = new Map(); // by run and index
     this.texts = new Map();
   }
@@ -42,7 +43,7 @@ class Single {
     this.item = item;
     this.place.textContent = outside ? "not in the selection" : `${grouped(place + 1)} of ${grouped(total)}`;
     this.source.textContent = this.source.title = item.source;
-    const key = `${run} ${item.row}`;
+    const key = `${run} ${item.row} ${item.cosine}`;
     if (key !== this.key) {
       this.key = key;
       this.showSample(run, item);
@@ -52,13 +53,16 @@ class Single {
   }
 
   showSample(run, item) {
+    this.answer.dispose();
     this.picture.classList.toggle("textual", item.text !== undefined);
+    this.picture.classList.toggle("answering", item.answer !== undefined && !item.changed);
     if (item.changed) return this.picture.replaceChildren(notice("This sample has changed since it was scored."));
     if (item.text === undefined) {
       const image = this.image(run, item);
       image.alt = `${item.source}, labelled ${item.label}`;
       return this.picture.replaceChildren(image);
     }
+    if (item.answer !== undefined) return this.answer.show(run, item, item.long ? this.text(run, item) : null);
     const words = element("p", { className: "words", dir: "auto", tabIndex: item.long ? 0 : -1, textContent: item.text });
     this.picture.replaceChildren(words);
     this.picture.scrollTop = 0;
@@ -75,12 +79,17 @@ class Single {
   }
 
   cells(item) {
-    const facts = [
+    const facts = item.predicted === undefined ? [
+      ["Group", item.label, ""],
+      ["Loss", short(item.loss), item.loss == null ? "" : `nats a token: p = ${percent(Math.exp(-item.loss))}`],
+      ["Score", short(item.score), `≥ ${percent(item.percentile)} of all`],
+    ] : [
       ["Given label", item.label || "none", item.confidence == null ? "" : `model: ${percent(item.confidence)}`],
       ["Predicted", item.predicted, item.predicted === item.label ? "as given" : "not as given"],
       ["Suggested", item.suggested || "none", item.suggestedBy],
       ["Score", short(item.score), `≥ ${percent(item.percentile)} of all`],
     ];
+    if (item.cosine !== undefined) facts.splice(-1, 1, ["Cosine", item.cosine.toFixed(3), "with the test sample"]);
     return facts.map(([term, value, more]) =>
       element("div", {},
         element("dt", { textContent: term }),

@@ -56,6 +56,7 @@ class Triage {
     clearTimeout(this.telling);
     if (this.telling && this.memory) this.memory.told = {}; // Python has not heard where we were: what it says next counts
     this.why.dispose();
+    this.single.answer.dispose();
     this.gone = true;
   }
 
@@ -68,8 +69,9 @@ class Triage {
     if (other) this.items.clear();
     if (anew) this.forget();
     const wanted = this.taken("focus") ?? this.memory.id;
-    this.layout = this.strip ? "strip" : this.taken("asked") ?? sessionStorage.getItem(LAYOUT) ?? data.layout;
-    this.keys.use(data.keyed);
+    if (this.strip || data.own) this.layout ??= data.layout;
+    else this.layout = this.taken("asked") ?? sessionStorage.getItem(LAYOUT) ?? data.layout;
+    this.keys.use(data.keyed, data.relabels);
     this.share.hidden = !data.several;
     this.share.firstElementChild.checked = this.sharing;
     this.nameClasses();
@@ -319,6 +321,7 @@ class Triage {
 
   // ---- decisions -----------------------------------------------------------------------------------------------------------
   decide(action, label = "") {
+    if (action === "relabel" && !this.data.relabels) return this.say("Prompts and answers have no label that could be another.");
     if (this.everything) return this.decideOnAll(action, label);
     const items = this.meant;
     if (!items.length) return;
@@ -435,7 +438,7 @@ class Triage {
       if (this.jobs.length) return this.tell(QUIET, more);
       const { id = null } = this.focus ?? {};
       if (!this.strip) this.memory.told = { focus: id, asked: this.layout };
-      this.component.setTriggerValue("act", { id: identity(), focus: id, layout: this.layout, ...more });
+      this.component.setTriggerValue("act", { id: identity(), focus: id, ...(!this.data.own && { layout: this.layout }), ...more });
     }, quiet);
   }
 
@@ -457,7 +460,7 @@ class Triage {
   setLayout(layout) {
     if (layout === this.layout) return;
     this.layout = this.root.dataset.layout = layout;
-    sessionStorage.setItem(LAYOUT, layout);
+    if (!this.data.own) sessionStorage.setItem(LAYOUT, layout);
     this.grab = layout === "gallery";
     this.unmark();
     this.tell();

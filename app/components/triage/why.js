@@ -61,7 +61,7 @@ class Why {
     this.body.replaceChildren(
       place,
       this.section("Gradient", this.lines(why.gradient)),
-      this.section("Probabilities", this.probabilities(why)),
+      ...(why.probabilities.length ? [this.section("Probabilities", this.probabilities(why))] : []),
       this.section(why.flagged ? "To lose the flag" : "To be flagged", this.lines(why.threshold)),
       this.section("What each score says", this.lines(why.scores)),
       ...this.neighbours(run, item, why),
@@ -126,7 +126,8 @@ class Why {
   /** The most similar of all, and of its given label, where those are not the same. */
   neighbours(run, item, why) {
     const rows = (near) => near.map(({ row }) => row).join(), same = rows(why.near) === rows(why.near_label);
-    const ofLabel = `Most similar gradients${same ? ", all" : ""} labelled ${item.label}`;
+    const alike = item.predicted === undefined ? `of the group ${item.label}` : `labelled ${item.label}`;
+    const ofLabel = `Most similar gradients${same ? ", all" : ""} ${alike}`;
     const sections = [this.section(ofLabel, this.near(run, "near_label", why))];
     return same ? sections : [this.section("Most similar gradients", this.near(run, "near", why)), ...sections];
   }
@@ -138,7 +139,8 @@ class Why {
       button.append(element("span", { className: "picture" }, small(run, item)), labels(item));
       button.append(element("small", { textContent: `cosine ${cosine.toFixed(2)}` }));
       button.dataset.meaning = meanings[which];
-      const said = `${item.source}, labelled ${label}, predicted ${predicted}, cosine ${cosine.toFixed(2)}`;
+      const of = predicted ? `labelled ${label}, predicted ${predicted}` : `group ${label}`;
+      const said = `${item.source}, ${of}, cosine ${cosine.toFixed(2)}`;
       button.setAttribute("aria-label", `${said}: look at it`);
       return button;
     }));

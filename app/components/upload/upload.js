@@ -29,7 +29,7 @@ class Upload {
     this.input.onchange = () => {
       const chosen = [...this.input.files];
       this.input.value = ""; // so that the same file can be chosen again
-      this.take(chosen);
+      this.take(chosen.map((file) => ({ path: file.name, file })));
     };
     this.away.onclick = () => (this.request ? this.stop() : this.remove());
     root.ondragover = (event) => {
@@ -41,20 +41,19 @@ class Upload {
       event.preventDefault();
       this.zone.classList.remove("over");
       if (this.request) return;
-      const folder = [...event.dataTransfer.items].some((item) => item.webkitGetAsEntry?.()?.isDirectory);
-      if (folder) this.refuse("A folder cannot be dropped here: make a zip of it, or open it by its path on the server.");
-      else this.take([...event.dataTransfer.files]);
+      gathered(event.dataTransfer).then((files) => this.take(files), () => this.refuse("What was dropped could not be read."));
     };
   }
 
   update(component) {
     this.component = component;
-    const { label, suffixes, most } = component.data;
+    const { label, suffixes, marks, most } = component.data;
     this.label.textContent = label;
     this.root.setAttribute("aria-label", label);
     this.choose.setAttribute("aria-label", `${label}: choose a file`);
-    this.input.accept = suffixes.join(",");
-    this.hint.textContent = `or drop it here: ${suffixes.join(", ")}; up to ${sized(most)}`;
+    this.input.accept = [...suffixes, ".json", ".arrow"].join(","); // also what is in a folder
+    this.hint.textContent =
+      `or drop it here: ${suffixes.join(", ")}, or a folder with ${marks.join(" or ")}; up to ${sized(most)}`;
     if (!this.request) this.draw(component.data.kept);
   }
 
@@ -69,18 +68,35 @@ class Upload {
     this.size.textContent = sized(file.bytes);
   }
 
+  /** Sends the file; several only where they are a folder of the kind that belongs here, which goes as a zip. */
   take(files) {
     this.wrong.hidden = true;
-    const [file] = files, { most } = this.component.data;
-    if (files.length > 1) this.refuse("One file at a time: put several into a zip.");
-    else if (file && file.size > most) this.refuse(`${printable(file.name)} has ${sized(file.size)}; up to ${sized(most)} are taken. ` +
-      "A larger one is opened by its path on the server.");
-    else if (file) this.send(file);
+    if (!files.length) return;
+    const { most, marks, label } = this.component.data, [{ path, file }] = files;
+    const bytes = files.reduce((sum, { file }) => sum + file.size, 0);
+    const tops = new Set(files.map(({ path }) => path.split("/")[0])), inFolder = files.some(({ path }) => path.includes("/"));
+    if (bytes > most) this.refuse(`${printable(tops.size > 1 ? "What was dropped" : [...tops][0])} has ${sized(bytes)}; up to ` +
+      `${sized(most)} are taken. A larger one is opened by its path on the server.`);
+    else if (files.length === 1 && !inFolder) this.send(file, path);
+    else if (!files.some(({ path }) => marks.includes(path.split("/").at(-1)))) this.refuse(inFolder
+      ? `A folder without ${marks.join(" or ")} cannot be dropped here: make a zip of it, or open it by its path on the server.`
+      : "One file at a time: put several into a zip.");
+    else if (files.length > ENTRIES || bytes > BYTES - (1 << 26)) this.refuse(
+      "This folder is too large to be sent as one: make a zip of it, or open it by its path on the server.");
+    else this.pack(files, `${tops.size > 1 ? label.toLowerCase() : [...tops][0]}.zip`, bytes);
   }
 
-  send(file) {
+  pack(files, name, bytes) {
+    const packing = (this.request = { abort: () => (this.request = null) }), going = () => this.request === packing;
+    this.draw({ name, bytes });
+    this.told.textContent = "Packing";
+    const failed = () => going() && this.refuse("A file of the folder could not be read.");
+    zipped(files, going).then((zip) => going() && this.send(zip, name), failed);
+  }
+
+  send(file, name) {
     const request = (this.request = new XMLHttpRequest());
-    request.open("POST", `${PATH}?name=${encodeURIComponent(file.name.toWellFormed())}`);
+    request.open("POST", `${PATH}?name=${encodeURIComponent(name.toWellFormed())}`);
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.responseType = "json";
     request.upload.onprogress = ({ loaded }) => {
@@ -94,7 +110,7 @@ class Upload {
     };
     request.onerror = () => this.refuse("The file could not be sent: the server does not answer, or the file has changed.");
     this.progress.value = 0;
-    this.draw({ name: file.name, bytes: file.size });
+    this.draw({ name, bytes: file.size });
     this.told.textContent = "Sending";
     request.send(file);
   }

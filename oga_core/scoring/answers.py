@@ -1,0 +1,85 @@
+"""One pass over prompts with their answers: the loss of each answer and its gradient by a language model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from oga_core.data import Dataset
+from oga_core.errors import InputError
+from oga_core.gradients import HEAD, GradientBatch, NextToken, PerSampleGradients, in_batches, joined
+from oga_core.models import LanguageModel
+from oga_core.models.language_model import token_logits
+from oga_core.scoring.one_pass import LOOKED_AT, encoded_samples, split
+
+
+def answer_gradients(model: LanguageModel, scope: str, seed: int, head: str | None = None) -> PerSampleGradients:
+    """What a run computes of each answer: norms, and the sketch, which depends on scope and seed.
+
+    Parameters
+    ----------
+    scope, seed, head
+        As `oga_core.score` takes them.
+
+    Raises
+    ------
+    InputError
+        For a scope without parameters.
+    """
+    head = head or model.head
+    if scope == HEAD and head is None:
+        raise InputError("scope 'head' needs an output layer that is trained and has a weight of its own; that of this model is "
+                         "frozen, or tied to its embeddings: take lora, all, or a pattern over parameter names")  # fmt: skip
+    names = f"{head}.weight" if scope == HEAD else scope
+    return PerSampleGradients(model.module, names, loss=NextToken(), seed=seed, output=token_logits)
+
+
+def sketched(engine: PerSampleGradients, model: LanguageModel, encoded: list[Any]) -> GradientBatch:
+    """Norms, sketches and losses of encoded samples; the outputs, which would fill the memory, are left out."""
+    found = in_batches(engine, range(len(encoded)), lambda some: model.batch([encoded[i] for i in some]))
+    return joined([replace(part, output=part.output[:, :0, :0].clone(), features=None) for _, part in found])
+
+
+class AnswerPass:
+    """As `OnePass`, with the loss of the answer in the place of that of a label.
+
+    Attributes
+    ----------
+    engine
+        What computes the gradients, probed with the first samples.
+    head
+        None: the gradient is known by its sketch, whatever the scope.
+    notes
+        What the user should know.
+    """
+
+    head: str | None = None
+
+    def __init__(
+        self, model: LanguageModel, dataset: Dataset, scope: str, seed: int = 0, head: str | None = None
+    ) -> None:  # fmt: skip
+        encoded = encoded_samples(model, dataset, range(len(dataset)), LOOKED_AT)[1]
+        if not encoded:
+            raise InputError("none of the samples can be read")
+        self.classifier: LanguageModel = model
+        self.engine = answer_gradients(model, scope, seed, head)
+        self.engine.prepare(*model.batch(encoded))
+        values = sum(self.engine.parameters.values())
+        self.notes = [f"scope {scope}: {len(self.engine.parameters)} parameters, {values:,} values", *self.engine.notes]
+
+    def __call__(self, rows: np.ndarray, ids: np.ndarray, encoded: list[Any], labels: np.ndarray) -> dict[str, np.ndarray]:
+        """Columns and sketches of a batch, a row each; ``finite`` says which are to be believed."""
+        found = sketched(self.engine, self.classifier, encoded)
+        assert found.l1 is not None
+        assert found.l2 is not None
+        assert found.sketch is not None
+        finite = np.isfinite(found.sketch).all(1) & np.isfinite(found.l2) & np.isfinite(found.losses)
+        out = split("sketches", "sketch", found.sketch.astype(np.float64), finite)
+        # A sketch has the gradient's length up to chance; the gradient's own is known.
+        out["sketch_norms"] = np.where(finite, found.l2, 0).astype(np.float32)
+        return out | {
+            "index": rows, "sample_id": ids, "l1": found.l1, "l2": found.l2, "finite": finite, "loss": found.losses,
+            "targets": labels,
+        }  # fmt: skip
