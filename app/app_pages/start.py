@@ -19,8 +19,8 @@ if run is not None:
 else:
     st.title("Find the training samples that hurt your model")
     st.text(
-        "Give a classifier or a language model, and the data it was trained on. OGA takes every sample's loss gradient, shows which stand out, and "
-        "leaves the decision to you: keep, remove or relabel."
+        "Give a classifier or a language model, and the data it was trained on. OGA takes every sample's loss gradient, shows "
+        "which stand out, and leaves the decision to you: keep, remove or relabel."
     )
 
 if run is None or st.toggle("Score other data", key="score_other"):
