@@ -57,6 +57,7 @@ def _tell_of_its_end(process: subprocess.Popen[bytes], job: Job) -> None:
 def main(kind: str, run_id: str, workspace: str) -> int:
     """Do a job; returns the exit code. How it ended is in the workspace."""
     contain(machine_bytes(), writes=True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a script has started the server in the background
     run = Workspace(workspace).run(run_id)
     threading.Thread(target=_stop_when_asked, args=(run.job(kind),), daemon=True).start()
     try:

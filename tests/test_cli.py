@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -396,7 +397,8 @@ def test_control_c_ends_the_scoring_and_the_run_says_so(features: Path, tmp_path
         "    def forward(self, x):\n        time.sleep(60 * (8 < len(x) < 64))\n        return self.head(x)\n"
     )
     command = [*OGA, "score", str(features), "--model", "slow:Slow", "--workspace", str(tmp_path / "workspace")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=heard)
     with process:
         assert process.stderr is not None
         assert "scoring\n" in iter(process.stderr.readline, "")  # on a busy machine what goes before is told too

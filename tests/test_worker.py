@@ -56,7 +56,9 @@ def test_a_step_that_reports_no_progress_is_stopped_too(data: Path, tmp_path: Pa
         "import pathlib, time\ndef make():\n    pathlib.Path('reached').touch()\n    while True:\n        time.sleep(0.01)\n"
     )
     run = prepare(Workspace(tmp_path / "workspace"), data, model="stuck:make", detectors="l1")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as for what a script starts in the background
     process = started(run, tmp_path)
+    signal.signal(signal.SIGINT, before)
     assert becomes(lambda: (tmp_path / "reached").exists())
     run.job("score").cancel()
     assert process.wait(SECONDS) == 1
