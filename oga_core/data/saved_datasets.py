@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from oga_core.data.columns import check_cells, plain_columns
 from oga_core.data.dataset import Dataset
 from oga_core.data.folders import Folder
-from oga_core.data.tables import check_cells, of_columns, plain_columns
+from oga_core.data.tables import of_columns
 from oga_core.errors import InputError, one_line
 from oga_core.limits import TABLE_BYTES
 

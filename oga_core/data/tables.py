@@ -1,14 +1,8 @@
-"""Texts with labels in CSV, TSV, JSONL or parquet tables. Every value stays the text it is: "NA" and "007" too."""
+"""Data sets in the rows of tables: texts and pairs of them, prompts with answers, features."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
 import re
-import zlib
-from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,18 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from oga_core.data.arrays import Arrays, RowNames
+from oga_core.data.columns import STATUS, read_columns
 from oga_core.data.dataset import Dataset, Kind, SampleError, check_number_of_classes, in_order
-from oga_core.data.formulas import original_text
 from oga_core.data.search import texts
-from oga_core.errors import InputError, one_line
-from oga_core.limits import CELL_BYTES, CELLS, TABLE_BYTES
+from oga_core.errors import InputError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "y", "intent", "topic", "sentiment")
 PAIRS = (("text_a", "text_b"), ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question", "sentence"))
 TEXT_COLUMNS = ("text", "sentence", "content", "document", "question", "title", "review", "comment", "body", "message")
-STATUS = "oga_status"
-"""Column by which cleaned data that were exported from here are known."""
 NEVER_INPUTS = ("clean_label", "true_label", "id", "index", STATUS)
 PROMPTS = (("prompt", "answer"), ("prompt", "completion"), ("prompt", "response"))
 ANSWERED = ">"
@@ -216,15 +207,7 @@ def open_table(path: Path, inputs: str | None = None, label: str | None = None) 
         For damaged or ambiguous tables; the message names the line.
     """
     notes: list[str] = []
-    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
-    if suffix == ".parquet":
-        columns = _read_parquet(path, notes)
-    else:
-        text = _decode(path, notes)
-        if suffix in (".jsonl", ".ndjson"):
-            columns = _read_json_lines(text, path.name)
-        else:
-            columns = _as_exported(_read_csv(text, path.name, suffix), notes)
+    columns = read_columns(path, notes)
     return of_columns(columns, inputs, label, path.name, notes)
 
 
@@ -256,189 +239,6 @@ def _noted(dataset: Dataset, notes: list[str]) -> Dataset:
     """With what was noticed while the file was read before its own notes."""
     dataset.notes[:0] = notes
     return dataset
-
-
-def _decode(path: Path, notes: list[str]) -> str:
-    try:
-        with gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb") as handle:
-            data = handle.read(TABLE_BYTES.value + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path.name} cannot be read: {one_line(error)}") from error
-    if len(data) > TABLE_BYTES.value:
-        raise InputError(f"{path.name} holds too much text: {TABLE_BYTES}; or write it as parquet")
-    encoding = "utf-8-sig"
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        encoding = "utf-16"
-    elif b"\0" in data[:100_000]:
-        line = data.count(b"\n", 0, data.index(b"\0")) + 1
-        raise InputError(f"{path.name}, line {line}: a NUL byte; a text table has none")
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        if encoding == "utf-16":
-            raise InputError(f"{path.name} begins as UTF-16 but is not ({error.reason}); save it as UTF-8") from error
-        line = data.count(b"\n", 0, error.start) + 1
-        notes.append(f"not UTF-8 (line {line}): read as Latin-1; save it as UTF-8 if letters look wrong")
-        return data.decode("latin-1")
-    if encoding == "utf-16":
-        notes.append("read as UTF-16")
-    return text
-
-
-def _read_csv(text: str, name: str, suffix: str) -> dict[str, list[str]]:
-    delimiter = "\t" if suffix == ".tsv" else _delimiter(text)
-    csv.field_size_limit(CELL_BYTES.value)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: list[list[str]] = []
-    header: list[str] | None = None
-    before = 0
-    try:
-        for row in reader:
-            if header is None:
-                header = _header(row, name)
-            elif row:
-                if len(row) != len(header):
-                    raise InputError(f"{name}, line {before + 1}: {len(row)} cells where the header has {len(header)}")
-                rows.append(row)
-            before = reader.line_num
-    except csv.Error as error:
-        raise InputError(f"{name}, line {before + 1}: {error} (an open quote?)") from error
-    if header is None:
-        raise InputError(f"{name} is empty")
-    if not rows:
-        raise InputError(f"{name} has a header but no rows")
-    return {column: list(values) for column, values in zip(header, zip(*rows, strict=True), strict=True)}
-
-
-def _as_exported(columns: dict[str, list[str]], notes: list[str]) -> dict[str, list[str]]:
-    """The originals of the texts in an export of cleaned data, where a formula has an apostrophe before it."""
-    if STATUS not in columns:
-        return columns
-    originals = {original_text(column): [original_text(v) for v in values] for column, values in columns.items()}
-    changed = sum(a != b for before, after in zip(columns.values(), originals.values()) for a, b in zip(before, after))
-    if changed:
-        notes.append(f"an export of OGA: {changed:,} cells lost the apostrophe that it had put before a formula")
-    return originals
-
-
-def _delimiter(text: str) -> str:
-    first = re.split("[\r\n]", re.sub('"[^"]*"', "", text[:100_000]), maxsplit=1)[0]
-    return max(",;\t", key=first.count)
-
-
-def _header(row: list[str], name: str) -> list[str]:
-    names = [c.strip() for c in row]
-    for i, column in enumerate(names):
-        if not column and i == 0 and len(names) > 1:
-            names[i] = "index"  # how pandas writes an unnamed index
-        elif not column:
-            raise InputError(f"{name}, line 1: column {i + 1} has no name")
-    twice = [c for c, n in Counter(names).items() if n > 1]
-    if twice:
-        raise InputError(f"{name}, line 1: the column {twice[0]!r} is there twice")
-    return names
-
-
-def _read_json_lines(text: str, name: str) -> dict[str, list[str]]:
-    columns: dict[str, list[str]] = {}
-    rows = 0
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(
-                line, parse_constant=_refuse_constant, parse_float=str, parse_int=str, object_pairs_hook=_unique_pairs
-            )
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{name}, line {number}: not a JSON object ({error})") from error
-        if not isinstance(row, dict):
-            raise InputError(f"{name}, line {number}: {type(row).__name__} where an object is needed")
-        new = row.keys() - columns.keys()
-        check_cells(f"{name}, line {number}", rows + 1, len(columns) + len(new))
-        for column in new:
-            columns[column] = [""] * rows
-        for column, values in columns.items():
-            values.append(_cell(row.get(column), column, f"{name}, line {number}"))
-        rows += 1
-    if not rows:
-        raise InputError(f"{name} has no rows")
-    return columns
-
-
-def check_cells(where: str, rows: int, columns: int) -> None:
-    """A few bytes can stand for many cells: a line with a new key is a new column, a run of equal values one value."""
-    if rows * columns > CELLS.value:
-        raise InputError(f"{where}: {rows:,} rows of {columns:,} columns; {CELLS}")
-
-
-def _refuse_constant(value: str) -> Any:
-    raise ValueError(f"{value} is not JSON")
-
-
-def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) != len(pairs):
-        raise ValueError("a key is there twice")
-    return row
-
-
-def _cell(value: Any, column: str, where: str) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (dict, list)):
-        raise InputError(f"{where}: {column!r} holds a nested value; plain texts and numbers are needed")
-    return value if isinstance(value, str) else str(value)
-
-
-def _read_parquet(path: Path, notes: list[str]) -> dict[str, list[str]]:
-    try:
-        file = pq.ParquetFile(path)
-        declared = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
-        if declared > TABLE_BYTES.value:
-            raise InputError(f"{path.name} unpacks to {declared:,} bytes; {TABLE_BYTES}")
-        check_cells(path.name, file.metadata.num_rows, file.metadata.num_columns)
-        table = file.read()
-        if table.num_rows != file.metadata.num_rows:  # it reads what there is and says nothing
-            raise InputError(f"{path.name} declares {file.metadata.num_rows:,} rows but holds {table.num_rows:,}; write it again")
-        return plain_columns(table, path.name, notes)
-    except InputError:
-        raise
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise InputError(f"{path.name} is not a readable parquet file: {one_line(error)}") from error
-
-
-def plain_columns(table: pa.Table, name: str, notes: list[str]) -> dict[str, list[str]]:
-    """The columns of plain texts and numbers, as text; which were left out is noted.
-
-    Raises
-    ------
-    InputError
-        If there are none, there are no rows, or a name is there twice. Arrow's own for a table that is damaged.
-    """
-    table.validate(full=True)
-    if len(set(table.column_names)) != len(table.column_names):
-        raise InputError(f"{name}: a column name is there twice")
-    columns: dict[str, list[str]] = {}
-    for column_name in table.column_names:
-        column = table.column(column_name)
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        if not pa.types.is_nested(column.type) and not _is_binary(column.type):
-            columns[column_name] = [_cell(v, column_name, name) for v in column.to_pylist()]
-    if not columns or not table.num_rows:
-        raise InputError(f"{name} has no rows of plain texts and numbers")
-    if left_out := [column for column in table.column_names if column not in columns]:
-        notes.append(f"columns of lists, records or bytes were left out: {', '.join(map(one_line, left_out[:5]))}")
-    return columns
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    types = pa.types
-    return any(
-        is_one(kind) for is_one in (types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view)
-    )
 
 
 def _label_column(columns: dict[str, list[str]], asked: str | None, name: str) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from oga_core.data import Dataset
-from oga_core.data.tables import STATUS
+from oga_core.data.columns import STATUS
 from oga_core.errors import InputError
 from oga_core.review.standing import standing_of
 from oga_core.runs import Run
