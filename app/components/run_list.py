@@ -34,5 +34,5 @@ def _facts(run: Run, current: str) -> str:
     if current != "done":
         return f"{created} UTC"
     summary = run.summary
-    of = "groups" if summary.get("kind") == "prompts" else "classes"
+    of = "classes" if run.predicts else "groups"
     return f"{created} UTC · {summary['scored']:,} samples · {len(summary['class_names'])} {of} · {summary['model']}"

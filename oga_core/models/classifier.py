@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,13 +81,21 @@ class Classifier:
         InputError
             If the module cannot take the batch, or logits are not to be found in what it returns.
         """
-        try:
+        with refusing(self.name):
             output = run(self.module, batch)
-        except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError) as error:
-            reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-            what = f"{type(error).__name__}: {reason}"
-            raise InputError(f"model {self.name} cannot take these samples: {what}") from error
         return find_logits(output, self.name)
+
+
+@contextmanager
+def refusing(name: str) -> Iterator[None]:
+    """InputError in the place of what the module of a model raises for samples that it cannot take."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError) as error:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        raise InputError(f"model {name} cannot take these samples: {type(error).__name__}: {reason}") from error
 
 
 def token_count(sample: Mapping[str, Tensor]) -> int:

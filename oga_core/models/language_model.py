@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from oga_core.data import SampleError
-from oga_core.errors import InputError, one_line
-from oga_core.models.classifier import Classifier, run, token_count
+from oga_core.errors import InputError
+from oga_core.models.classifier import Classifier, refusing, run, token_count
 from oga_core.models.inputs import TokenCollate
 
 IGNORED = -100
@@ -31,11 +31,8 @@ class LanguageModel(Classifier):
     @torch.no_grad()
     def logits(self, batch: Any) -> Tensor:
         """Logits of a collated batch, float, shape ``(n, length, tokens)``; InputError as `Classifier.logits`."""
-        try:
+        with refusing(self.name):
             return token_logits(run(self.module, batch))
-        except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError) as error:
-            what = f"{type(error).__name__}: {one_line(error)}"
-            raise InputError(f"model {self.name} cannot take these samples: {what}") from error
 
     def batch(self, encoded: Sequence[dict[str, Tensor]]) -> tuple[Any, Tensor]:
         """The module's input for encoded samples, and their targets, int64 ``(n, length)``, filled up with `IGNORED`."""

@@ -11,6 +11,7 @@ from oga_core.data import Dataset
 from oga_core.errors import InputError
 from oga_core.gradients import HEAD, GradientBatch, NextToken, PerSampleGradients, in_batches, joined
 from oga_core.models import LanguageModel
+from oga_core.models.classifier import refusing
 from oga_core.models.language_model import token_logits
 from oga_core.scoring.one_pass import LOOKED_AT, encoded_samples, split
 
@@ -37,9 +38,13 @@ def answer_gradients(model: LanguageModel, scope: str, seed: int, head: str | No
 
 
 def sketched(engine: PerSampleGradients, model: LanguageModel, encoded: list[Any]) -> GradientBatch:
-    """Norms, sketches and losses of encoded samples; the outputs, which would fill the memory, are left out."""
+    """Norms, sketches and losses of encoded samples; the outputs, which would fill the memory, are left out.
+
+    InputError as `Classifier.logits`.
+    """
     found = in_batches(engine, range(len(encoded)), lambda some: model.batch([encoded[i] for i in some]))
-    return joined([replace(part, output=part.output[:, :0, :0].clone(), features=None) for _, part in found])
+    with refusing(model.name):
+        return joined([replace(part, output=part.output[:, :0, :0].clone(), features=None) for _, part in found])
 
 
 class AnswerPass:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from oga_core.data import Dataset, Part, SampleError, Unreadable
-from oga_core.errors import InputError, one_line
+from oga_core.errors import InputError
 from oga_core.gradients import (
     HEAD,
     GradientBatch,
@@ -26,7 +26,7 @@ from oga_core.gradients import (
     unit_rows,
 )
 from oga_core.models import Classifier
-from oga_core.models.classifier import find_logits
+from oga_core.models.classifier import find_logits, refusing
 from oga_core.scoring.parts import Parts, Shard, identity
 
 BATCH = 64
@@ -150,15 +150,8 @@ class OnePass:
         def batch(some: Sequence[int]) -> tuple[Any, torch.Tensor]:
             return [encoded[i] for i in some], targets[list(some)]
 
-        try:
+        with refusing(self.classifier.name):
             return joined([found for _, found in in_batches(self._engine, range(len(encoded)), batch)])
-        except InputError:
-            raise
-        except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError) as error:
-            if out_of_memory(error):
-                raise
-            what = f"{type(error).__name__}: {one_line(error)}"
-            raise InputError(f"model {self.classifier.name} cannot take these samples: {what}") from error
 
 
 def passed(
