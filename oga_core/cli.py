@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from oga_core import experiments, hub, scoring, serving, worker
+from oga_core import experiments, hub, models, scoring, serving, worker
 from oga_core.data import SOURCES, open_dataset
 from oga_core.data.examples import EXAMPLES
 from oga_core.detectors import DEFAULT, Interval, named
@@ -20,7 +20,6 @@ from oga_core.errors import InputError
 from oga_core.export import FORMATS, WHAT, export
 from oga_core.floors import check_floors
 from oga_core.limits import LIMITS, set_limits
-from oga_core.models import save_weights, train
 from oga_core.progress import Cancelled
 from oga_core.runs import Run, Workspace, recommend
 from oga_core.runs.run import TABLE
@@ -243,9 +242,9 @@ def _train(options: argparse.Namespace) -> None:
         raise InputError(f"--out {options.out}: its folder is not there")
     dataset = open_dataset(options.data, inputs=options.inputs, label=options.label)
     with Bar() as bar:
-        trained = train(dataset, options.arch, seed=options.seed, epochs=options.epochs, progress=bar)
+        trained = models.train(dataset, options.arch, seed=options.seed, epochs=options.epochs, progress=bar)
     try:
-        save_weights(trained.classifier, options.out)
+        models.save_weights(trained.classifier, options.out)
     except OSError as error:
         raise InputError(f"cannot write {options.out}: {error.strerror}") from error
     accuracy = "too few samples to hold any out" if trained.accuracy is None else (

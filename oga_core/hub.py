@@ -13,9 +13,8 @@ import sys
 from pathlib import Path
 
 from oga_core.errors import InputError
+from oga_core.model_files import ADAPTER, CONFIG
 
-CONFIG, ADAPTER = "config.json", "adapter_config.json"
-"""Files by which the folder of a whole model is known, and that of an adapter."""
 ALLOWED = "OGA_ALLOW_HUB"
 """Environment variable by which the owner of the machine allows the network: 1."""
 NAME = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}", re.ASCII)

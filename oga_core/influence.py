@@ -3,124 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from oga_core.data import Dataset, SampleError
-from oga_core.data.tables import Answered
+from oga_core import scoring
+from oga_core.data import Dataset
 from oga_core.errors import InputError
 from oga_core.gradients import FORM
-from oga_core.models import Classifier, LanguageModel, label_indices, load_model
+from oga_core.measured import SampleGradient
 from oga_core.review.layer_shares import model_of
 from oga_core.review.why import beyond_head
 from oga_core.runs import Run
 from oga_core.runs.run import SKETCHES
 from oga_core.runs.stale import stale
-from oga_core.scoring.answers import AnswerPass
-from oga_core.scoring.one_pass import OnePass, Pass
 
 KINDS = ("prompts", "text")
 """Of the data of runs whose model can be given a new sample in words."""
-CHARACTERS = 100_000
-"""Of a test prompt, and of its answer."""
 COLUMNS = ["sample_id", "index", "source", "label"]
-
-
-@dataclass(frozen=True)
-class SampleGradient:
-    """The gradient of a sample that is not in a run, as the run keeps gradients: see `Factors`.
-
-    Attributes
-    ----------
-    residual, feature
-        Unit vectors, float16.
-    norm
-        Length of the whole gradient.
-    loss
-        Of the sample, in nats.
-    """
-
-    residual: np.ndarray
-    feature: np.ndarray
-    norm: float
-    loss: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return {"residual": self.residual.tolist(), "feature": self.feature.tolist(), "norm": self.norm, "loss": self.loss}
-
-    @classmethod
-    def from_dict(cls, found: dict[str, Any]) -> SampleGradient:
-        """What `to_dict` gave; ValueError, TypeError or KeyError where it is something else."""
-        residual, feature = (np.array(found[name], np.float16) for name in ("residual", "feature"))
-        if residual.ndim != 1 or feature.ndim != 1 or not (np.isfinite(residual).all() and np.isfinite(feature).all()):
-            raise ValueError("no unit vectors")
-        return cls(residual, feature, float(found["norm"]), float(found["loss"]))
-
-
-def measured(
-    dataset: Dataset, prompt: str, answer: str, scope: str, seed: int, head: str | None, model: str | None, weights: Path | None,
-    load: Callable[[str | None, Path | None, Dataset], Classifier] = load_model,
-) -> SampleGradient:  # fmt: skip
-    """The gradient of a new sample, in the space of the sketches of a run.
-
-    Parameters
-    ----------
-    dataset
-        The run's data, with whose first samples the model is probed.
-    prompt, answer, scope, seed, head
-        As `influence_of` and `oga_core.score` take them.
-    model, weights
-        As `load_model` takes them.
-    load
-        `load_model`, or what keeps the model for the next sample.
-
-    Raises
-    ------
-    InputError
-        If the model cannot be opened, or the sample is none that it can read.
-    """
-    for words in (prompt, answer):
-        if len(words) > CHARACTERS:
-            raise InputError(f"the test prompt or its answer has {len(words):,} characters; at most {CHARACTERS:,} are taken")
-    classifier = load(model, weights, dataset)
-    each: Pass
-    sample: str
-    if isinstance(classifier, LanguageModel):
-        sample, label = Answered(prompt, answer), 0
-        each = AnswerPass(classifier, dataset, scope, seed, head)
-    else:
-        if len(getattr(dataset, "inputs", ())) > 1:
-            raise InputError("these data are pairs of texts: a test sample must be one of the run's")
-        if answer not in dataset.class_names:
-            raise InputError(f"{answer!r} is not a class of these data; there are: {', '.join(dataset.class_names[:20])}")
-        sample, label = prompt, dataset.class_names.index(answer)
-        each = OnePass(classifier, dataset, label_indices(classifier, dataset), scope, head, seed)
-    try:
-        if not (answer if isinstance(sample, Answered) else prompt).strip():
-            raise SampleError(f"the {'answer' if isinstance(sample, Answered) else 'text'} is empty")
-        encoded = classifier.encoded(sample)
-    except SampleError as error:
-        raise InputError(f"the test sample cannot be read: {error}") from error
-    found = each(np.zeros(1, np.int64), np.array([""]), [encoded], np.array([label]))
-    if not found["finite"][0]:
-        raise InputError("the model's output for the test sample is not finite")
-    if "sketches" in found:
-        residual, feature = np.ones(1, np.float16), found["sketches"][0]
-    else:
-        residual, feature = found["residuals"][0], found["features"][0]
-    return SampleGradient(residual, feature, float(found["l2"][0]), float(found["loss"][0]))
-
-
 Measure = Callable[..., SampleGradient]
-"""`measured`, or what has it done elsewhere."""
 
 
-def gradient_of(run: Run, prompt: str, answer: str, dataset: Dataset, measure: Measure = measured) -> SampleGradient:
+def gradient_of(run: Run, prompt: str, answer: str, dataset: Dataset, measure: Measure | None = None) -> SampleGradient:
     """The gradient of a new sample, as `influence_of` takes it, by a run's model and in its scope.
 
     Parameters
@@ -128,7 +32,7 @@ def gradient_of(run: Run, prompt: str, answer: str, dataset: Dataset, measure: M
     dataset
         The run's data.
     measure
-        What opens the model, in this process or another.
+        What opens the model: `oga_core.scoring.one_sample.gradient_of`, or what has it done in another process.
 
     Raises
     ------
@@ -142,7 +46,7 @@ def gradient_of(run: Run, prompt: str, answer: str, dataset: Dataset, measure: M
                          "data again")  # fmt: skip
     if why := stale(run):
         raise InputError(why)
-    settings = run.settings
+    settings, measure = run.settings, measure or scoring.one_sample.gradient_of
     found = measure(dataset, prompt, answer, settings["scope"], settings["seed"], settings.get("head"), *model_of(run))
     widths = run.factors.residuals.shape[1], run.factors.features.shape[1]
     if (len(found.residual), len(found.feature)) != widths:

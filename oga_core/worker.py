@@ -12,15 +12,14 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from oga_core import maps
+from oga_core import maps, scoring
 from oga_core.containment import contain, machine_bytes
 from oga_core.errors import InputError
 from oga_core.progress import Cancelled
 from oga_core.runs import Job, Run, Workspace
-from oga_core.scoring import do_run
 
 JOBS: dict[str, Callable[[Run], object]] = {
-    "score": do_run,
+    "score": lambda run: scoring.do_run(run),
     **{kind: partial(maps.do_map, space=space) for space, kind in maps.JOBS.items()},
 }
 CANCEL_SECONDS = 0.5

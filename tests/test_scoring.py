@@ -401,7 +401,7 @@ def test_the_recommendation_is_by_starters_that_have_not_seen_the_samples_unless
         asked.append((k, seed, epochs))
         return unseen.cross_fitted(dataset, k, seed=seed, epochs=epochs, progress=progress, parts=parts)
 
-    monkeypatch.setattr("oga_core.scoring.cross_fitted", cross_fitted)
+    monkeypatch.setattr("oga_core.scoring.scoring.cross_fitted", cross_fitted)
     runs = []
     for folds in (None, 0, 2):
         runs.append(prepare(Workspace(tmp_path), files[0], epochs=2, seed=3, folds=folds))

@@ -12,7 +12,8 @@ from app import state
 from app.components.literal import literal
 from app.components.triage import triage
 from oga_core import InputError, Run
-from oga_core.influence import CHARACTERS, KINDS, against, gradient_of, influence_of_row, towards, with_cosines
+from oga_core.influence import KINDS, against, gradient_of, influence_of_row, towards, with_cosines
+from oga_core.measured import CHARACTERS
 from oga_core.reader import Contained
 from oga_core.review import Selection
 

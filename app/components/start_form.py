@@ -14,11 +14,9 @@ from app.components.upload import upload
 from oga_core import InputError, hub, worker
 from oga_core.data import SOURCES
 from oga_core.data.saved_datasets import MARKS
-from oga_core.detectors import ALWAYS, CONTROLS, DEFAULT, DETECTORS, named
-from oga_core.detectors import chosen as chosen_detectors
-from oga_core.models import architectures
-from oga_core.models.weights import SUFFIXES
-from oga_core.reader import Contained, Outlook, get_ready, open_contained
+from oga_core.detectors import ALWAYS, CONTROLS, DEFAULT, DETECTORS, chosen as chosen_detectors, named
+from oga_core.model_files import ADAPTER, CONFIG, SUFFIXES
+from oga_core.reader import Contained, Outlook, architectures, get_ready, open_contained
 from oga_core.scoring import NAMED, prepare
 from oga_core.serving import allowed_path
 
@@ -137,7 +135,7 @@ def _model(dropped: bool) -> Model | None:
                             help="Weights that OGA has saved say which architecture they belong to.")  # fmt: skip
     with right:
         if dropped:
-            weights = upload("Weights", (*SUFFIXES, ".zip"), (hub.CONFIG, hub.ADAPTER), key="weights_file")
+            weights = upload("Weights", (*SUFFIXES, ".zip"), (CONFIG, ADAPTER), key="weights_file")
         else:
             weights = _by_path("Path of the weights", "weights_path", named=hub.allowed())
     if weights is None:

@@ -87,8 +87,7 @@ def opacus_ghost(case: Case, chunk: int) -> Work:
 
 
 def backpack(case: Case, chunk: int) -> Work:
-    from backpack import backpack as extended_backward
-    from backpack import extend
+    from backpack import backpack as extended_backward, extend
     from backpack.extensions import BatchL2Grad
 
     _classifier(case)

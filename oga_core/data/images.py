@@ -13,8 +13,8 @@ from PIL import Image, ImageOps
 from oga_core.data.dataset import Dataset, SampleError, check_number_of_classes
 from oga_core.data.folders import Files, Folder, is_side_file
 from oga_core.errors import InputError, one_line
-from oga_core.hub import ADAPTER, CONFIG
 from oga_core.limits import IMAGE_PIXELS
+from oga_core.model_files import ADAPTER, CONFIG
 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # what it warns of is decoded, or refused with a reason
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")

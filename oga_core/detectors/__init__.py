@@ -4,9 +4,7 @@ from oga_core.detectors.budget import flag_count, flagged
 from oga_core.detectors.canaries import BUDGETS
 from oga_core.detectors.detector import Detector
 from oga_core.detectors.gradients import Gradients, of_head, of_units
-from oga_core.detectors.influence import INFLUENCE
-from oga_core.detectors.recommended import NAME as RECOMMENDED
-from oga_core.detectors.recommended import Interval, Recommendation, Recommended
+from oga_core.detectors.recommended import NAME as RECOMMENDED, Interval, Recommendation, Recommended
 from oga_core.detectors.registry import ALWAYS, CONTROLS, DEFAULT, DETECTORS, chosen, listed, named, scores
 
 __all__ = [
@@ -15,7 +13,6 @@ __all__ = [
     "CONTROLS",
     "DEFAULT",
     "DETECTORS",
-    "INFLUENCE",
     "RECOMMENDED",
     "Detector",
     "Gradients",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
+from scipy.special import softmax
 
 from oga_core.detectors.detector import Unfitted
 from oga_core.detectors.gradients import Gradients
@@ -29,7 +29,7 @@ class Cleanlab(Unfitted):
         _quality()
 
     def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:
-        probabilities = torch.softmax(torch.from_numpy(np.asarray(gradients.logits)).double(), 1).numpy()
+        probabilities = softmax(np.asarray(gradients.logits, np.float64), axis=1)
         quality = _quality()(gradients.labels, probabilities, method="self_confidence", adjust_pred_probs=True)
         return np.asarray(1 - quality, dtype=np.float64)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import torch
+from scipy.special import log_softmax
 
 from oga_core.detectors.detector import Detector, Unfitted
 from oga_core.detectors.gradients import Gradients
-from oga_core.gradients import HeadGradients
 from oga_core.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from oga_core.gradients import HeadGradients
 
 
 class Random(Detector):
@@ -93,8 +95,7 @@ class ConfidenceEntropy(OfBlocks):
 
     def of_block(self, gradients: Gradients, rows: slice, found: HeadGradients) -> np.ndarray:
         # In logarithms throughout: x is beyond any double at a loss of 710.
-        logits = torch.from_numpy(np.array(gradients.logits[rows], np.float64))
-        log_p = torch.log_softmax(logits, 1).clamp_min(-1e300).numpy()
+        log_p = np.maximum(log_softmax(gradients.logits[rows].astype(np.float64), axis=1), -1e300)
         largest = np.arange(len(log_p)), log_p.argmax(1)
         others = log_p.copy()
         others[largest] = -np.inf

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from oga_core.gradients import Factors, HeadGradients, head_gradients, unit_rows
-from oga_core.gradients.factors import BLOCK
+from oga_core.gradients.factors import BLOCK, Factors, unit_rows
+
+if TYPE_CHECKING:
+    from oga_core.gradients import HeadGradients
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,7 @@ class Gradients:
         """Residuals p − e_y and losses in double precision, a block of samples at a time; their features are left at 1."""
         for start in range(0, len(self), BLOCK):
             rows = slice(start, min(start + BLOCK, len(self)))
-            logits, labels = (torch.from_numpy(np.array(v[rows])) for v in (self.logits, self.labels))
-            yield rows, head_gradients(logits, torch.ones(len(labels), 1), labels)
+            yield rows, _of_head(self.logits[rows], np.ones((rows.stop - start, 1)), self.labels[rows])
 
     @cached_property
     def losses(self) -> np.ndarray:
@@ -105,8 +106,16 @@ def of_units(logits: np.ndarray, features: np.ndarray, feature_norms: np.ndarray
     for start in range(0, n, BLOCK):
         rows = slice(start, min(start + BLOCK, n))
         inputs = features[rows].astype(np.float64) * feature_norms[rows, None]
-        found = head_gradients(*(torch.from_numpy(np.array(v)) for v in (logits[rows], inputs, labels[rows])))
+        found = _of_head(logits[rows], inputs, labels[rows])
         l1[rows], l2[rows] = found.l1, found.l2
         residuals[rows], residual_norms[rows] = unit_rows(found.residuals)
     factors = Factors(residuals, features, residual_norms, feature_norms)
     return Gradients(factors, l1, l2, logits, labels, features, feature_norms)
+
+
+def _of_head(logits: np.ndarray, features: np.ndarray, labels: np.ndarray) -> HeadGradients:
+    import torch  # for those only who score
+
+    from oga_core.gradients import head_gradients
+
+    return head_gradients(*(torch.from_numpy(np.array(v)) for v in (logits, features, labels)))

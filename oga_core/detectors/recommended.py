@@ -11,7 +11,7 @@ import numpy as np
 from oga_core.detectors.canaries import BUDGETS, CANDIDATES, Found, trial
 from oga_core.detectors.detector import OfFitted
 from oga_core.detectors.gradients import Gradients
-from oga_core.detectors.noise import Noise, NoiseModel, drawn, fit_noise
+from oga_core.detectors.noise import Noise, NoiseModel, drawn
 from oga_core.detectors.out_of_fold import PREFIX, out_of_fold, scores_by_fold
 from oga_core.errors import InputError
 from oga_core.progress import Progress, silent
@@ -174,6 +174,8 @@ def _chosen(found: list[Found]) -> list[str]:
 
 def _resampled(base: Gradients, fitted: NoiseModel, seed: int, progress: Progress) -> np.ndarray:
     """P(wrong) by each bootstrap of the noise model, float32, shape ``(RESAMPLED, n)``."""
+    from oga_core.detectors.noise_search import fit_noise  # torch, for those only who fit
+
     rng = np.random.default_rng(seed)
     resampled = np.empty((RESAMPLED, len(base)), np.float32)
     for i in range(RESAMPLED):

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from oga_core.detectors.gradients import Gradients
 from oga_core.detectors.threads import threads_for
@@ -53,6 +51,9 @@ def fit_head(features: np.ndarray, labels: np.ndarray, classes: int, decay: floa
     labels
         Positions of the classes, int64, shape ``(n,)``.
     """
+    import torch  # for those only who fit
+    from torch.nn import functional
+
     mean, spread = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)
     spread = np.where(spread > 1e-9 * max(1.0, float(spread.max(initial=0))), spread, 1.0)
     inputs = torch.from_numpy((features - mean) / spread)
@@ -62,7 +63,7 @@ def fit_head(features: np.ndarray, labels: np.ndarray, classes: int, decay: floa
 
     def closure() -> torch.Tensor:
         search.zero_grad()
-        loss = F.cross_entropy(F.linear(inputs, values[:, :-1], values[:, -1]), targets)
+        loss = functional.cross_entropy(functional.linear(inputs, values[:, :-1], values[:, -1]), targets)
         loss = loss + decay / 2 * values[:, :-1].square().sum()
         loss.backward()
         return loss

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from oga_core.detectors import INFLUENCE, RECOMMENDED, Gradients, named
+from oga_core.detectors import RECOMMENDED, Gradients, named
+from oga_core.detectors.influence import INFLUENCE
 from oga_core.experiments.paper import ONLY_IN_THE_PAPER
 
 UNTRIMMED, RANDOM, ORACLE = "untrimmed", "random", "oracle"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
+FORM = 2
+"""Of the projections (`oga_core.gradients.sketch`): only sketches of one form can be compared. A run keeps that of its own."""
 BLOCK = 4096
 """Samples handled at a time; bounds memory at ``BLOCK × n`` float32 in neighbour searches."""
 SMALL_BLOCK = 1024
@@ -56,12 +57,11 @@ class Factors:
 
     def cosines_with(self, residual: np.ndarray, feature: np.ndarray) -> np.ndarray:
         """Cosine of a gradient, given by the unit vectors of its factors, with every gradient, float32, shape ``(n,)``."""
-        r, h = (torch.from_numpy(v.astype(np.float32)) for v in (residual, feature))
+        r, h = residual.astype(np.float32), feature.astype(np.float32)
         out = np.empty(len(self), np.float32)
         for start in range(0, len(self), SMALL_BLOCK):
             rows = slice(start, start + SMALL_BLOCK)
-            residuals, features = (torch.from_numpy(np.array(v[rows])).float() for v in (self.residuals, self.features))
-            out[rows] = ((residuals @ r) * (features @ h)).numpy()
+            out[rows] = (self.residuals[rows].astype(np.float32) @ r) * (self.features[rows].astype(np.float32) @ h)
         return out
 
     def neighbours(self, row: int, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -98,6 +98,8 @@ def largest(values: np.ndarray, k: int) -> np.ndarray:
 
 def nearest(queries: Factors, among: Factors, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k gradients of ``among`` with the largest cosine to each query: rows int64 and cosines float32, ``(n, k)``."""
+    import torch  # whose search for the largest is the faster; who reads a run has no other need of it
+
     residuals = torch.from_numpy(among.residuals.astype(np.float32)).T
     features = torch.from_numpy(among.features.astype(np.float32)).T
     k = min(k, len(among))

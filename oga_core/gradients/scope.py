@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 from fnmatch import fnmatchcase
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from oga_core.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 HEAD, ALL, LORA = "head", "all", "lora"
 NAMED = (HEAD, ALL, LORA)

@@ -17,8 +17,6 @@ from torch import Tensor
 from oga_core.gradients.gemm import product
 
 WIDTH = 512
-FORM = 2
-"""Of the projections: only sketches of one form can be compared. A run keeps that of its own."""
 KINDS = ("kronecker", "sign_fold")
 WIDE = 8192
 """Numbers in a parameter above which `Kronecker` is used: below, folding the gradient itself is cheap and has less error."""

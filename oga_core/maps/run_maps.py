@@ -9,8 +9,6 @@ import numpy as np
 from oga_core.errors import InputError
 from oga_core.files import save_array
 from oga_core.gradients import Factors
-from oga_core.maps.landmarks import chosen_landmarks, placed
-from oga_core.maps.neighbours import umap
 from oga_core.maps.principal import principal_components
 from oga_core.progress import Progress, silent
 from oga_core.runs import Run
@@ -103,6 +101,9 @@ def _factors(run: Run, space: str) -> Factors:
 
 
 def _compute(run: Run, space: str, seed: int, progress: Progress) -> np.ndarray:
+    from oga_core.maps.landmarks import chosen_landmarks, placed  # torch, for those only who compute
+    from oga_core.maps.neighbours import umap
+
     factors = _factors(run, space)
     start = embedding(run, space, "pca", seed=seed, progress=_within(progress, 0, 5))
     rows = chosen_landmarks(run.table["label"], run.table[run.detectors[0].name].to_numpy(), seed=seed)

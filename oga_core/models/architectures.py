@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import functools
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from oga_core.errors import InputError
-from oga_core.models import starters
+
+if TYPE_CHECKING:
+    from torch import nn
 
 STARTERS = {"small_resnet": "image", "text_ngrams": "text", "feature_mlp": "features"}
 """Our own architectures and the kind of data each takes."""
@@ -76,6 +76,8 @@ def build(name: str, num_classes: int, spec: dict[str, Any]) -> nn.Module:
             more = {"init_weights": False, "aux_logits": bool(spec.get("aux_logits", True))}
         module: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **more)
         return module
+    from oga_core.models import starters
+
     try:
         return starters.build(name, num_classes, spec)
     except (KeyError, TypeError, ValueError, OverflowError) as error:

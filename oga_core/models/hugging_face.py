@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from oga_core.data.dataset import Dataset, SampleError
 from oga_core.data.tables import ANSWERED
 from oga_core.errors import InputError
-from oga_core.hub import ADAPTER, CONFIG
+from oga_core.model_files import ADAPTER, CONFIG
 from oga_core.models.classifier import Classifier, token_count
 from oga_core.models.inputs import ENDS, TokenCollate
 from oga_core.models.language_model import language_model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from oga_core.data import SampleError
 from oga_core.errors import InputError
+from oga_core.measured import Token, TokenLosses
 from oga_core.models.classifier import Classifier, refusing, run, token_count
 from oga_core.models.inputs import TokenCollate
 
@@ -47,62 +48,6 @@ def token_logits(output: Any) -> Tensor:
         shape = f" of shape {tuple(found.shape)}" if isinstance(found, Tensor) else ""
         raise InputError(f"a causal language model returns logits (n, length, tokens), this one a {type(output).__name__}{shape}")
     return found if found.dtype == torch.float64 else found.float()
-
-
-@dataclass(frozen=True)
-class Token:
-    """A token as it stands in a text.
-
-    Attributes
-    ----------
-    text
-        The characters it adds; those of several tokens are the text. For a token without any, its own name.
-    loss
-        −log p of it given all tokens before it, in nats; None where there is none before it.
-    own
-        Whether ``text`` are characters of the text.
-    """
-
-    text: str
-    loss: float | None
-    own: bool
-
-
-@dataclass(frozen=True)
-class TokenLosses:
-    """What a language model makes of each token of a prompt and its answer.
-
-    Attributes
-    ----------
-    prompt, answer
-        Their tokens as the model reads them; the last of the answer may be the end of the text.
-    before, after
-        The beginning of the prompt and the end of the answer that the model does not read, empty where it reads all.
-    """
-
-    prompt: list[Token]
-    answer: list[Token]
-    before: str
-    after: str
-
-    @property
-    def loss(self) -> float:
-        """The sample's loss: the mean over the tokens of its answer."""
-        losses = [token.loss for token in self.answer if token.loss is not None]
-        return sum(losses) / len(losses)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, found: dict[str, Any]) -> TokenLosses:
-        """What `to_dict` gave; ValueError, TypeError or KeyError where it is something else."""
-        prompt, answer = (
-            [Token(str(t["text"]), None if t["loss"] is None else float(t["loss"]), bool(t["own"])) for t in found[part]]
-            for part in ("prompt", "answer")
-        )
-        return cls(prompt, answer, str(found["before"]), str(found["after"]))
 
 
 def token_losses(model: LanguageModel, sample: Any) -> TokenLosses:

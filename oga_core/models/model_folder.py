@@ -11,8 +11,9 @@ from torch import Tensor
 
 from oga_core.data.folders import Directory, Folder, Zip
 from oga_core.errors import InputError
-from oga_core.hub import ADAPTER, CONFIG, cached
+from oga_core.hub import cached
 from oga_core.limits import MODEL_BYTES, Limit
+from oga_core.model_files import ADAPTER, CONFIG
 from oga_core.models.weights import read_safetensors, read_state_dict, refuse_more_than_memory
 
 WEIGHTS, ADAPTER_WEIGHTS, INDEX = "model.safetensors", "adapter_model.safetensors", "model.safetensors.index.json"

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from oga_core.containment import machine_bytes
 from oga_core.errors import InputError
 from oga_core.limits import HEADER_BYTES, PICKLE_BYTES
+from oga_core.model_files import SUFFIXES
 
 if TYPE_CHECKING:
     from oga_core.models.classifier import Classifier
 
 warnings.filterwarnings("ignore", message="Detected pickle protocol")  # an older or newer one is read as well
-SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".bin")
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.")
 ITEM_SIZES = {"Float": 4, "Double": 8, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4, "Short": 2, "Char": 1, "Byte": 1,

@@ -11,23 +11,20 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from threading import Lock, Semaphore, Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from oga_core.data import Dataset, SampleError, located
 from oga_core.errors import InputError, one_line
+from oga_core.gradients import NAMED
 from oga_core.limits import LIMITS, READER_BYTES, READER_SECONDS
+from oga_core.measured import Estimate, SampleGradient, TokenLosses
 from oga_core.reader import wire
-
-if TYPE_CHECKING:
-    from oga_core.influence import SampleGradient
-    from oga_core.models.language_model import TokenLosses
-    from oga_core.scoring import Estimate
 
 PATIENCE, GRACE = 3, 60
 """An answer is waited for, by the clock, so many times as long as the processor time it may take, and so many seconds more."""
@@ -148,6 +145,21 @@ def get_ready() -> None:
         if not _ready:
             _ready.append(_Process())
             _ready[0].send("get_ready")
+
+
+@cache
+def architectures() -> tuple[str, ...]:
+    """The names that `oga_core.models.architectures` has, asked of a process that may import what lists them.
+
+    Raises
+    ------
+    InputError
+        If it dies.
+    """
+    try:
+        return tuple(str(name) for name in _Process().ask("architectures"))
+    except _Lost as lost:
+        raise InputError(f"the architectures cannot be listed: the process that does it {lost}") from lost
 
 
 def _taken() -> _Process | None:
@@ -294,29 +306,23 @@ class Contained(Dataset):
         InputError
             If data, model and scopes do not fit one another.
         """
-        from oga_core.scoring import NAMED, Estimate  # not for the process, which imports this module too
-
         found = self._about_all("outlook", model, str(weights) if weights else None, tuple(scopes or NAMED), folds)
         costs = {str(scope): Estimate(*cost) for scope, cost in found["costs"].items()}
         return Outlook(str(found["model"]), list(found["notes"]), [tuple(row) for row in found["mapping"]], costs)
 
     def squared_norms(self, index: int, scope: str, model: str | None, weights: Path | None) -> dict[str, float]:
-        """The gradient of one sample by parameter, as `oga_core.review.layer_shares` measures it."""
+        """The gradient of one sample by parameter, as `oga_core.scoring.one_sample.squared_norms`."""
         found = self._about_all("squared_norms", int(index), scope, model, str(weights) if weights else None)
         return {str(name): float(square) for name, square in found.items()}
 
     def token_losses(self, index: int, model: str | None, weights: Path | None) -> TokenLosses:
-        """The losses of a sample's tokens, as `oga_core.review.token_losses` measures them."""
-        from oga_core.models.language_model import TokenLosses  # not for the process, which imports this module too
-
+        """The losses of a sample's tokens, as `oga_core.scoring.one_sample.token_losses`."""
         return TokenLosses.from_dict(self._about_all("token_losses", int(index), model, str(weights) if weights else None))
 
     def gradient_of(
         self, prompt: str, answer: str, scope: str, seed: int, head: str | None, model: str | None, weights: Path | None
     ) -> SampleGradient:
-        """The gradient of a new sample, as `oga_core.influence.gradient_of` measures it."""
-        from oga_core.influence import SampleGradient  # not for the process, which imports this module too
-
+        """The gradient of a new sample, as `oga_core.scoring.one_sample.gradient_of`."""
         given = (prompt, answer, scope, seed, head, model, str(weights) if weights else None)
         found = self._about_all("gradient_of", *given)
         try:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from oga_core import models, scoring
 from oga_core.containment import allow_seconds, contain, machine_bytes
 from oga_core.data import Dataset, SampleError, open_dataset
 from oga_core.errors import InputError
@@ -32,46 +33,43 @@ TOLD = (InputError, SampleError, TypeError, IndexError)
 
 def get_ready(_: None) -> None:
     """Import what `outlook` needs: seconds, which who looks at images should not wait."""
-    import oga_core.scoring  # noqa: F401
+    import oga_core.scoring.estimate  # noqa: F401
+
+
+def architectures(_: None) -> list[str]:
+    """What `oga_core.reader.architectures` has."""
+    return list(models.architectures())
 
 
 def outlook(dataset: Dataset, model: str | None, weights: str | None, scopes: list[str], folds: int | None) -> dict[str, Any]:
     """What `Outlook` has."""
-    from oga_core.models import class_mapping, load_model, starter_for
-    from oga_core.scoring import estimate
-
-    classifier = load_model(model, Path(weights), dataset) if weights is not None else None
-    costs = estimate(dataset, classifier, scopes, folds)
+    classifier = models.load_model(model, Path(weights), dataset) if weights is not None else None
+    costs = scoring.estimate(dataset, classifier, scopes, folds)
     return {
-        "model": classifier.name if classifier else f"{starter_for(dataset)}, trained first",
+        "model": classifier.name if classifier else f"{models.starter_for(dataset)}, trained first",
         "notes": classifier.notes if classifier else [],
-        "mapping": class_mapping(classifier, dataset) if classifier else [],
+        "mapping": models.class_mapping(classifier, dataset) if classifier else [],
         "costs": {scope: [cost.parameters, cost.seconds, cost.bytes] for scope, cost in costs.items()},
     }
 
 
 def squared_norms(dataset: Dataset, index: int, scope: str, model: str | None, weights: str | None) -> dict[str, float]:
-    """What `oga_core.review.layer_shares` measures."""
-    from oga_core.review.layer_shares import measured
-
-    return measured(dataset, index, scope, model, Path(weights) if weights is not None else None)
+    """What `Contained.squared_norms` has."""
+    return scoring.one_sample.squared_norms(dataset, index, scope, model, Path(weights) if weights is not None else None)
 
 
 def token_losses(dataset: Dataset, index: int, model: str | None, weights: str | None) -> dict[str, Any]:
-    """What `oga_core.review.token_losses` measures."""
-    from oga_core.review.token_losses import measured
-
-    return measured(dataset, index, model, Path(weights) if weights is not None else None, loaded).to_dict()
+    """What `Contained.token_losses` has."""
+    path = Path(weights) if weights is not None else None
+    return scoring.one_sample.token_losses(dataset, index, model, path, loaded).to_dict()
 
 
 def gradient_of(
     dataset: Dataset, prompt: str, answer: str, scope: str, seed: int, head: str | None, model: str | None, weights: str | None
 ) -> dict[str, Any]:
-    """What `oga_core.influence.gradient_of` measures."""
-    from oga_core.influence import measured
-
+    """What `Contained.gradient_of` has."""
     path = Path(weights) if weights is not None else None
-    return measured(dataset, prompt, answer, scope, seed, head, model, path, loaded).to_dict()
+    return scoring.one_sample.gradient_of(dataset, prompt, answer, scope, seed, head, model, path, loaded).to_dict()
 
 
 def loaded(model: str | None, weights: Path | None, dataset: Dataset) -> Classifier:
@@ -82,9 +80,7 @@ def loaded(model: str | None, weights: Path | None, dataset: Dataset) -> Classif
 
 @lru_cache(maxsize=1)
 def _loaded(model: str | None, weights: Path | None, dataset: Dataset, changed: tuple[int, ...]) -> Classifier:
-    from oga_core.models import load_model
-
-    return load_model(model, weights, dataset)
+    return models.load_model(model, weights, dataset)
 
 
 def answers(dataset: Dataset, samples: list[tuple[int, str]], most: int) -> list[list[Any] | None]:
@@ -138,6 +134,7 @@ DONE: dict[str, Callable[..., Any]] = {
     "originals": lambda dataset, start, stop: [dataset.original(i) for i in range(start, min(stop, len(dataset)))],
     "search": lambda dataset, words: dataset.search(words),
     "get_ready": get_ready,
+    "architectures": architectures,
     "outlook": outlook,
     "squared_norms": squared_norms,
     "token_losses": token_losses,

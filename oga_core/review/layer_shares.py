@@ -5,64 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from torch.nn import functional
-
-from oga_core.data import Dataset, SampleError
+from oga_core.data import Dataset
 from oga_core.errors import InputError
-from oga_core.gradients import NextToken, parameters_in
-from oga_core.models import Classifier, LanguageModel, label_indices, load_model
-from oga_core.models.classifier import find_logits
-from oga_core.models.classifier import run as outputs_of
-from oga_core.models.language_model import token_logits
 from oga_core.review.why import beyond_head
 from oga_core.runs import Run
 from oga_core.runs.run import MODEL
 
-
-def measured(dataset: Dataset, index: int, scope: str, model: str | None, weights: Path | None) -> dict[str, float]:
-    """‖∂ℓ/∂θ‖² of one sample for each parameter in a scope, by name.
-
-    Parameters
-    ----------
-    index
-        Position in the data.
-    scope
-        As `oga_core.score` takes it.
-    model, weights
-        As `load_model` takes them.
-
-    Raises
-    ------
-    InputError
-        If the model cannot be opened, or the sample not be read.
-    """
-    classifier = load_model(model, weights, dataset)
-    parameters = parameters_in(classifier.module, scope, classifier.head)
-    try:
-        encoded = classifier.encoded(dataset.load(index))
-    except SampleError as error:
-        raise InputError(f"{dataset.sources[index]} cannot be read: {error}") from error
-    if isinstance(classifier, LanguageModel):
-        batch, targets = classifier.batch([encoded])
-        loss = NextToken()(token_logits(outputs_of(classifier.module, batch)).double(), targets).sum()
-    else:
-        logits = find_logits(outputs_of(classifier.module, classifier.collate([encoded])), classifier.name)
-        loss = functional.cross_entropy(logits.double(), _target(classifier, dataset, index))
-    found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-    return {name: 0.0 if grad is None else float(grad.double().square().sum()) for name, grad in zip(parameters, found)}
-
-
-def _target(classifier: Classifier, dataset: Dataset, index: int) -> torch.Tensor:
-    """The given label as its position in the logits, int64, shape ``(1,)``."""
-    return torch.from_numpy(label_indices(classifier, dataset)[dataset.labels[[index]]])
-
-
 Measure = Callable[..., dict[str, float]]
-"""`measured`, or what has it done elsewhere."""
 
 
-def layer_shares(run: Run, row: int, dataset: Dataset, measure: Measure = measured) -> list[tuple[str, float]]:
+def layer_shares(run: Run, row: int, dataset: Dataset, measure: Measure) -> list[tuple[str, float]]:
     """Each layer's share of the squared length of a sample's gradient, in the order of the model; they add up to 1.
 
     Nothing where the scope is the head, which is one layer. The model is opened and run on this one sample.
@@ -74,7 +26,7 @@ def layer_shares(run: Run, row: int, dataset: Dataset, measure: Measure = measur
     dataset
         The run's data.
     measure
-        What opens the model, in this process or another.
+        What opens the model: `oga_core.scoring.one_sample.squared_norms`, or what has it done in another process.
 
     Raises
     ------
@@ -92,7 +44,7 @@ def layer_shares(run: Run, row: int, dataset: Dataset, measure: Measure = measur
     return [(layer, square / total if total else 0.0) for layer, square in layers.items()]
 
 
-def squared_norms(run: Run, row: int, dataset: Dataset, measure: Measure = measured) -> dict[str, float]:
+def squared_norms(run: Run, row: int, dataset: Dataset, measure: Measure) -> dict[str, float]:
     """‖∂ℓ/∂θ‖² of one sample for each parameter in the run's scope, by name; as `layer_shares`."""
     return measure(dataset, kept_index(run, row, dataset), run.settings["scope"], *model_of(run))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch import nn
 from oga_core.data import Dataset
 from oga_core.errors import InputError
 from oga_core.gradients import HEAD, NAMED, WIDTH, parameters_in
+from oga_core.measured import Estimate
 from oga_core.models import Classifier, LanguageModel, schedule, untrained
 from oga_core.scoring.one_pass import BATCH, encoded_samples, found_head
 from oga_core.scoring.unseen import usual_folds
@@ -21,25 +21,6 @@ TIMED, TIMED_ANSWERS = 64, 8
 """Samples that are timed; of a language model fewer, for each has a logit for every token of the vocabulary at every place."""
 WHOLE_PASS = 4.3
 """Forward passes that norms and sketch of all parameters take: 1.25 training steps, measured by ``oga bench gradients``."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a run will take.
-
-    Attributes
-    ----------
-    parameters
-        Number of values in the scope.
-    seconds
-        Wall-clock time on this machine.
-    bytes
-        Memory beside the program and the data.
-    """
-
-    parameters: int
-    seconds: float
-    bytes: int
 
 
 def estimate(

@@ -15,8 +15,7 @@ from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
 from app import routes
-from app.components import start_form
-from app.components import upload as module
+from app.components import start_form, upload as module
 from app.routes import ROUTES
 from oga_core import Workspace
 

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from oga_core import benchmarks
-from oga_core.benchmarks import gpu
-from oga_core.benchmarks import gradients as measured
+from oga_core.benchmarks import gpu, gradients as measured
 from oga_core.benchmarks.layered import layered
 from oga_core.benchmarks.machine import counted
 from oga_core.benchmarks.methods import OURS

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from oga_core import Dataset, InputError, open_dataset
 from oga_core.data import SampleError, from_prompts

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from oga_core.detectors import INFLUENCE, Detector, Gradients, influence, of_head
-from oga_core.detectors.influence import DataInf, ExactHessian, GradientTracing, LiSSA, SelfInfluence
+from oga_core.detectors import Detector, Gradients, influence, of_head
+from oga_core.detectors.influence import INFLUENCE, DataInf, ExactHessian, GradientTracing, LiSSA, SelfInfluence
 from oga_core.errors import InputError
 from oga_core.gradients import Factors
 

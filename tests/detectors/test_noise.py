@@ -9,8 +9,9 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import softmax
 
-from oga_core.detectors import named, noise, of_head
-from oga_core.detectors.noise import Noise, NoiseModel, drawn, fit_noise
+from oga_core.detectors import named, noise, noise_search, of_head
+from oga_core.detectors.noise import Noise, NoiseModel, drawn
+from oga_core.detectors.noise_search import fit_noise
 
 N, CLASSES, RATE = 3000, 4, 0.12
 
@@ -179,7 +180,7 @@ def test_extreme_logits_give_probabilities(size: float) -> None:
 
 
 def test_with_many_classes_the_errors_of_one_fall_on_all_others_alike() -> None:
-    many = noise.PAIRS_UP_TO + 6
+    many = noise_search.PAIRS_UP_TO + 6
     logits, true, given = simulated(n=2500, classes=many, spread=6.0)
     model = fit_noise(logits, given)
     assert model.wrong(logits, given).mean() == pytest.approx((true != given).mean(), abs=0.03)

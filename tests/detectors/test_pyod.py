@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from oga_core.detectors import Gradients, chosen, named, of_head
-from oga_core.detectors import pyod as ours
+from oga_core.detectors import Gradients, chosen, named, of_head, pyod as ours
 from oga_core.errors import InputError
 
 N, OUTLIERS = 300, 15

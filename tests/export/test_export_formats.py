@@ -13,8 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from awkward_table import ROWS
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from oga_core.data.formulas import original_text
 from oga_core.errors import InputError

@@ -12,8 +12,7 @@ import torch
 import oga_core as oga
 from oga_core.data import Dataset
 from oga_core.errors import InputError
-from oga_core.models import Classifier, TrainedModel, load_model, save_weights, starter_for, train
-from oga_core.models import training as training_module
+from oga_core.models import Classifier, TrainedModel, load_model, save_weights, starter_for, train, training as training_module
 from oga_core.progress import Cancelled
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import tempfile
 
 import pandas as pd
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from oga_core.review import decide, decisions, history, redo, undo
 from oga_core.runs import Workspace

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from oga_core.review import STATES, Standing, decide, decisions, redo, standing, standing_of, undo, version
 from oga_core.runs import Run, Workspace

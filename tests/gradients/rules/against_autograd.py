@@ -12,8 +12,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from hypothesis import settings
-from hypothesis import strategies as st
+from hypothesis import settings, strategies as st
 from one_sample import TOLERANCE, Alone, Loss, alone, cross_entropy, output_of
 from torch import Tensor, nn
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import nn
 
 from rules.against_autograd import DEVICES, Forward, Lambda, N, assert_exact, dtypes, seeds, some

@@ -1,0 +1,92 @@
+"""Entering a run that is to be done, in this process or another: nothing is opened yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from oga_core.data import located
+from oga_core.data.examples import EXAMPLES, make_example
+from oga_core.detectors import chosen, listed
+from oga_core.errors import InputError
+from oga_core.gradients import NAMED
+from oga_core.hub import fetched
+from oga_core.runs import Run, Workspace
+
+
+def prepare(
+    workspace: Workspace,
+    data: str | Path,
+    *,
+    inputs: str | None = None,
+    label: str | None = None,
+    model: str | None = None,
+    weights: str | Path | None = None,
+    scope: str = "head",
+    head: str | None = None,
+    detectors: str | list[str] = "l1,l2,iforest",
+    seed: int = 0,
+    epochs: int | None = None,
+    folds: int | None = None,
+    title: str | None = None,
+    notes: Sequence[str] = (),
+) -> Run:
+    """Enter a run to be done by `do_run`, in this process or another.
+
+    Parameters
+    ----------
+    data, inputs, label
+        As `open_dataset` takes them.
+    model, weights
+        As `load_model` takes them; weights may also be the name of a model on the Hugging Face hub, where the owner of the
+        machine allows that. Without either, the starter model that suits the data is trained.
+    scope, head, detectors, seed
+        As `score` takes them.
+    epochs
+        Of the starter model's training.
+    folds
+        So many more starters are trained, each without a part of the samples, for the recommendation: see `cross_fitted`. 0 for
+        none; by default 5 for texts and features, and none for images, whose training takes minutes.
+    title
+        What the run is called in lists.
+    notes
+        What the user should be told beside what the reader notices.
+
+    Raises
+    ------
+    InputError
+        For an unknown scope or detector, or where data or weights are not there; both are opened when the run is done.
+    """
+    check(scope, detectors)
+    if folds is not None and (folds < 0 or folds == 1):
+        raise InputError(f"{folds} folds: at least two are needed, or 0 for none")
+    if weights is not None and not Path(weights).exists():
+        weights = fetched(str(weights))
+    spec = located(data)
+    settings = {
+        "data": spec, "data_options": {k: v for k, v in (("inputs", inputs), ("label", label)) if v}, "model": model or None,
+        "weights": str(Path(weights).resolve()) if weights else None, "scope": scope, "head": head or None,
+        "detectors": listed(detectors), "seed": seed, "epochs": epochs, "folds": folds, "notes": list(notes),
+    }  # fmt: skip
+    return workspace.new_run(title or Path(spec).name, settings)
+
+
+def prepare_example(workspace: Workspace, name: str) -> Run:
+    """Enter a run on an embedded example, whose files are written into the workspace where they are not there yet.
+
+    Raises
+    ------
+    InputError
+        For an unknown name.
+    """
+    workspace.check_writable()
+    path = make_example(name, workspace.path / "examples")
+    example = EXAMPLES[name]
+    return prepare(workspace, path, title=example.title, notes=[example.note], folds=example.folds)
+
+
+def check(scope: str, names: str | list[str]) -> None:
+    """InputError for no scope, or an unknown detector."""
+    if not scope.strip():
+        raise InputError(f"no scope is named; there are {', '.join(NAMED)}, and patterns over parameter names")
+    chosen(names)
