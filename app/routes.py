@@ -12,6 +12,7 @@ import logging
 import sqlite3
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -181,6 +182,11 @@ def _reviewer(request: Request) -> str:
 
 
 # ---- samples ---------------------------------------------------------------------------------------------------------------
+def job(request: Request) -> Response:
+    """How far a job of a run is."""
+    return answer(asdict(state.opened(request.path_params["run"]).job(request.path_params["kind"]).status()))
+
+
 def image(request: Request) -> Response:
     """An image as PNG; runs are immutable, so browsers may keep it."""
     run, index, size = (request.path_params[name] for name in ("run", "index", "size"))
@@ -464,6 +470,7 @@ async def arriving(request: Request) -> Response:
 
 ROUTES = [
     Route("/oga/upload", arriving, methods=["POST"]),
+    Route("/oga/job/{run}/{kind}", reads(job)),
     Route("/oga/image/{run}/{index:int}/{size:int}", reads(image)),
     Route("/oga/text/{run}/{index:int}", reads(text)),
     Route("/oga/classes/{run}", reads(classes)),

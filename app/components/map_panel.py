@@ -20,6 +20,7 @@ from app.components.embedding_map import (
     embedding_map,
     next_act,
 )
+from app.components.job_progress import job_progress
 from app.components.literal import literal
 from oga_core import InputError, Run, worker
 from oga_core.detectors import named
@@ -40,7 +41,6 @@ FLAGS = ("#8d93a6", "#cf4038")
 METHODS = {"pca": "principal components", "umap": "UMAP"}
 HEIGHT, LINE = 560, 44
 """Pixels of a map, and of the line above it."""
-POLL_SECONDS = 1.0
 _VIEW, _BY = "map_view", "map_by"
 
 
@@ -131,38 +131,43 @@ def _caption(run: Run, space: str, name: str) -> None:
                   help="The selection stays as it is, though its lasso was drawn on this picture.",
                   on_click=_move_on, args=(run, space))  # fmt: skip
     else:
-        if run.job(JOBS[space]).status().state in ("absent", "done") and not _another_runs(run, space):
+        other = _another_that_runs(run, space)
+        if run.job(JOBS[space]).status().state in ("absent", "done") and other is None:
             worker.start(run, JOBS[space])
-        _waiting(run, space)
+        _waiting(run, space, other)
 
 
 def _move_on(run: Run, space: str) -> None:
     st.session_state[_moved_on(run, space)] = True
 
 
-def _another_runs(run: Run, space: str) -> bool:
-    """Whether the map of another space is being computed: one after the other, for there are few processors."""
-    return any(run.job(kind).status().state == "running" for other, kind in JOBS.items() if other != space)
+def _another_that_runs(run: Run, space: str) -> str | None:
+    """The job of another space's map where it is being computed: one comes after the other, for there are few processors."""
+    return next((kind for other, kind in JOBS.items() if other != space and run.job(kind).status().state == "running"), None)
 
 
-@st.fragment(run_every=POLL_SECONDS)
-def _waiting(run: Run, space: str) -> None:
+def _waiting(run: Run, space: str, other: str | None) -> None:
     """How far UMAP is; once it is there, the page is drawn again with it."""
-    job = run.job(JOBS[space])
+    kind = JOBS[space]
+    job = run.job(kind)
     status = job.status()
+    shown = f"**Principal components of the {space}**"
     with st.container(horizontal=True, vertical_alignment="center"):
         if status.state == "running":
-            share = 100 * status.done // status.total if status.total else 0
-            st.caption(f"**Principal components of the {space}**; UMAP: {share} %, {literal(status.stage)}")
+            st.caption(shown, width="content")
+            job_progress(run, kind, "UMAP", percent=True, key=f"map_progress_{space}")
             st.button("Cancel", key=f"map_cancel_{space}", type="tertiary", on_click=job.cancel)
         elif status.state in ("failed", "cancelled"):
-            st.caption(f"**Principal components of the {space}**; UMAP {status.state}: {literal(status.message)}")
+            st.caption(f"{shown}; UMAP {status.state}: {literal(status.message)}")
             st.button("Start again", key=f"map_again_{space}", type="tertiary", icon=":material/replay:",
-                      on_click=worker.start, args=(run, JOBS[space]))  # fmt: skip
-        elif picture(space, "umap") in pictures(run) or not _another_runs(run, space):
+                      on_click=worker.start, args=(run, kind))  # fmt: skip
+        elif other is not None:
+            st.caption(shown, width="content")
+            job_progress(run, other, "UMAP comes after that of the other map", percent=True, key=f"map_progress_{space}")
+        elif picture(space, "umap") in pictures(run):  # by now
             st.rerun()
         else:
-            st.caption(f"**Principal components of the {space}**; UMAP comes after that of the other map")
+            st.caption(f"{shown}; no UMAP, for nothing can be saved")
 
 
 def _single_out(run: Run, by: str, codes: Sequence[int]) -> None:

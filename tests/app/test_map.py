@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -47,6 +48,12 @@ def captions(at: AppTest) -> list[str]:
     return [caption.value for caption in at.main.caption]
 
 
+def watched(at: AppTest) -> list[tuple[str, str, str]]:
+    """The jobs whose progress is shown: kind, label and stage."""
+    given = [json.loads(e.proto.json) for e in at.get("bidi_component") if e.proto.component_name == "oga_job_progress"]
+    return [(one["kind"], one["label"], one["status"]["stage"]) for one in given]
+
+
 def choose(at: AppTest, key: str, value: str) -> None:
     at.button_group(key=key).set_value(value).run()
     assert not at.exception
@@ -56,7 +63,8 @@ def test_the_first_picture_is_there_at_once_and_umap_is_begun(run: Run, open_pag
     at = open_page("map", run=run.id)
     assert pictures(run) == ["gradients-pca"]
     assert started == ["map"]
-    assert captions(at) == ["**Principal components of the gradients**; UMAP: 0 %, starting"]
+    assert captions(at) == ["**Principal components of the gradients**"]
+    assert watched(at) == [("map", "UMAP", "starting")]
     run.job("map").cancel()
     with pytest.raises(KeyboardInterrupt), run.job("map").doing(lambda *step: None):
         raise KeyboardInterrupt
@@ -74,10 +82,19 @@ def test_the_map_of_the_features_comes_after_that_of_the_gradients(run: Run, ope
     choose(at, "map_view", "Both")
     assert pictures(run) == ["gradients-pca", "features-pca"]
     assert started == ["map"]
-    assert captions(at)[1] == "**Principal components of the features**; UMAP comes after that of the other map"
+    assert captions(at)[1] == "**Principal components of the features**"
+    assert watched(at) == [("map", "UMAP", "starting"), ("map", "UMAP comes after that of the other map", "starting")]
     embedding(run)
     at.run()
     assert started == ["map", JOBS["features"]]
+
+
+def test_a_workspace_that_cannot_be_written_has_no_umap(run: Run, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedding(run, method="pca")
+    monkeypatch.setattr(worker, "start", lambda run, kind: None)
+    at = open_page("map", run=run.id)
+    assert captions(at) == ["**Principal components of the gradients**; no UMAP, for nothing can be saved"]
+    assert watched(at) == []
 
 
 def test_a_lasso_holds_when_umap_comes_and_its_picture_stays_until_the_user_moves_on(run: Run, open_page: OpenPage) -> None:

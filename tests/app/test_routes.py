@@ -434,6 +434,18 @@ def test_the_history_of_a_sample_has_every_event(client: TestClient, run: Run) -
     assert client.get(f"/oga/history/{run.id}/5").json() == []
 
 
+def test_how_far_a_job_is_can_be_asked_before_the_run_is_done(client: TestClient, workspace: Workspace) -> None:
+    run = workspace.new_run("texts", {})
+    assert client.get(f"/oga/job/{run.id}/score").json()["state"] == "absent"
+    with run.job("score").doing(lambda *_: None) as report:
+        report("scoring", 3, 8)
+        answer = client.get(f"/oga/job/{run.id}/score")
+        assert answer.json() == {"state": "running", "stage": "scoring", "done": 3, "total": 8, "message": ""}
+        assert answer.headers["cache-control"] == "no-store"
+    assert client.get(f"/oga/job/{run.id}/score").json()["state"] == "done"
+    assert client.get("/oga/job/nowhere/score").status_code == 400
+
+
 def test_the_classes_are_sent_once(client: TestClient, run: Run) -> None:
     answer = client.get(f"/oga/classes/{run.id}")
     assert answer.json() == CLASSES

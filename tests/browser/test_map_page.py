@@ -13,7 +13,8 @@ from playwright.sync_api import Page, expect
 from torch import nn
 
 from oga_core import Run, Workspace, embedding, from_arrays, score
-from oga_core.maps import pictures
+from oga_core.maps import do_map, pictures
+from oga_core.progress import silent
 from oga_core.review import Selection, load_view, selected, standing_of
 from oga_core.serving import Dashboard
 from tests.browser.conftest import picture, settled
@@ -99,3 +100,27 @@ def test_from_the_first_picture_to_two_maps_of_one_selection(page: Page, start_s
     expect(page.locator(".legend").nth(1).get_by_role("button", name="green")).to_have_attribute("aria-pressed", "true")
     assert chosen(page, run).labels == ("green",)
     assert counts(page) == 2 * [f"{len(chosen_rows(page, run))} selected of 300 samples"]
+
+
+def test_the_progress_of_a_job_is_followed_without_a_run_of_the_page_and_its_end_brings_the_map(
+    page: Page, start_server: StartServer, run: Run
+) -> None:
+    embedding(run, method="pca")
+    with run.job("map").doing(silent) as report:  # in this process, at our pace
+        page.goto(f"{start_server().url}map?run={run.id}")
+        line = page.get_by_role("progressbar", name="UMAP")
+        for done in (7, 40):
+            report("layout", done, 100)
+            expect(line).to_have_attribute("aria-valuetext", f"UMAP: {done} %, layout")
+        mark = page.evaluate(MADE)
+        report("placing the other samples", 63, 100)
+        expect(page.get_by_text("UMAP: 63 %, placing the other samples")).to_be_visible()
+        assert page.evaluate(MADE) == mark
+        picture(page, "map_waits")
+        page.get_by_role("link", name="Review", exact=True).click()
+        expect(page.get_by_role("button", name="Keep")).to_be_visible()
+        page.get_by_role("link", name="Map", exact=True).click()
+        expect(page.get_by_text("UMAP: 63 %, placing the other samples")).to_be_visible()
+        settled(page)
+    do_map(run)
+    expect(page.get_by_text("UMAP of the gradients")).to_be_visible()

@@ -1,0 +1,41 @@
+"""How far a job is: a component of our own that asks the server by itself, and has the page drawn again when the job has ended.
+
+Streamlit's timed fragments are not used: one that meets a change of page can break the page (its issue 15084).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import streamlit as st
+
+from oga_core import Run
+
+
+def job_progress(run: Run, kind: str, label: str, *, percent: bool, key: str) -> None:
+    """Draw a line of text and a bar.
+
+    Parameters
+    ----------
+    kind
+        Of the job, as `Run.job` takes it.
+    label
+        What is being done, for people.
+    percent
+        Whether it is told in percent of the whole, or in steps of its stage.
+    key
+        Of the element.
+    """
+    status = asdict(run.job(kind).status())
+    data = {"run": run.id, "kind": kind, "label": label, "percent": percent, "status": status}
+    _PROGRESS(key=key, data=data, on_ended_change=lambda: None)
+
+
+_HERE = Path(__file__).with_suffix("")
+_PROGRESS = st.components.v2.component(
+    "oga_job_progress",
+    html=(_HERE / "skeleton.html").read_text("utf-8"),
+    css=(_HERE / "progress.css").read_text("utf-8"),
+    js=(_HERE / "progress.js").read_text("utf-8"),
+)
