@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -48,3 +50,43 @@ def test_a_process_that_takes_more_seconds_than_it_may_is_ended() -> None:
     forever = "import itertools; print(1, flush=True); [0 for _ in itertools.count() if False]"
     done = bounded(f"allow_seconds(1); {forever}")
     assert (done.returncode, done.stdout) == (-signal.SIGXCPU, "1\n")
+
+
+LINUX = pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"), reason="a filter of Linux's kernel"
+)
+SECLUDED = "from oga_core.containment import seclude; assert seclude(); "
+PEEK = "import ctypes; libc = ctypes.CDLL(None, use_errno=True); {}; assert ctypes.get_errno() != 13, 'Permission denied'"
+
+
+@LINUX
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import socket; socket.create_connection(('127.0.0.1', {port}), 5)", "PermissionError"),
+        ("import socket; socket.socket(socket.AF_UNIX)", "PermissionError"),
+        ("import socket; socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)", "PermissionError"),
+        ("import subprocess, sys; subprocess.run([sys.executable, '-c', 'import socket; socket.socket()'], check=True)",
+         "PermissionError"),
+        ("import threading; threading.Thread(target=lambda: __import__('socket').socket()).start()", "PermissionError"),
+        (PEEK.format("libc.ptrace(0, 0, 0, 0)"), "Permission denied"),
+        (PEEK.format("libc.syscall(425, 1, 0)"), "Permission denied"),
+    ],
+    ids=["tcp", "unix", "udp", "child", "thread", "ptrace", "io_uring"],
+)  # fmt: skip
+def test_a_secluded_process_reaches_neither_the_network_nor_another_process(code: str, told: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        code = code.replace("{port}", str(server.getsockname()[1]))
+        done = subprocess.run([sys.executable, "-c", SECLUDED + code], capture_output=True, text=True, check=False)
+        assert told in done.stderr
+        assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+@LINUX
+def test_a_secluded_process_goes_on_with_the_sockets_and_files_that_it_has() -> None:
+    code = "import os, socket; s = socket.socket(fileno=os.dup(0)); s.sendall(s.recv(9)); a, _ = socket.socketpair()"
+    ours, theirs = socket.socketpair()
+    with ours, theirs, subprocess.Popen([sys.executable, "-c", SECLUDED + code], stdin=theirs.fileno()) as child:
+        ours.sendall(b"again")
+        assert ours.recv(9) == b"again"
+        assert child.wait() == 0

@@ -21,10 +21,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 
+from oga_core import models
 from oga_core.data import Dataset, SampleError, open_dataset
 from oga_core.errors import InputError
 from oga_core.limits import READER_BYTES
-from oga_core.reader import Contained, contained, get_ready, open_contained
+from oga_core.reader import Contained, architectures, contained, get_ready, open_contained
 from oga_core.scoring import estimate
 from tests.reader.broken_decoder import END, break_decoder
 
@@ -184,6 +185,19 @@ def test_the_process_is_bounded_and_this_one_is_not(images: Path, monkeypatch: p
     assert 50 <= resource.prlimit(pid_of(data), resource.RLIMIT_CPU)[0] <= 60
     assert int(Path(f"/proc/{pid_of(data)}/oom_score_adj").read_text()) > int(Path("/proc/self/oom_score_adj").read_text())
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a filter of Linux's kernel")
+def test_the_process_is_kept_from_the_network_and_this_one_is_not(images: Path) -> None:
+    data = open_contained(images)
+    own, reading = (Path(f"/proc/{pid}/status").read_text() for pid in (os.getpid(), pid_of(data)))
+    filters = [int(status.partition("Seccomp_filters:")[2].split()[0]) for status in (own, reading)]
+    assert filters[1] == filters[0] + 1
+
+
+def test_architectures_are_listed_by_a_process_of_their_own() -> None:
+    assert architectures() == models.architectures()
+    assert {"small_resnet", "resnet18"} <= set(architectures())
 
 
 def test_an_image_that_needs_more_memory_is_one_bad_sample(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
