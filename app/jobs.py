@@ -19,7 +19,7 @@ def watch(run: Run) -> bool:
     job = run.job(KIND)
     status = job.status()
     if status.state == "running":
-        with st.container(border=True):
+        with st.container(border=True, horizontal=True, vertical_alignment="center"):
             job_progress(run, KIND, "Scoring", percent=False, key="score_progress")
             st.button("Cancel", key="cancel_score", icon=":material/stop_circle:", on_click=job.cancel)
     elif status.state in ("failed", "cancelled"):

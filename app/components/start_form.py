@@ -129,9 +129,15 @@ def _model(dropped: bool) -> Model | None:
     chosen = st.segmented_control("Model", [STARTER, OWN], default=STARTER, required=True, key="model")
     if chosen == STARTER:
         return Model()
+    try:
+        with st.spinner("Listing the architectures …"):
+            names = architectures()
+    except InputError as error:
+        st.error(literal(error), icon=":material/error:")
+        return None
     left, right = st.columns(2)
     with left:
-        name = st.selectbox("Architecture", [BY_FILE, *architectures()], key="architecture",
+        name = st.selectbox("Architecture", [BY_FILE, *names], key="architecture",
                             help="Weights that OGA has saved say which architecture they belong to.")  # fmt: skip
     with right:
         if dropped:
