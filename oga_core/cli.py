@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 import webbrowser
@@ -221,6 +222,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _until_stopped(options: argparse.Namespace, page: str = "", roots: Sequence[Path] = ()) -> int:
     workspace = Workspace(options.workspace)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the server would outlive this process
     dashboard = serving.serve(workspace, port=options.port, page=page, roots=roots, address=options.address, hosts=options.hosts)
     if workspace.read_only:
         _say(f"note: {workspace.read_only}", sys.stderr)

@@ -112,11 +112,15 @@ def serve(
     }  # fmt: skip
     process = subprocess.Popen(command(port, address, hosts), env=environment)
     started = time.monotonic()
-    while not _healthy(_url(EVERYWHERE.get(address, address), port), token, port):
-        if process.poll() is not None or time.monotonic() - started > START_SECONDS:
-            process.kill()
-            raise InputError(f"the dashboard did not come up on port {port}; its messages are above")
-        time.sleep(0.1)
+    try:
+        while not _healthy(_url(EVERYWHERE.get(address, address), port), token, port):
+            if process.poll() is not None or time.monotonic() - started > START_SECONDS:
+                raise InputError(f"the dashboard did not come up on port {port}; its messages are above")
+            time.sleep(0.1)
+    except BaseException:  # who has asked for it is told to stop
+        process.kill()
+        process.wait()
+        raise
     known = f"{'&' if '?' in page else '?'}token={token}" if token else ""
     return Dashboard(_url(hosts[0] if hosts else address, port) + page + known, process)
 

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -20,7 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from oga_core import Workspace, decide, experiments, scoring
+from oga_core import Workspace, decide, experiments, scoring, serving
 from oga_core.cli import main
 from oga_core.detectors import Interval, Recommendation
 from oga_core.detectors.recommended import AtBudget
@@ -408,3 +409,18 @@ def test_control_c_ends_the_scoring_and_the_run_says_so(features: Path, tmp_path
     assert (process.returncode, out) == (130, "")
     assert err.endswith(f"oga resume {run.id} goes on where it was stopped\noga: stopped\n")
     assert run.status().state == "cancelled"
+
+
+@pytest.mark.parametrize("answered", [True, False], ids=["once it answers", "while it starts"])
+def test_who_ends_the_command_ends_the_server_with_it(tmp_path: Path, answered: bool) -> None:
+    port = serving.free_port()
+    command = [*OGA, "serve", "--no-browser", "--port", str(port), "--workspace", str(tmp_path / "workspace")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        if answered:
+            assert f"OGA is at http://127.0.0.1:{port}/ (Ctrl+C stops it)\n" in iter(process.stderr.readline, "")  # type: ignore[union-attr]
+        while not (started := children.read_text().split()):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 130
+    assert not any(Path(f"/proc/{pid}").exists() for pid in started)

@@ -182,6 +182,7 @@ class _Visit:
 
     def lasso(self) -> Wait:
         """From the release of a lasso on the map to the tiles of its samples below."""
+        self._quiet()
         box = self.page.locator(".map canvas").first.bounding_box()
         assert box is not None
         tiles = "parts('.triage .tile img').map((image) => image.src + image.complete).join()"

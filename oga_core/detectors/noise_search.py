@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from oga_core.detectors.noise import NoiseModel
-from oga_core.detectors.threads import threads_for
+from oga_core.threads import threads_for
 
 PAIRS_UP_TO = 64
 """Classes up to which each pair of classes has its own rate; above, a class's errors fall on all others alike."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from oga_core.detectors.gradients import Gradients
-from oga_core.detectors.threads import threads_for
 from oga_core.errors import InputError
 from oga_core.gradients.factors import BLOCK
+from oga_core.threads import threads_for
 
 FOLDS = 5
 DECAY = 1e-2

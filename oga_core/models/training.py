@@ -18,6 +18,7 @@ from oga_core.models import inputs
 from oga_core.models.architectures import STARTERS, build, kind_of, known
 from oga_core.models.classifier import Classifier, find_logits, run
 from oga_core.progress import Progress, silent
+from oga_core.threads import threads_for
 
 HELD_OUT = 10
 """One sample in so many is held out."""
@@ -258,24 +259,26 @@ def _fit(
     flip = classifier.name == "small_resnet" and _may_flip(samples, fit)
     layout = torch.channels_last if classifier.name == "small_resnet" else torch.contiguous_format  # a quarter faster
     module.to(memory_format=layout).train()
+    largest = _largest_product(classifier, next(samples.batches(fit, -(-len(fit) // steps))))
     for epoch in range(epochs):
-        for step, positions in enumerate(np.array_split(rng.permutation(fit), steps)):
-            progress(f"training epoch {epoch + 1} of {epochs}", epoch * steps + step, epochs * steps)
-            stacked = samples.stacked(positions)
-            if classifier.name == "small_resnet":
-                stacked = _augment(stacked, flip)
-            if isinstance(stacked, list):
-                stacked = [ids[torch.rand(len(ids)) < KEEP] for ids in stacked]
-            batch = classifier.collate(list(stacked))
-            if layout is torch.channels_last:
-                batch = batch.to(memory_format=layout)
-            logits = find_logits(run(module, batch), classifier.name)
-            loss = F.cross_entropy(logits, labels[positions])
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-            optimizer.step()
-            cycle.step()
+        with threads_for(largest):
+            for step, positions in enumerate(np.array_split(rng.permutation(fit), steps)):
+                progress(f"training epoch {epoch + 1} of {epochs}", epoch * steps + step, epochs * steps)
+                stacked = samples.stacked(positions)
+                if classifier.name == "small_resnet":
+                    stacked = _augment(stacked, flip)
+                if isinstance(stacked, list):
+                    stacked = [ids[torch.rand(len(ids)) < KEEP] for ids in stacked]
+                batch = classifier.collate(list(stacked))
+                if layout is torch.channels_last:
+                    batch = batch.to(memory_format=layout)
+                logits = find_logits(run(module, batch), classifier.name)
+                loss = F.cross_entropy(logits, labels[positions])
+                optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+                optimizer.step()
+                cycle.step()
         if after_epoch is not None:
             module.eval()
             with torch.random.fork_rng(devices=[]):
@@ -283,6 +286,23 @@ def _fit(
             module.train()
     progress(f"training epoch {epochs} of {epochs}", epochs * steps, epochs * steps)
     module.to(memory_format=torch.contiguous_format).eval()
+
+
+def _largest_product(classifier: Classifier, batch: Any) -> int:
+    """Multiplications of the layer that has the most of them, for a batch."""
+    found = [0]
+
+    def seen(layer: nn.Module, given: object, output: Tensor) -> None:
+        found.append(output.numel() * layer.weight[0].numel())  # type: ignore[index]
+
+    hooks = [m.register_forward_hook(seen) for m in classifier.module.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    training = classifier.module.training
+    classifier.module.eval()
+    classifier.logits(batch)
+    classifier.module.train(training)
+    for hook in hooks:
+        hook.remove()
+    return max(found)
 
 
 def _may_flip(samples: _Samples, fit: np.ndarray) -> bool:

@@ -122,5 +122,8 @@ def test_the_progress_of_a_job_is_followed_without_a_run_of_the_page_and_its_end
         page.get_by_role("link", name="Map", exact=True).click()
         expect(page.get_by_text("UMAP: 63 %, placing the other samples")).to_be_visible()
         settled(page)
+        mark = page.evaluate(MADE)
     do_map(run)
     expect(page.get_by_text("UMAP of the gradients")).to_be_visible()
+    settled(page)
+    assert page.evaluate(MADE) == mark

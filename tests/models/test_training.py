@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import oga_core as oga
+from oga_core import threads
 from oga_core.data import Dataset
 from oga_core.errors import InputError
 from oga_core.models import Classifier, TrainedModel, load_model, save_weights, starter_for, train, training as training_module
@@ -122,6 +124,34 @@ def test_progress_is_told_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {t[0] for t in steps} == {f"training epoch {e} of 3" for e in (1, 2, 3)}
     assert [t[1] for t in steps] == list(range(steps[-1][2] + 1))
     assert all(t[2] == steps[-1][2] for t in steps)
+
+
+@pytest.mark.parametrize(("small", "used"), [(threads.SMALL, 1), (1, 3)])
+def test_a_small_model_is_trained_by_one_thread_and_a_large_one_by_all(
+    monkeypatch: pytest.MonkeyPatch, small: int, used: int
+) -> None:
+    monkeypatch.setattr(training_module, "REPORT_SECONDS", 0)
+    monkeypatch.setattr(threads, "SMALL", small)
+    before, seen = torch.get_num_threads(), set[int]()
+
+    def look(stage: str, done: int, total: int) -> None:
+        if "epoch" in stage and done < total:
+            seen.add(torch.get_num_threads())
+
+    torch.set_num_threads(3)
+    try:
+        train(bars(60), epochs=2, progress=look)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {used}
+
+
+def test_the_largest_product_of_a_network_is_counted_by_hand() -> None:
+    layers = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.Flatten(), nn.Linear(4 * 5 * 5, 3))
+    classifier = Classifier("", layers.train(), ["a", "b", "c"], lambda x: x, torch.stack)
+    assert training_module._largest_product(classifier, torch.zeros(7, 2, 5, 5)) == 7 * (4 * 5 * 5) * (2 * 3 * 3)
+    assert layers.training
 
 
 @pytest.mark.parametrize("data", [blobs(100), bars(60), sentences(100)], ids=["features", "image", "text"])
