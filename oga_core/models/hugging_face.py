@@ -21,7 +21,7 @@ from oga_core.data.tables import ANSWERED
 from oga_core.errors import InputError
 from oga_core.model_files import ADAPTER, CONFIG
 from oga_core.models.classifier import Classifier, token_count
-from oga_core.models.inputs import ENDS, TokenCollate
+from oga_core.models.inputs import ENDS, KEPT, TokenCollate
 from oga_core.models.language_model import language_model
 from oga_core.models.model_folder import ADAPTER_WEIGHTS, INDEX, WEIGHTS, ModelFolder, base_and_adapter, opened
 
@@ -33,8 +33,6 @@ ADAPTED = ("r", "lora_alpha", "target_modules", "exclude_modules", "fan_in_fan_o
 """Settings of a LoRA adapter that are taken over; any other must be off."""
 LONGEST = 512
 """Tokens of a text where neither tokenizer nor model says how many it takes."""
-KEPT = 1 << 16
-"""Texts whose tokens are kept: a scoring asks for some of them more than once."""
 
 
 def load_folder(path: Path, dataset: Dataset) -> Classifier:

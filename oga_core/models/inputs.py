@@ -27,6 +27,8 @@ MIN_SIZE, MAX_SIZE, MAX_INPUT = 8, 64, 2048
 LOOKED_AT = 500
 MAX_WORDS = 512
 CHARACTERS = 64
+KEPT = 1 << 16
+"""Texts whose tokens are kept: a scoring asks for some of them more than once."""
 """Of a longer word, only that many characters give character n-grams."""
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +15,7 @@ from oga_core.data import SampleError
 from oga_core.errors import InputError
 from oga_core.measured import Token, TokenLosses
 from oga_core.models.classifier import Classifier, refusing, run, token_count
-from oga_core.models.inputs import TokenCollate
+from oga_core.models.inputs import KEPT, TokenCollate
 
 IGNORED = -100
 """Target of a token that is not to be learned."""
@@ -124,28 +126,37 @@ class AnsweredTokens:
     tokenizer: Any
     longest: int
 
+    def __post_init__(self) -> None:
+        self._kept = lru_cache(maxsize=KEPT)(self._numbers)
+
     def __call__(self, sample: Any) -> dict[str, Tensor]:
-        read = self.read(sample)
-        ids = torch.tensor([number for number, _, _ in (*read.prompt, *read.answer)])
+        numbers, in_prompt, _ = self._kept(*_both(sample))
+        ids = torch.from_numpy(numbers).long()
         targets = ids.clone()
-        targets[: len(read.prompt)] = IGNORED
+        targets[:in_prompt] = IGNORED
         if not (targets[1:] != IGNORED).any():
             raise SampleError("has no token to learn: an answer needs a token before it")
         return {"input_ids": ids, "targets": targets}
 
+    def _numbers(self, prompt: str, answer: str) -> tuple[np.ndarray, int, str]:
+        """Token numbers, int32, how many of them are the prompt's, and what is not read."""
+        read = self._read(prompt, answer)
+        return np.array([number for number, _, _ in (*read.prompt, *read.answer)], np.int32), len(read.prompt), read.cut
+
     def read(self, sample: Any) -> Read:
         """What the model reads of a prompt with an answer; SampleError where it cannot be tokenised or has no answer."""
-        if not hasattr(sample, "answer"):
-            raise SampleError("is no prompt with an answer")
-        prompt, answer = self._tokens(sample.prompt, True), self._tokens(sample.answer, False)
+        return self._read(*_both(sample))
+
+    def _read(self, asked: str, answered: str) -> Read:
+        prompt, answer = self._tokens(asked, True), self._tokens(answered, False)
         if not answer:
             raise SampleError("the answer has no token")
         end, begin = self.tokenizer.eos_token_id, self.tokenizer.bos_token_id
         if prompt and prompt[-1][0] == end != begin:  # as some tokenizers end every text
             prompt.pop()
         if end is not None:
-            answer.append((end, len(sample.answer), len(sample.answer)))
-        cut, before, after = "", 0, len(sample.answer)
+            answer.append((end, len(answered), len(answered)))
+        cut, before, after = "", 0, len(answered)
         if len(answer) > (room := self.longest - min(len(prompt), 1)):
             answer, cut = answer[:room], "the model does not read the ends of their answers, nor their prompts"
             after = answer[-1][2] if answer else 0
@@ -153,7 +164,7 @@ class AnsweredTokens:
             cut = cut or "the model does not read the beginnings of their prompts"
             first = prompt[:1] if room and prompt[0][0] == begin else []
             rest = prompt[len(prompt) - room + len(first) :]
-            prompt, before = [*first, *rest], rest[0][1] if rest else len(sample.prompt)
+            prompt, before = [*first, *rest], rest[0][1] if rest else len(asked)
         return Read(prompt, answer, before, after, cut)
 
     def _tokens(self, text: str, special: bool) -> list[Place]:
@@ -181,7 +192,14 @@ class AnsweredTokens:
 
     def cuts(self, sample: Any) -> str:
         """What is not read of a sample that is too long; empty where all of it is."""
-        return self.read(sample).cut if MOST_TOKENS * len(sample) + 2 > self.longest else ""
+        return self._kept(*_both(sample))[2] if MOST_TOKENS * len(sample) + 2 > self.longest else ""
+
+
+def _both(sample: Any) -> tuple[str, str]:
+    """Prompt and answer, of which the joined text alone does not tell where the one ends."""
+    if not hasattr(sample, "answer"):
+        raise SampleError("is no prompt with an answer")
+    return sample.prompt, sample.answer
 
 
 @dataclass(frozen=True)

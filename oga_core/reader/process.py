@@ -33,6 +33,7 @@ TOLD = (InputError, SampleError, TypeError, IndexError)
 
 def get_ready(_: None) -> None:
     """Import what `outlook` needs: seconds, which who looks at images should not wait."""
+    import oga_core.models.loader
     import oga_core.scoring.estimate  # noqa: F401
 
 

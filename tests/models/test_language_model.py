@@ -140,6 +140,18 @@ def test_a_long_prompt_loses_its_beginning_but_for_the_token_that_begins_a_text(
     assert made["input_ids"].tolist() == [prompt[0], *prompt[len(prompt) - 19 + len(answer) :], *answer]
 
 
+def test_a_sample_is_tokenised_once_and_one_that_reads_alike_is_not_taken_for_it() -> None:
+    encode, read = tokens(20), list[str]()
+    plain = encode._tokens
+    encode._tokens = lambda text, special: read.append(text) or plain(text, special)  # type: ignore[func-returns-value, method-assign]
+    first, again, other = (encode(Answered(*both)) for both in (("a\nb", "c"), ("a\nb", "c"), ("a", "b\nc")))
+    assert encode.cuts(Answered("a\nb", "c")) == ""
+    assert read == ["a\nb", "c", "a", "b\nc"]
+    assert first["targets"].tolist() == again["targets"].tolist() != other["targets"].tolist()
+    again["input_ids"][:] = 0
+    assert encode(Answered("a\nb", "c"))["input_ids"].tolist() == first["input_ids"].tolist() != again["input_ids"].tolist()
+
+
 def test_an_answer_is_cut_only_where_it_does_not_fit_by_itself() -> None:
     words = language.tokenizer()
     whole = [*words(LONG, add_special_tokens=False).input_ids, words.eos_token_id]
