@@ -45,17 +45,18 @@ def contain(memory: int, *, writes: bool) -> None:
 
 
 _CALLS = {
-    "x86_64": (0xC000003E, (41, 101, 310, 311, 425, 438)),
-    "aarch64": (0xC00000B7, (198, 117, 270, 271, 425, 438)),
+    "x86_64": (0xC000003E, 317, (41, 101, 310, 311, 425, 438)),
+    "aarch64": (0xC00000B7, 277, (198, 117, 270, 271, 425, 438)),
 }
-"""Of each kind of processor: what the kernel calls it (AUDIT_ARCH), and the numbers of socket, ptrace, process_vm_readv,
-process_vm_writev, io_uring_setup and pidfd_getfd, by which a process reaches the network or another process."""
+"""Of each kind of processor: what the kernel calls it (AUDIT_ARCH), the number of the call seccomp, and those of the calls by
+which a process reaches the network or another process: socket, ptrace, process_vm_readv, process_vm_writev, io_uring_setup,
+pidfd_getfd."""
 _OTHER_NUMBERS = 0x40000000
 """From here on x86_64 has its calls a second time."""
 
 
 def seclude() -> bool:
-    """Keep this process, and those that it starts, from the network and from other processes' memory, for good.
+    """Keep this process with all its threads, and those that it starts, from the network and from other processes' memory, for good.
 
     It opens no socket any more (PermissionError); those that it has go on. By a filter of the kernel's (seccomp), on Linux with
     an x86-64 or ARM64 processor.
@@ -67,7 +68,7 @@ def seclude() -> bool:
     known = _CALLS.get(platform.machine())
     if platform.system() != "Linux" or known is None:
         return False
-    architecture, calls = known
+    architecture, seccomp, calls = known
     load, equal, at_least, give = 0x20, 0x15, 0x35, 0x06  # BPF: LD W ABS, JMP JEQ K, JMP JGE K, RET K
     allowed, refused = 0x7FFF0000, 0x00050000 | EACCES  # SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO
     steps = len(calls)
@@ -80,9 +81,10 @@ def seclude() -> bool:
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in program))
     filters = struct.pack("@HP", len(program), ctypes.addressof(code))
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong]
-    # PR_SET_NO_NEW_PRIVS, without which only root may; PR_SET_SECCOMP with SECCOMP_MODE_FILTER.
-    return libc.prctl(38, 1, None, 0, 0) == 0 and libc.prctl(22, 2, filters, 0, 0) == 0
+    libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+    libc.syscall.argtypes = [ctypes.c_long, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_void_p]
+    # PR_SET_NO_NEW_PRIVS, without which only root may; SECCOMP_SET_MODE_FILTER with SECCOMP_FILTER_FLAG_TSYNC, of all threads.
+    return libc.prctl(38, 1, 0, 0, 0) == 0 and libc.syscall(seccomp, 1, 1, filters) == 0
 
 
 def allow_seconds(seconds: int) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 
 from oga_core import maps, scoring
-from oga_core.containment import contain, machine_bytes
+from oga_core.containment import contain, machine_bytes, seclude
 from oga_core.errors import InputError
 from oga_core.progress import Cancelled
 from oga_core.runs import Job, Run, Workspace
@@ -58,6 +58,8 @@ def main(kind: str, run_id: str, workspace: str) -> int:
     contain(machine_bytes(), writes=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a script has started the server in the background
     run = Workspace(workspace).run(run_id)
+    if ":" not in (run.settings.get("model") or ""):  # which is code of the owner's, and may need what it likes
+        seclude()
     threading.Thread(target=_stop_when_asked, args=(run.job(kind),), daemon=True).start()
     try:
         JOBS[kind](run)

@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -81,6 +82,25 @@ def forked(run: Run, *, cancelled: bool = False) -> int | None:
     ready.set()
     child.join()
     return child.exitcode
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a filter of Linux's kernel")
+@pytest.mark.parametrize(("model", "refused"), [(None, "True"), ("resnet18", "True"), ("linear:make", "False")])
+def test_only_with_code_of_the_owners_own_has_a_job_the_network(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str | None, refused: str
+) -> None:
+    def reach(run: Run) -> None:
+        try:
+            socket.socket().close()
+        except PermissionError:
+            (tmp_path / "refused").write_text("True")
+        else:
+            (tmp_path / "refused").write_text("False")
+
+    monkeypatch.setitem(worker.JOBS, "score", reach)
+    run = prepare(Workspace(tmp_path / "workspace"), data, model=model, weights=data)
+    assert forked(run) == 0
+    assert (tmp_path / "refused").read_text() == refused
 
 
 def test_a_job_that_cannot_be_done_fails_with_its_reason(data: Path, tmp_path: Path) -> None:

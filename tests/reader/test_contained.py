@@ -190,9 +190,11 @@ def test_the_process_is_bounded_and_this_one_is_not(images: Path, monkeypatch: p
 @pytest.mark.skipif(sys.platform != "linux", reason="a filter of Linux's kernel")
 def test_the_process_is_kept_from_the_network_and_this_one_is_not(images: Path) -> None:
     data = open_contained(images)
-    own, reading = (Path(f"/proc/{pid}/status").read_text() for pid in (os.getpid(), pid_of(data)))
-    filters = [int(status.partition("Seccomp_filters:")[2].split()[0]) for status in (own, reading)]
-    assert filters[1] == filters[0] + 1
+    own, reading = (
+        {int(task.read_text().partition("Seccomp_filters:")[2].split()[0]) for task in Path(f"/proc/{pid}/task").glob("*/status")}
+        for pid in (os.getpid(), pid_of(data))
+    )
+    assert reading == {count + 1 for count in own}  # of every thread
 
 
 def test_architectures_are_listed_by_a_process_of_their_own() -> None:
