@@ -56,10 +56,10 @@ _OTHER_NUMBERS = 0x40000000
 
 
 def seclude() -> bool:
-    """Keep this process with all its threads, and those that it starts, from the network and from other processes' memory, for good.
+    """Keep this process, and those that it starts, from the network and from other processes' memory, for good.
 
-    It opens no socket any more (PermissionError); those that it has go on. By a filter of the kernel's (seccomp), on Linux with
-    an x86-64 or ARM64 processor.
+    None of its threads opens a socket any more (PermissionError); those that it has go on. By a filter of the kernel's (seccomp),
+    on Linux with an x86-64 or ARM64 processor.
 
     Returns
     -------
