@@ -54,7 +54,7 @@ def draw(run: Run) -> None:
     spaces = VIEWS[view]
     for column, space in zip(st.columns(len(spaces)), spaces):
         with column:
-            _draw(run, space, colours)
+            _draw(run, space, colours, len(spaces) == 1)
 
 
 def apply_acts(run: Run) -> None:
@@ -85,7 +85,7 @@ def _choice(label: str, options: list[str], key: str, shown: Callable[[str], str
     return str(chosen)
 
 
-def _draw(run: Run, space: str, colours: Colours) -> None:
+def _draw(run: Run, space: str, colours: Colours, alone: bool) -> None:
     line, room = st.container(horizontal=True, vertical_alignment="center", height=LINE, border=False), st.container()
     try:
         name = _shown(run, space)
@@ -97,7 +97,7 @@ def _draw(run: Run, space: str, colours: Colours) -> None:
             st.text(f"There is no map: {error}.")
         return
     with line:
-        _caption(run, space, name)
+        _caption(run, space, name, alone)
     chosen = state.selection(run)
     last = chosen.lassos[-1] if chosen.lassos and chosen.lassos[-1][2] == name else None
     with room:
@@ -120,7 +120,7 @@ def _moved_on(run: Run, space: str) -> str:
     return f"map_moved_on_{run.id}_{space}"
 
 
-def _caption(run: Run, space: str, name: str) -> None:
+def _caption(run: Run, space: str, name: str, alone: bool) -> None:
     """What is shown, and how far a better picture is; it is begun here."""
     better = picture(space, "umap")
     if name == better:
@@ -134,7 +134,7 @@ def _caption(run: Run, space: str, name: str) -> None:
         other = _another_that_runs(run, space)
         if run.job(JOBS[space]).status().state in ("absent", "done") and other is None:
             worker.start(run, JOBS[space])
-        _waiting(run, space, other)
+        _waiting(run, space, other, alone)
 
 
 def _move_on(run: Run, space: str) -> None:
@@ -146,24 +146,25 @@ def _another_that_runs(run: Run, space: str) -> str | None:
     return next((kind for other, kind in JOBS.items() if other != space and run.job(kind).status().state == "running"), None)
 
 
-def _waiting(run: Run, space: str, other: str | None) -> None:
-    """How far UMAP is; once it is there, the page is drawn again with it."""
+def _waiting(run: Run, space: str, other: str | None, alone: bool) -> None:
+    """How far UMAP is; once it is there, the page is drawn again with it. Beside another map there is room for that only."""
     kind = JOBS[space]
     job = run.job(kind)
     status = job.status()
     shown = f"**Principal components of the {space}**"
+    label = "UMAP" if alone else f"{space.capitalize()}, UMAP"
     with st.container(horizontal=True, vertical_alignment="center"):
-        if status.state == "running":
+        if alone and (status.state == "running" or other is not None):
             st.caption(shown, width="content")
-            job_progress(run, kind, "UMAP", percent=True, key=f"map_progress_{space}")
+        if status.state == "running":
+            job_progress(run, kind, label, percent=True, key=f"map_progress_{space}")
             st.button("Cancel", key=f"map_cancel_{space}", type="tertiary", on_click=job.cancel)
         elif status.state in ("failed", "cancelled"):
             st.caption(f"{shown}; UMAP {status.state}: {literal(status.message)}")
             st.button("Start again", key=f"map_again_{space}", type="tertiary", icon=":material/replay:",
                       on_click=worker.start, args=(run, kind))  # fmt: skip
         elif other is not None:
-            st.caption(shown, width="content")
-            job_progress(run, other, "UMAP comes after that of the other map", percent=True, key=f"map_progress_{space}")
+            job_progress(run, other, f"{label} after the other map's", percent=True, key=f"map_progress_{space}")
         elif picture(space, "umap") in pictures(run):  # by now
             st.rerun()
         else:

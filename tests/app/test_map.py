@@ -82,8 +82,10 @@ def test_the_map_of_the_features_comes_after_that_of_the_gradients(run: Run, ope
     choose(at, "map_view", "Both")
     assert pictures(run) == ["gradients-pca", "features-pca"]
     assert started == ["map"]
-    assert captions(at)[1] == "**Principal components of the features**"
-    assert watched(at) == [("map", "UMAP", "starting"), ("map", "UMAP comes after that of the other map", "starting")]
+    assert watched(at) == [
+        ("map", "Gradients, UMAP", "starting"),
+        ("map", "Features, UMAP after the other map's", "starting"),
+    ]
     embedding(run)
     at.run()
     assert started == ["map", JOBS["features"]]
