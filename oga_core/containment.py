@@ -71,11 +71,10 @@ def seclude() -> bool:
     architecture, seccomp, calls = known
     load, equal, at_least, give = 0x20, 0x15, 0x35, 0x06  # BPF: LD W ABS, JMP JEQ K, JMP JGE K, RET K
     allowed, refused = 0x7FFF0000, 0x00050000 | EACCES  # SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO
-    steps = len(calls)
+    last = len(calls) + 5  # the step that refuses, to which the others jump by how many lie between
     program = [
-        (load, 0, 0, 4), (equal, 0, steps + 3, architecture),  # the architecture; on to the refusal
-        (load, 0, 0, 0), (at_least, steps + 1, 0, _OTHER_NUMBERS),  # the number of the call
-        *((equal, steps - i, 0, call) for i, call in enumerate(calls)),
+        (load, 0, 0, 4), (equal, 0, last - 2, architecture), (load, 0, 0, 0), (at_least, last - 4, 0, _OTHER_NUMBERS),
+        *((equal, last - 5 - i, 0, call) for i, call in enumerate(calls)),
         (give, 0, 0, allowed), (give, 0, 0, refused),
     ]  # fmt: skip
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in program))

@@ -75,7 +75,7 @@ class Gradients:
         """Residuals p − e_y and losses in double precision, a block of samples at a time; their features are left at 1."""
         for start in range(0, len(self), BLOCK):
             rows = slice(start, min(start + BLOCK, len(self)))
-            yield rows, _of_head(self.logits[rows], np.ones((rows.stop - start, 1)), self.labels[rows])
+            yield rows, _head_gradients(self.logits[rows], np.ones((rows.stop - start, 1)), self.labels[rows])
 
     @cached_property
     def losses(self) -> np.ndarray:
@@ -106,14 +106,14 @@ def of_units(logits: np.ndarray, features: np.ndarray, feature_norms: np.ndarray
     for start in range(0, n, BLOCK):
         rows = slice(start, min(start + BLOCK, n))
         inputs = features[rows].astype(np.float64) * feature_norms[rows, None]
-        found = _of_head(logits[rows], inputs, labels[rows])
+        found = _head_gradients(logits[rows], inputs, labels[rows])
         l1[rows], l2[rows] = found.l1, found.l2
         residuals[rows], residual_norms[rows] = unit_rows(found.residuals)
     factors = Factors(residuals, features, residual_norms, feature_norms)
     return Gradients(factors, l1, l2, logits, labels, features, feature_norms)
 
 
-def _of_head(logits: np.ndarray, features: np.ndarray, labels: np.ndarray) -> HeadGradients:
+def _head_gradients(logits: np.ndarray, features: np.ndarray, labels: np.ndarray) -> HeadGradients:
     import torch  # for those only who score
 
     from oga_core.gradients import head_gradients

@@ -70,10 +70,8 @@ def token_losses(
     ----------
     index
         Position in the data.
-    model, weights
-        As `load_model` takes them.
-    load
-        `load_model`, or what keeps the model for the next sample.
+    model, weights, load
+        What `load_model` takes, and that itself or what keeps the model for the next sample.
 
     Raises
     ------
@@ -101,10 +99,8 @@ def gradient_of(
         The run's data, with whose first samples the model is probed.
     prompt, answer, scope, seed, head
         As `influence_of` and `oga_core.score` take them.
-    model, weights
-        As `load_model` takes them.
-    load
-        `load_model`, or what keeps the model for the next sample.
+    model, weights, load
+        What `load_model` takes, and that itself or what keeps the model for the next sample.
 
     Raises
     ------
