@@ -553,10 +553,13 @@ class EmbeddingMap {
       if (this.mode === "crosshair") this.aim(); // which says what the card says
     };
     if (!known) this.fetchColumns(card).then(fill, () => {});
-    const label = (codes) => known.names[codes[row]] ?? "a class that only the model has";
-    const said = known
-      ? { [card.predicted ? "given" : "group"]: label(known.given), ...(card.predicted && { predicted: label(known.predicted) }), score: short(known.scores[row]) }
-      : { [card.predicted ? "given" : "group"]: "…", ...(card.predicted && { predicted: "…" }), score: "…" };
+    const label = (codes) => (known ? known.names[codes()[row]] ?? "a class that only the model has" : "…");
+    const said = {
+      ...(card.predicted
+        ? { given: label(() => known.given), predicted: label(() => known.predicted) }
+        : { group: label(() => known.given) }),
+      score: known ? short(known.scores[row]) : "…",
+    };
     const preview = element("div", { className: `preview ${card.kind}` });
     this.card.replaceChildren(...(card.kind ? [preview] : []), ...lines({ ...said, ...own }));
     if (known && card.kind) this.cardTimer = setTimeout(() => this.showSample(preview, known.indices[row]), HOVER_REST);
