@@ -237,7 +237,7 @@ def _mask(selected: np.ndarray | None, n: int) -> np.ndarray:
 
 def _remember(key: str) -> None:
     """Keep an act until the map is drawn: a run cut short by another click must not lose it."""
-    act = st.session_state[key].act
+    act = getattr(st.session_state.get(key), "act", None)  # no more there where the page has changed meanwhile
     if isinstance(act, dict):
         st.session_state[f"{key}-seen"] = act.get("id")
         st.session_state.setdefault(f"{key}-acts", []).append(act)

@@ -89,7 +89,7 @@ def _mount(run: Run, rows: np.ndarray, groups: np.ndarray | None, cosines: np.nd
 
 def _take(run: Run, key: str) -> None:
     """Remember where the reviewer is, for the other pages and for the time they come back."""
-    act: Any = st.session_state[key].act
+    act: Any = getattr(st.session_state.get(key), "act", None)  # no more there where the page has changed meanwhile
     if not isinstance(act, dict):
         return
     focus = act.get("focus")

@@ -40,6 +40,7 @@ def upload(label: str, suffixes: Sequence[str], marks: Sequence[str], *, key: st
             "suffixes": list(suffixes),
             "marks": list(marks),
             "most": UPLOAD_BYTES.value,
+            "seen": st.session_state.get(f"{key}-seen"),
             "kept": None if kept is None else {"name": kept.name, "bytes": kept.stat().st_size},
         },
     )
@@ -55,9 +56,10 @@ def kept_under(key: str) -> str:
 
 def _take(key: str) -> None:
     """Remember the file that the browser says it has sent, or that it was taken away."""
-    sent: Any = st.session_state[key].file
+    sent: Any = getattr(st.session_state.get(key), "file", None)  # no more there where the page has changed meanwhile
     if not isinstance(sent, dict):
         return
+    st.session_state[f"{key}-seen"] = sent.get("id")
     st.session_state.pop(kept_under(key), None)
     if "name" in sent:
         try:

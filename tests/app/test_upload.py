@@ -211,7 +211,7 @@ def test_what_no_element_of_ours_says_is_ignored(session: dict[str, Any], sent: 
 def test_a_browser_that_lies_opens_nothing(session: dict[str, Any], sent: object) -> None:
     session["x"] = SimpleNamespace(file=sent)
     module._take("x")
-    assert set(session) == {"x", "x-error"}
+    assert set(session) == {"x", "x-error", "x-seen"}
 
 
 def test_the_place_says_what_is_taken_and_how_much(open_page: Callable[..., AppTest]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, WebSocketRoute, expect
 
 from oga_core import Workspace
 from oga_core.serving import Dashboard
@@ -206,3 +206,26 @@ def test_a_strange_name_is_shown_with_what_cannot_be_seen(page: Page, start_serv
     expect(page.locator(".upload .name").first).to_contain_text(r"r\u{202e}gpj.\u{a}üüü")
     expect(page.get_by_role("button", name=re.compile("Score the samples"))).to_be_visible()
     picture(page, "upload_name")
+
+
+def test_a_file_is_told_of_again_where_the_page_has_not_heard(page: Page, start_server: StartServer, tmp_path: Path) -> None:
+    lost: list[bytes] = []
+
+    def pass_on(route: WebSocketRoute) -> None:
+        server = route.connect_to_server()
+
+        def from_page(message: str | bytes) -> None:
+            if not lost and isinstance(message, bytes) and b"again.csv" in message:
+                lost.append(message)
+            else:
+                server.send(message)
+
+        route.on_message(from_page)
+
+    page.route_web_socket("**/_stcore/stream", pass_on)
+    (tmp_path / "again.csv").write_text("text,label\n" + "a cat,x\na dog,y\n" * 20)
+    page.goto(start_server().url)
+    page.get_by_text("Files dropped here").click()
+    page.locator("input[type=file]").first.set_input_files(tmp_path / "again.csv")
+    expect(page.get_by_role("button", name="Score the samples")).to_be_visible()
+    assert len(lost) == 1

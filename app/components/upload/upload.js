@@ -1,6 +1,6 @@
 // The upload: sends the file that was dropped or chosen to the server, which writes it to disk as it comes, and says so to Python.
 
-const PATH = "/oga/upload";
+const PATH = "/oga/upload", AGAIN = 3000; // milliseconds
 const UNITS = ["bytes", "kB", "MB", "GB"];
 const instances = new WeakMap(); // parentElement → Upload
 
@@ -47,6 +47,7 @@ class Upload {
 
   update(component) {
     this.component = component;
+    if (component.data.seen === this.awaited?.id) this.awaited = null;
     const { label, suffixes, marks, most } = component.data;
     this.label.textContent = label;
     this.root.setAttribute("aria-label", label);
@@ -54,7 +55,7 @@ class Upload {
     this.input.accept = [...suffixes, ".json", ".arrow"].join(","); // also what is in a folder
     this.hint.textContent =
       `or drop it here: ${suffixes.join(", ")}, or a folder with ${marks.join(" or ")}; up to ${sized(most)}`;
-    if (!this.request) this.draw(component.data.kept);
+    if (!this.request && !this.awaited) this.draw(component.data.kept);
   }
 
   /** Shows the file that is there or on its way, or the place for one. */
@@ -119,7 +120,19 @@ class Upload {
     this.request = null;
     this.draw({ name, bytes });
     this.told.textContent = `${printable(name)} is on the server`;
-    this.component.setTriggerValue("file", { content, name });
+    this.tell({ content, name });
+  }
+
+  /** Tells Python, and again until it has heard: a run of the page that another one overtakes can lose what it was told. */
+  tell(what) {
+    this.awaited = { id: crypto.randomUUID?.() ?? `${Math.random()}`, ...what };
+    const say = () => {
+      if (!this.awaited || !this.root.isConnected) return;
+      this.component.setTriggerValue("file", this.awaited);
+      clearTimeout(this.timer);
+      this.timer = setTimeout(say, AGAIN);
+    };
+    say();
   }
 
   refuse(reason) {
@@ -141,7 +154,7 @@ class Upload {
   remove() {
     this.draw(null);
     this.told.textContent = "Removed";
-    this.component.setTriggerValue("file", {});
+    this.tell({});
     this.choose.focus();
   }
 
