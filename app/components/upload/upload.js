@@ -125,7 +125,7 @@ class Upload {
 
   /** Tells Python, and again until it has heard: a run of the page that another one overtakes can lose what it was told. */
   tell(what) {
-    this.awaited = { id: crypto.randomUUID?.() ?? `${Math.random()}`, ...what };
+    this.awaited = { id: Date.now(), ...what };
     const say = () => {
       if (!this.awaited || !this.root.isConnected) return;
       this.component.setTriggerValue("file", this.awaited);
