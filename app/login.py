@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import streamlit as st
@@ -11,10 +12,37 @@ from streamlit.auth_util import get_secrets_auth_section
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 from streamlit.web.server.starlette.starlette_websocket import _get_signed_cookie_with_chunks
 
+from oga_core import InputError
+
+SECRET_CHARACTERS, SECRET_DISTINCT = 32, 10
+"""What the secret of the cookies needs at least: characters, and different ones among them."""
+
 
 def is_asked_for() -> bool:
     """Whether only those who have logged in may look at anything."""
     return bool(get_secrets_auth_section())
+
+
+def check_login() -> None:
+    """Refuse a login that is set up in a way that does not protect.
+
+    Raises
+    ------
+    InputError
+        If the secret that cookies are signed with can be guessed, or what the login needs is not installed.
+    """
+    section = get_secrets_auth_section()
+    if not section:
+        return
+    secret = str(section.get("cookie_secret", ""))
+    if len(secret) < SECRET_CHARACTERS or len(set(secret)) < SECRET_DISTINCT:
+        raise InputError(
+            f"[auth] cookie_secret in .streamlit/secrets.toml has {len(secret)} characters, {len(set(secret))} of them "
+            f"different: anybody who guesses it can log in as anybody. Make one of at least {SECRET_CHARACTERS}: "
+            "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
+        )
+    if find_spec("authlib") is None:
+        raise InputError("[auth] in .streamlit/secrets.toml sets up a login, which needs authlib: pip install 'oga[login]'")
 
 
 def user() -> str | None:

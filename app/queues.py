@@ -137,9 +137,10 @@ def decision(stands: Decision | None) -> dict[str, Any] | None:
     """A decision for JSON."""
     if stands is None:
         return None
+    others = [[word.reviewer, word.action, word.new_label] for word in stands.others]  # the names, never the identities
     return {
         "seq": stands.seq, "action": stands.action, "label": stands.new_label, "reviewer": stands.reviewer, "time": stands.time,
-        "conflict": stands.conflict, "disputed": stands.disputed, "others": [list(word) for word in stands.others],
+        "conflict": stands.conflict, "disputed": stands.disputed, "others": others,
     }  # fmt: skip
 
 

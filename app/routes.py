@@ -1,6 +1,6 @@
 """What the browser asks for beside the pages: images, texts, parts of a queue, and the decisions and files that it sends.
 
-A decision is answered after its COMMIT and never before. What writes is taken from our own pages only.
+A decision is answered after its COMMIT and never before. That what writes comes from our own pages is seen to at the door.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import streamlit as st
@@ -30,7 +29,7 @@ from oga_core.data import SampleError
 from oga_core.detectors import named
 from oga_core.maps import pictures
 from oga_core.reader import Contained
-from oga_core.review import claim, history, layer_shares, pace, redo, standing_of, token_losses, why
+from oga_core.review import Reviewer, claim, history, layer_shares, name_reviewer, pace, redo, standing_of, token_losses, why
 from oga_core.runs.workspace import now
 
 SIZES = (160, 360, 480)
@@ -111,20 +110,15 @@ def writes(work: Work) -> Callable[[Request], Awaitable[Response]]:
     return route
 
 
-def _from_own_page(request: Request, kind: str) -> None:
-    """Refuse what a page of this server has not sent, or is not of this content type."""
-    headers = request.headers
-    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-    own = site == "same-origin" if site else origin is not None
-    if not own or (origin is not None and urlsplit(origin).netloc != headers.get("host")):
-        raise Refused(403, "Decisions and files are taken from the pages of this server only.")
-    if headers.get("content-type", "").partition(";")[0].strip().lower() != kind:
+def _must_be(request: Request, kind: str) -> None:
+    """Refuse a request of another content type."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != kind:
         raise Refused(415, f"The request must be {kind}.")
 
 
 async def _sent(request: Request) -> dict[str, Any]:
     """The body of a request that a page of this server has sent."""
-    _from_own_page(request, "application/json")
+    _must_be(request, "application/json")
     body = b""
     async for part in request.stream():
         body += part
@@ -177,8 +171,18 @@ def _whole(given: str | None, usual: int) -> int:
     return int(given)
 
 
-def _reviewer(request: Request) -> str:
-    return login.user_of(request.cookies) or state.reviewer_in(request.cookies.get(state.BROWSER_COOKIE, ""))
+def _reviewer(request: Request) -> Reviewer:
+    return state.reviewer_of(login.user_of(request.cookies), request.cookies.get(state.BROWSER_COOKIE, ""))
+
+
+def _deciding(request: Request) -> Reviewer:
+    """Return the reviewer of a decision, with a name."""
+    known = _reviewer(request)
+    if not request.cookies.get(state.BROWSER_COOKIE) and login.user_of(request.cookies) is None:
+        raise Refused(403, "This browser has sent no cookie, so its decisions cannot be told from others'. Allow cookies here.")
+    if state.needs_name(known):
+        raise Refused(428, "Enter your name first: others review here too.")
+    return known._replace(name=state.shown_name(known))
 
 
 # ---- samples ---------------------------------------------------------------------------------------------------------------
@@ -313,7 +317,8 @@ def window(request: Request) -> Response:
         for item, cosine in zip(found, queue.cosines[start : start + count].tolist(), strict=True):
             item["cosine"] = cosine
     return answer({"start": start, "total": total, "place": place, "items": found, "alone": alone, "version": version,
-                   "progress": _progress(run, queue, _reviewer(request))})  # fmt: skip
+                   "progress": _progress(run, queue, _reviewer(request)),
+                   "several": state.others(run, _reviewer(request))})  # fmt: skip
 
 
 def _placed(run: Run, queue: queues.Queue, sample_id: str) -> tuple[int | None, list[dict[str, Any]]]:
@@ -323,7 +328,7 @@ def _placed(run: Run, queue: queues.Queue, sample_id: str) -> tuple[int | None, 
     return (places[0], []) if places else (None, queues.items(run, rows[:1], queue.selection.detector))
 
 
-def _progress(run: Run, queue: queues.Queue, reviewer: str) -> dict[str, Any]:
+def _progress(run: Run, queue: queues.Queue, reviewer: Reviewer) -> dict[str, Any]:
     decided = int(np.count_nonzero(standing_of(run).codes[queue.rows]))
     return {"decided": decided, "total": len(queue.rows), "perMinute": queues.number(pace(run, reviewer).per_minute)}
 
@@ -341,9 +346,10 @@ def take(request: Request, sent: dict[str, Any]) -> Response:
     places = order[standing.codes[queue.rows[order]] == 0][:CLAIM_AMONG]
     ids = run.table["sample_id"].iloc[queue.rows[places]].tolist()
     place_of = dict(zip(ids, places.tolist(), strict=True))
-    mine = [place_of[s] for s in claim(run, list(dict.fromkeys(ids)), _reviewer(request), CLAIMED)]
+    reviewer = _reviewer(request)
+    mine = [place_of[s] for s in claim(run, list(dict.fromkeys(ids)), reviewer, CLAIMED)]
     found = queues.items(run, queue.rows[mine], queue.selection.detector)
-    return answer({"places": mine, "items": found, "version": standing.version})
+    return answer({"places": mine, "items": found, "version": standing.version, "several": state.others(run, reviewer)})
 
 
 def shares(request: Request) -> Response:
@@ -379,7 +385,7 @@ def decided(request: Request, sent: dict[str, Any]) -> Response:
     new_label: str | list[str] = label or ""
     if label is None and run.predicts:
         new_label = samples["suggested_label"].astype(str).tolist()
-    saved = decide(run, samples, _text(sent, "action"), reviewer=_reviewer(request), new_label=new_label, seen=seen,
+    saved = decide(run, samples, _text(sent, "action"), reviewer=_deciding(request), new_label=new_label, seen=seen,
                    op_id=_text(sent, "op"))  # fmt: skip
     return _saved(request, run, queue, saved, [] if sent.get("all") else samples["sample_id"].tolist())
 
@@ -400,7 +406,7 @@ def _stepped(step: Callable[..., list[str]]) -> Work:
     def work(request: Request, sent: dict[str, Any]) -> Response:
         run = _run(sent.get("run"))
         queue = queues.kept(str(sent.get("queue")))
-        return _saved(request, run, queue, None, step(run, reviewer=_reviewer(request), op_id=_text(sent, "op")))
+        return _saved(request, run, queue, None, step(run, reviewer=_deciding(request), op_id=_text(sent, "op")))
 
     return work
 
@@ -412,7 +418,17 @@ def _saved(request: Request, run: Run, queue: queues.Queue | None, saved: int | 
     stands = {s: queues.decision(standing.by_id.get(s)) for s in shown}
     progress = _progress(run, queue, _reviewer(request)) if queue is not None else None
     return answer({"saved": len(ids) if saved is None else saved, "ids": shown, "decisions": stands,
-                   "version": standing.version, "at": now(), "progress": progress})  # fmt: skip
+                   "version": standing.version, "at": now(), "progress": progress,
+                   "several": state.others(run, _reviewer(request))})  # fmt: skip
+
+
+def name(request: Request, sent: dict[str, Any]) -> Response:
+    """Enter the name of this browser's reviewer."""
+    if login.user_of(request.cookies) is not None:
+        raise Refused(409, "Who has logged in has the name of the login.")
+    known = _reviewer(request)
+    name_reviewer(state.workspace(), known.identity, _text(sent, "name"))
+    return answer({"name": _reviewer(request).name})
 
 
 # ---- why -------------------------------------------------------------------------------------------------------------------
@@ -448,7 +464,7 @@ async def arriving(request: Request) -> Response:
     """Keep a file, the body of the request, as it arrives: never more of it in memory than a part."""
     name = request.query_params.get("name", "")
     try:
-        _from_own_page(request, "application/octet-stream")
+        _must_be(request, "application/octet-stream")
         announced = _whole(request.headers.get("content-length"), 0)
         with await run_in_threadpool(state.workspace().upload, name, announced) as upload:
             part = bytearray()
@@ -485,4 +501,5 @@ ROUTES = [
     Route("/oga/undo", writes(_stepped(undo)), methods=["POST"]),
     Route("/oga/redo", writes(_stepped(redo)), methods=["POST"]),
     Route("/oga/claim", writes(take), methods=["POST"]),
+    Route("/oga/name", writes(name), methods=["POST"]),
 ]

@@ -25,12 +25,14 @@ from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.login import is_asked_for, user_of
+from app import presence
+from app.login import check_login, is_asked_for, user_of
 from app.routes import ROUTES, Refused, refusal
-from app.state import BROWSER_COOKIE
+from app.state import BROWSER_COOKIE, identity_of
 from oga_core import InputError
+from oga_core.errors import one_line
 from oga_core.floors import check_floors
-from oga_core.serving import TOKEN, is_loopback, new_token, token_cookie
+from oga_core.serving import TOKEN, is_loopback, named_origins, new_token, origin_of, token_cookie
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -69,6 +71,12 @@ POLICY = "; ".join(
         "frame-ancestors 'self'",
     )
 )
+FOR_USERS = ("/oga/", "/media/", "/_stcore/metrics", "/_stcore/upload_file")
+"""Paths that, where a login is set up, are answered only to who has logged in; the pages ask for that themselves."""
+OWN_PAGES_ONLY = ("/oga/", "/auth/logout")
+"""Paths whose GET takes work or changes something."""
+MOST_REFUSED = 20
+"""Foreign origins that are written to the log."""
 HOST = re.compile(r"[A-Za-z0-9._-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
 
 
@@ -103,6 +111,8 @@ class Headers:
         headers, asked = MutableHeaders(scope=message), HTTPConnection(scope)
         for name, value in HEADERS.items():
             headers[name] = value
+        for name in [name for name in headers if name.lower().startswith("access-control-")]:
+            del headers[name]  # Streamlit lets pages of every port of this machine read its answers
         host = asked.headers.get("host", "")
         headers["Content-Security-Policy"] = POLICY.replace("{host}", host if HOST.fullmatch(host) else "'none'")
         page = headers.get("content-type", "").startswith("text/html")
@@ -115,6 +125,9 @@ class Headers:
 class Door:
     """Lets in who asks for a name that this server has and, where it listens beyond this machine, has its launch token.
 
+    A websocket is opened, and a request that changes something is met, for a page of this server's own origin only: scheme, host
+    and port. Cookies do not tell ports apart, so that without this a page on any port of the machine could act for its user.
+
     The token comes once in the address, from there on in a cookie so strict that a browser does not send it along when it comes
     from elsewhere, by a link in a mail or from a login. Then a page of our own asks again.
 
@@ -122,6 +135,8 @@ class Door:
     ----------
     hosts
         Names and addresses that may stand in the Host header.
+    origins
+        What may stand in the Origin header, as `origin_of` writes it.
     token
         The launch token; None where none is asked for.
     cookie
@@ -130,16 +145,23 @@ class Door:
         Whether our routes answer only who has logged in; the pages ask for that themselves.
     """
 
-    def __init__(self, app: ASGIApp, hosts: list[str], token: str | None, cookie: str, login: bool = False) -> None:
+    def __init__(
+        self, app: ASGIApp, hosts: list[str], origins: list[str], token: str | None, cookie: str, login: bool = False
+    ) -> None:
         self.app, self.hosts, self.token, self.cookie = app, {host.lower() for host in hosts}, token, cookie
-        self.login = login
+        self.origins, self.login = frozenset(origins), login
+        self.refused: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        turned_away = self._turned_away(HTTPConnection(scope))
-        if turned_away is None:
+        asked = HTTPConnection(scope)
+        turned_away = self._turned_away(asked)
+        if turned_away is None and scope["type"] == "websocket":
+            with presence.connected(identity_of(user_of(asked.cookies), asked.cookies.get(BROWSER_COOKIE, ""))):
+                await self.app(scope, receive, send)
+        elif turned_away is None:
             await self.app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": "not let in"})
@@ -152,11 +174,36 @@ class Door:
         if not HOST.fullmatch(host) or (urlsplit(f"//{host}").hostname or "") not in self.hosts:
             return page(400, "This server does not go by that name",
                         "Whoever started it can add the name: oga serve --host NAME.")  # fmt: skip
+        if self._is_page(asked) and not any(urlsplit(origin).netloc == host.lower() for origin in self.origins):
+            return page(400, "This server is not reached at this address",
+                        f"A tunnel or proxy leads here from http://{host}. Start the server with this address named: "
+                        f"oga serve --origin http://{host} (https:// where the proxy has TLS).")  # fmt: skip
+        if not self._from_own_page(asked):
+            return refusal(Refused(403, "This is taken from the pages of this server only. Behind a tunnel or proxy, start it "
+                                        "with the address in the browser named: oga serve --origin URL."))  # fmt: skip
         if self.token is not None and not self._right(asked.cookies.get(self.cookie, "")):
             return self._without_token(asked, self.token)
-        if self.login and asked.scope["path"].startswith("/oga/") and user_of(asked.cookies) is None:
+        if self.login and asked.scope["path"].startswith(FOR_USERS) and user_of(asked.cookies) is None:
             return refusal(Refused(401, "Log in first."))
         return None
+
+    @staticmethod
+    def _is_page(asked: HTTPConnection) -> bool:
+        """Whether a browser wants to show the answer to its user."""
+        return asked.scope["type"] == "http" and asked.headers.get("sec-fetch-dest") == "document"
+
+    def _from_own_page(self, asked: HTTPConnection) -> bool:
+        """Whether a request may come from any page, or comes from one of this server's."""
+        origin, site = asked.headers.get("origin"), asked.headers.get("sec-fetch-site", "same-origin")
+        if asked.scope["type"] == "websocket" or asked.scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+            own = origin in self.origins and site == "same-origin"
+        else:  # a GET has no Origin; of those that do something, browsers say where they come from
+            own = site in ("same-origin", "none") or not asked.scope["path"].startswith(OWN_PAGES_ONLY)
+        if not own and origin is not None and len(self.refused) < MOST_REFUSED and origin not in self.refused:
+            self.refused.add(origin)
+            print(f"oga: refused a page of {one_line(origin)[:200]}; if this is the address of a proxy or tunnel of yours, start "
+                  f"oga serve with --origin", file=sys.stderr)  # fmt: skip
+        return own
 
     def _without_token(self, asked: HTTPConnection, token: str) -> Response:
         given = asked.query_params.get("token", "")
@@ -226,8 +273,17 @@ def _token() -> str | None:
     return token
 
 
+def _origins() -> list[str]:
+    """The origins of this server's pages: its names with its port, and those that `oga serve --origin` has named."""
+    scheme, port = "https" if st.get_option("server.sslCertFile") else "http", st.get_option("server.port")
+    names = [f"[{name}]" if ":" in name else name for name in st.get_option("server.allowedHosts")]
+    own = [origin_of(f"{scheme}://{name}:{port}") for name in names]
+    return [*own, *named_origins()]
+
+
 try:
     check_floors()
+    check_login()
 except InputError as error:
     sys.exit(f"oga: {error}")
 
@@ -239,6 +295,7 @@ app = st.App(
         Middleware(
             Door,
             hosts=st.get_option("server.allowedHosts"),
+            origins=_origins(),
             token=_token(),
             cookie=token_cookie(st.get_option("server.port")),
             login=is_asked_for(),

@@ -9,16 +9,20 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import login
+from app import login, presence
 from oga_core import InputError, Run, Workspace, embedding
 from oga_core.maps import pictures
 from oga_core.reader import Contained, open_contained
 from oga_core.review import (
+    Reviewer,
     Selection,
     arranged,
+    browser_identity,
+    browser_reviewer,
     load_view,
-    remember_reviewer,
-    reviewer_of,
+    login_reviewer,
+    name_reviewer,
+    others_decide,
     save_view,
     standing_of,
 )
@@ -26,7 +30,7 @@ from oga_core.review import (
 RUN, VIEW, SAMPLE = "run", "view", "sample"
 """Names in the URL."""
 BROWSER_COOKIE = "oga_browser"
-_SELECTION, _SELECTION_RUN, _REVIEWER, _ROWS = "selection", "selection_run", "reviewer", "rows"
+_SELECTION, _SELECTION_RUN, _ROWS = "selection", "selection_run", "rows"
 FOCUS, LAYOUT = "focus", "review_layout"
 """Id of the sample that is looked at, and whether alone (``single``) or among others (``gallery``)."""
 GUIDE_CLOSED = "guide_closed"
@@ -144,24 +148,40 @@ def _arranged(run: Run) -> tuple[np.ndarray, np.ndarray | None]:
     return both
 
 
-def reviewer() -> str:
-    """Whose decisions these are: who has logged in, the name entered in this browser, or the user of this machine."""
-    if known := login.user():
-        return known
-    return str(reviewer_in(_browser()) if _browser() else st.session_state.get(_REVIEWER, getpass.getuser()))
+def reviewer() -> Reviewer:
+    """Return who looks at this page."""
+    return reviewer_of(login.user(), _browser())
 
 
-def reviewer_in(browser: str) -> str:
-    """The name last entered in a browser, in whichever tab, or the user of this machine."""
-    return reviewer_of(workspace(), browser) or getpass.getuser()
+def reviewer_of(user: str | None, browser: str) -> Reviewer:
+    """Return a reviewer by login, else by the cookie of the browser; the name is empty where none was entered."""
+    return login_reviewer(user) if user else browser_reviewer(workspace(), browser)
+
+
+def identity_of(user: str | None, browser: str) -> str:
+    """Return the identity of `reviewer_of`."""
+    return login_reviewer(user).identity if user else browser_identity(browser)
+
+
+def shown_name(known: Reviewer) -> str:
+    """Return a reviewer's name; a browser without one has that of the server's user, as long as it is the only one."""
+    return known.name or getpass.getuser()
 
 
 def set_reviewer(name: str) -> None:
-    """Enter the reviewer's name; an empty one is not taken."""
+    """Enter the name of this browser's reviewer; an empty one changes nothing."""
     if name.strip():
-        st.session_state[_REVIEWER] = name.strip()
-        if _browser():
-            remember_reviewer(workspace(), _browser(), name.strip())
+        name_reviewer(workspace(), reviewer().identity, name)
+
+
+def others(run: Run, known: Reviewer) -> bool:
+    """Return whether others review too: they have a page open now, or have decided in this run."""
+    return presence.others(known.identity) or others_decide(run, known)
+
+
+def needs_name(known: Reviewer) -> bool:
+    """Return whether a reviewer must enter a name before the first decision: others are here, or can come from elsewhere."""
+    return not known.name and (presence.others(known.identity) or presence.is_public())
 
 
 def _browser() -> str:

@@ -203,6 +203,9 @@ def _server_options(parser: argparse.ArgumentParser, do: object) -> None:
                         help="likewise; on any but this machine's own the URL has a token (default: %(default)s)")  # fmt: skip
     parser.add_argument("--host", metavar="NAME", action="append", default=[], dest="hosts",
                         help="a name by which it is reached, beside the address; may be repeated")  # fmt: skip
+    parser.add_argument("--origin", metavar="URL", action="append", default=[], dest="origins",
+                        help="where a tunnel or proxy leads to it from, as the browser has it, such as https://oga.example.org; "
+                        "may be repeated")  # fmt: skip
     parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
     parser.set_defaults(do=do)
 
@@ -223,7 +226,15 @@ def _serve(options: argparse.Namespace) -> int:
 def _until_stopped(options: argparse.Namespace, page: str = "", roots: Sequence[Path] = ()) -> int:
     workspace = Workspace(options.workspace)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the server would outlive this process
-    dashboard = serving.serve(workspace, port=options.port, page=page, roots=roots, address=options.address, hosts=options.hosts)
+    dashboard = serving.serve(
+        workspace,
+        port=options.port,
+        page=page,
+        roots=roots,
+        address=options.address,
+        hosts=options.hosts,
+        origins=options.origins,
+    )
     if workspace.read_only:
         _say(f"note: {workspace.read_only}", sys.stderr)
     print(f"OGA is at {dashboard.url} (Ctrl+C stops it)", file=sys.stderr)

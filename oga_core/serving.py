@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from oga_core.errors import InputError
 from oga_core.runs import Run, Workspace
@@ -28,8 +29,11 @@ ROOTS = "OGA_ROOTS"
 """Environment variable: folders below which the page may open data and weights by path, joined as in PATH."""
 TOKEN = "OGA_LAUNCH_TOKEN"
 """Environment variable: what a browser must have to be let in, where the server listens beyond this machine."""
+ORIGINS = "OGA_ORIGINS"
+"""Environment variable: origins of tunnels and proxies before the server, beside its own, separated by blanks."""
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """Addresses that stand for all of a machine, and where it reaches itself on them."""
+_PORTS = {"http": 80, "https": 443}
 START_SECONDS = 60.0
 _HERE = Path(__file__).resolve().parent.parent
 
@@ -79,6 +83,7 @@ def serve(
     roots: Sequence[Path] = (),
     address: str = ADDRESS,
     hosts: Sequence[str] = (),
+    origins: Sequence[str] = (),
 ) -> Dashboard:
     """Start the server on a workspace and wait until it answers.
 
@@ -92,11 +97,14 @@ def serve(
         Where it listens. On any but this machine's own, a browser needs the launch token in the URL.
     hosts
         Names by which it is reached, beside the address.
+    origins
+        Where tunnels or proxies lead to it from, such as ``https://oga.example.org``: scheme, host and port of the page as the
+        browser has it. Websockets and decisions are taken from pages of these and of its own origins only.
 
     Raises
     ------
     InputError
-        If port, address or a name is none, the port is taken, or the server does not come up.
+        If port, address, name or origin is none, the port is taken, or the server does not come up.
     """
     if not 0 < port < 1 << 16:
         raise InputError(f"port {port}: a port is a number from 1 to 65535")
@@ -107,10 +115,12 @@ def serve(
         raise InputError(f"address {address} is all of this machine; say by which name it is reached (--host NAME)")
     _must_be_free(address, port)
     token = None if is_loopback(address) else new_token()
+    origins = [origin_of(origin) for origin in origins]
     environment = os.environ | {
         ENVIRONMENT: str(workspace.path), ROOTS: os.pathsep.join(map(str, roots or [Path.cwd()])), TOKEN: token or "",
+        ORIGINS: " ".join(origins),
     }  # fmt: skip
-    process = subprocess.Popen(command(port, address, hosts), env=environment)
+    process = subprocess.Popen(command(port, address, hosts, origins), env=environment)
     started = time.monotonic()
     try:
         while not _healthy(_url(EVERYWHERE.get(address, address), port), token, port):
@@ -125,10 +135,12 @@ def serve(
     return Dashboard(_url(hosts[0] if hosts else address, port) + page + known, process)
 
 
-def command(port: int, address: str = ADDRESS, hosts: Sequence[str] = ()) -> list[str]:
+def command(port: int, address: str = ADDRESS, hosts: Sequence[str] = (), origins: Sequence[str] = ()) -> list[str]:
     """The command that serves the dashboard, with its settings whatever the folder it is started in."""
     options = {**dict(_flat(_config())), "server.address": address, "server.port": port}
-    own = [name for name in (address, EVERYWHERE.get(address), *hosts) if name and name not in EVERYWHERE]
+    proxies = [urlsplit(origin).hostname for origin in origins]
+    own = [name for name in (address, EVERYWHERE.get(address), *hosts, *proxies) if name and name not in EVERYWHERE]
+    options["server.corsAllowedOrigins"] = list(origins)
     options["server.allowedHosts"] = list(dict.fromkeys([*options.get("server.allowedHosts", []), *own]))
     flags = [
         f"--{name}={_written(v)}" for name, value in options.items() for v in (value if isinstance(value, list) else [value])
@@ -143,6 +155,32 @@ def is_loopback(address: str) -> bool:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:  # a name, which a resolver may turn into anything, but for this one
         return address.lower() == "localhost"
+
+
+def origin_of(url: str) -> str:
+    """Return the origin of an URL as browsers write it: ``scheme://host``, with the port where it is not the scheme's own.
+
+    Raises
+    ------
+    InputError
+        If it is no address of a web page, or has a path.
+    """
+    message = f"origin {url!r}: the address of a page is needed, such as https://oga.example.org or http://localhost:9000"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise InputError(message) from error
+    plain = re.fullmatch(r"https?://[A-Za-z0-9._:\[\]-]+/?", url, re.IGNORECASE)
+    if plain is None or not host or "@" in parts.netloc:
+        raise InputError(message)
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}" + ("" if port in (None, _PORTS[parts.scheme]) else f":{port}")
+
+
+def named_origins() -> list[str]:
+    """Return the origins that were named when this server was started."""
+    return os.environ.get(ORIGINS, "").split()
 
 
 def new_token() -> str:

@@ -22,6 +22,27 @@ def flags(port: int = 8600) -> list[str]:
     return [word for word in serving.command(port) if word.startswith("--")]
 
 
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://oga.example.org", "https://oga.example.org"), ("HTTPS://OGA.example.org:443/", "https://oga.example.org"),
+        ("http://localhost:9000", "http://localhost:9000"), ("http://[::1]:9000", "http://[::1]:9000"),
+        ("http://x:80", "http://x"), ("https://x:80", "https://x:80"),
+    ],
+)  # fmt: skip
+def test_an_origin_is_written_as_browsers_write_it(url: str, origin: str) -> None:
+    assert serving.origin_of(url) == origin
+
+
+@pytest.mark.parametrize(
+    "url", ["", "x", "x:1", "ftp://x", "https://", "https://x/y", "https://a@x", "https://x:y", "https://x:99999", "*", "https://*",
+            "null", "https://x?y", "https://x y", "https://[x", "javascript:alert(1)"]
+)  # fmt: skip
+def test_what_is_no_origin_is_refused(url: str) -> None:
+    with pytest.raises(InputError, match="the address of a page is needed"):
+        serving.origin_of(url)
+
+
 def test_the_server_is_our_own_file_and_never_one_that_lies_where_the_user_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

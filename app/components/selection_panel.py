@@ -10,6 +10,7 @@ from app.components.literal import literal
 from oga_core import InputError, Run
 from oga_core.detectors import named
 from oga_core.review import STATES, default_selection, forget_view, name_view, named_views, standing_of
+from oga_core.review.reviewers import LONGEST_NAME
 
 BUDGETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5]
 NAME = "view_name"
@@ -67,13 +68,16 @@ def draw(run: Run) -> None:
 
 def _draw_reviewer() -> None:
     """Who decides here: who has logged in, else the name that is entered."""
+    known = state.reviewer()
     if login.user():
         st.caption("Reviewer")
-        st.text(state.reviewer())
+        st.text(known.name)
         st.button("Log out", icon=":material/logout:", on_click=st.logout, key="log_out")
     else:
-        st.text_input("Reviewer", value=state.reviewer(), key="reviewer_name", on_change=_renamed,
-                      help="Goes with every decision, so that it is known who made it.")  # fmt: skip
+        needed = state.needs_name(known)
+        st.text_input("Reviewer", value="" if needed else state.shown_name(known), key="reviewer_name", on_change=_renamed,
+                      placeholder="your name", max_chars=LONGEST_NAME, help="Your name, shown with your decisions. Other "
+                      "browsers are other reviewers, even under the same name.")  # fmt: skip
 
 
 def _draw_count(run: Run) -> None:

@@ -17,7 +17,7 @@ import streamlit as st
 
 from app import queues, state
 from oga_core import Run
-from oga_core.review import others_decide, standing_of
+from oga_core.review import standing_of
 
 LAYOUTS = ("single", "gallery", "strip")
 KEYED_CLASSES = 9
@@ -78,8 +78,7 @@ def _mount(run: Run, rows: np.ndarray, groups: np.ndarray | None, cosines: np.nd
             "focus": st.session_state.get(state.FOCUS) or st.query_params.get(state.SAMPLE),
             "keyed": keys_of_classes(run.class_names) if run.predicts else {},
             "relabels": run.predicts,
-            "several": others_decide(run, state.reviewer()),
-            "reviewer": state.reviewer(),
+            "several": state.others(run, state.reviewer()),
             "version": standing.version,
         },
     )

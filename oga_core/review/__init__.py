@@ -9,6 +9,7 @@ from oga_core.review.lasso import inside
 from oga_core.review.layer_shares import layer_shares
 from oga_core.review.orders import ORDERS
 from oga_core.review.pace import Pace, pace
+from oga_core.review.reviewers import Reviewer, browser_identity, browser_reviewer, login_reviewer, name_reviewer
 from oga_core.review.selection import Selection, arranged, default_selection, selected
 from oga_core.review.standing import STATES, UNDECIDED, Standing, standing_of
 from oga_core.review.token_losses import token_losses
@@ -17,8 +18,6 @@ from oga_core.review.views import (
     load_view,
     name_view,
     named_views,
-    remember_reviewer,
-    reviewer_of,
     save_view,
 )
 from oga_core.review.why import Neighbour, Number, Probability, Why, why
@@ -33,12 +32,15 @@ __all__ = [
     "Number",
     "Pace",
     "Probability",
+    "Reviewer",
     "Selection",
     "Standing",
     "Why",
     "Word",
     "agreement",
     "arranged",
+    "browser_identity",
+    "browser_reviewer",
     "claim",
     "clusters",
     "decide",
@@ -49,13 +51,13 @@ __all__ = [
     "inside",
     "layer_shares",
     "load_view",
+    "login_reviewer",
+    "name_reviewer",
     "name_view",
     "named_views",
     "others_decide",
     "pace",
     "redo",
-    "remember_reviewer",
-    "reviewer_of",
     "save_view",
     "selected",
     "standing_of",

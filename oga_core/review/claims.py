@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from oga_core.review.reviewers import Reviewer, as_identity
 from oga_core.review.standing import standing_of
 from oga_core.runs import Run, database
 
@@ -13,7 +14,7 @@ LEASE = 300.0
 ASKED_AT_ONCE = 500
 
 
-def claim(run: Run, sample_ids: Sequence[str], reviewer: str, count: int) -> list[str]:
+def claim(run: Run, sample_ids: Sequence[str], reviewer: str | Reviewer, count: int) -> list[str]:
     """The next samples for a reviewer: undecided ones that no other reviewer has claimed; they are claimed for 5 minutes.
 
     Asking again, even before they are decided, gives the same samples and renews their claims.
@@ -25,7 +26,7 @@ def claim(run: Run, sample_ids: Sequence[str], reviewer: str, count: int) -> lis
     count
         How many at most.
     """
-    reviewer, stands = reviewer.strip(), standing_of(run)
+    identity, stands = as_identity(reviewer), standing_of(run)
     with database.writing(run.workspace.database) as connection:
         stands.update()  # nothing is decided while we write
         undecided = [sample_id for sample_id in dict.fromkeys(sample_ids) if sample_id not in stands.by_id]
@@ -34,14 +35,14 @@ def claim(run: Run, sample_ids: Sequence[str], reviewer: str, count: int) -> lis
         mine: list[str] = []
         for start in range(0, len(undecided), ASKED_AT_ONCE):
             asked = undecided[start : start + ASKED_AT_ONCE]
-            query = f"SELECT sample_id FROM claims WHERE reviewer != ? AND sample_id IN ({', '.join('?' * len(asked))})"
-            taken = {row["sample_id"] for row in connection.execute(query, (reviewer, *asked))}
+            query = f"SELECT sample_id FROM claims WHERE identity != ? AND sample_id IN ({', '.join('?' * len(asked))})"
+            taken = {row["sample_id"] for row in connection.execute(query, (identity, *asked))}
             mine += [sample_id for sample_id in asked if sample_id not in taken]
             if len(mine) >= count:
                 break
         mine = mine[:count]
         connection.executemany(
-            "INSERT OR REPLACE INTO claims (sample_id, reviewer, until) VALUES (?, ?, ?)",
-            [(sample_id, reviewer, now + LEASE) for sample_id in mine],
+            "INSERT OR REPLACE INTO claims (sample_id, identity, until) VALUES (?, ?, ?)",
+            [(sample_id, identity, now + LEASE) for sample_id in mine],
         )
     return mine

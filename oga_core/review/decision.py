@@ -13,6 +13,7 @@ class Event(NamedTuple):
 
     seq: int
     sample_id: str
+    identity: str
     reviewer: str
     action: str
     old_label: str
@@ -23,11 +24,12 @@ class Event(NamedTuple):
 
 
 class Word(NamedTuple):
-    """What a reviewer said last of a sample."""
+    """The last decision of another reviewer on a sample, by name and identity."""
 
     reviewer: str
     action: str
     new_label: str
+    identity: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Decision:
 
     seq: int
     sample_id: str
+    identity: str
     reviewer: str
     action: str
     old_label: str
@@ -58,7 +61,7 @@ class Decision:
     @property
     def disputed(self) -> bool:
         """Whether reviewers disagree: until they say the same, or one who has said nothing yet and has seen it decides."""
-        return self.conflict or any(word[1:] != (self.action, self.new_label) for word in self.others)
+        return self.conflict or any((word.action, word.new_label) != (self.action, self.new_label) for word in self.others)
 
 
 def after(event: Event, before: Decision | None) -> Decision:
@@ -68,16 +71,16 @@ def after(event: Event, before: Decision | None) -> Decision:
     if before is not None:
         seen = before.seq <= event.base_seq
         differs = (before.action, before.new_label) != (event.action, event.new_label)
-        conflict = not seen and (before.conflict or (differs and before.reviewer != event.reviewer))
-        words = (*before.others, Word(before.reviewer, before.action, before.new_label))
-        others = tuple(word for word in words if word.reviewer != event.reviewer)
+        conflict = not seen and (before.conflict or (differs and before.identity != event.identity))
+        words = (*before.others, Word(before.reviewer, before.action, before.new_label, before.identity))
+        others = tuple(word for word in words if word.identity != event.identity)
         if seen and before.disputed and others == words:
             others = ()
     # Kept once each: there may be a million decisions.
-    reviewer, action, old_label, new_label, time = map(
-        intern, (event.reviewer, event.action, event.old_label, event.new_label, event.time)
+    identity, reviewer, action, old_label, new_label, time = map(
+        intern, (event.identity, event.reviewer, event.action, event.old_label, event.new_label, event.time)
     )
-    return Decision(event.seq, event.sample_id, reviewer, action, old_label, new_label, time, conflict, others)
+    return Decision(event.seq, event.sample_id, identity, reviewer, action, old_label, new_label, time, conflict, others)
 
 
 def in_force(events: Iterable[Event]) -> list[Event]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from oga_core.errors import InputError
 from oga_core.review.decision import Decision, Event, after, in_force
+from oga_core.review.reviewers import Reviewer, as_reviewer
 from oga_core.runs import Run, database
 from oga_core.runs.workspace import now
 
@@ -22,7 +23,7 @@ def decide(
     samples: pd.DataFrame,
     action: str,
     *,
-    reviewer: str,
+    reviewer: str | Reviewer,
     new_label: str | Sequence[str] = "",
     seen: Mapping[str, int] | None = None,
     op_id: str | None = None,
@@ -38,7 +39,7 @@ def decide(
     action
         ``keep``, ``remove``, ``relabel`` or ``unsure``.
     reviewer
-        Who decides.
+        Who decides; a name alone is its own identity.
     new_label
         Name of the class, for ``relabel``; or one for each of ``samples``.
     seen
@@ -57,8 +58,7 @@ def decide(
     """
     if action not in ACTIONS:
         raise InputError(f"unknown decision {action!r}; there are: {', '.join(ACTIONS)}")
-    if not reviewer.strip():
-        raise InputError("a decision needs a reviewer: enter your name")
+    identity, name = as_reviewer(reviewer)
     labels = [new_label] * len(samples) if isinstance(new_label, str) else list(new_label)
     if action == "relabel":
         if not run.predicts:
@@ -74,21 +74,21 @@ def decide(
         unique.setdefault(sample_id, (label, new))
     batch, seen, time = op_id or uuid.uuid4().hex, seen or {}, now()
     rows = [
-        (f"{batch}/{i}", batch, run.id, sample_id, reviewer.strip(), action, label, new, seen.get(sample_id, 0), time)
+        (f"{batch}/{i}", batch, run.id, sample_id, identity, name, action, label, new, seen.get(sample_id, 0), time)
         for i, (sample_id, (label, new)) in enumerate(unique.items())
     ]
     with database.writing(run.workspace.database) as connection:
         if _is_there(connection, batch):
             return 0
         connection.executemany(
-            "INSERT INTO events (op_id, batch, run, sample_id, reviewer, action, old_label, new_label, base_seq, time) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO events (op_id, batch, run, sample_id, identity, reviewer, action, old_label, new_label, base_seq, time) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
     return len(rows)
 
 
-def undo(run: Run, *, reviewer: str, op_id: str | None = None) -> list[str]:
+def undo(run: Run, *, reviewer: str | Reviewer, op_id: str | None = None) -> list[str]:
     """Take back the reviewer's last standing action in this run (all of a bulk action). Unlimited: call it again.
 
     Returns
@@ -96,14 +96,14 @@ def undo(run: Run, *, reviewer: str, op_id: str | None = None) -> list[str]:
     The sample ids concerned; empty if nothing is left to undo.
     """
     last = (
-        "SELECT batch FROM events AS decision WHERE run = :run AND reviewer = :reviewer AND undoes IS NULL AND NOT EXISTS ("
+        "SELECT batch FROM events AS decision WHERE run = :run AND identity = :identity AND undoes IS NULL AND NOT EXISTS ("
         "SELECT 1 FROM events AS undo WHERE undo.undoes = decision.seq AND NOT EXISTS ("
         "SELECT 1 FROM events AS redo WHERE redo.undoes = undo.seq)) ORDER BY seq DESC LIMIT 1"
     )
-    return _turn_round(run, "undo", last, reviewer.strip(), op_id or uuid.uuid4().hex)
+    return _turn_round(run, "undo", last, as_reviewer(reviewer), op_id or uuid.uuid4().hex)
 
 
-def redo(run: Run, *, reviewer: str, op_id: str | None = None) -> list[str]:
+def redo(run: Run, *, reviewer: str | Reviewer, op_id: str | None = None) -> list[str]:
     """Do again what the reviewer's last undo in this run took back. Unlimited, until they decide something new.
 
     Decisions that others have made meanwhile are not overtaken: what is done again stands where it stood.
@@ -113,26 +113,26 @@ def redo(run: Run, *, reviewer: str, op_id: str | None = None) -> list[str]:
     The sample ids concerned; empty if nothing is left to do again.
     """
     last = (
-        "SELECT batch FROM events AS undo WHERE run = :run AND reviewer = :reviewer AND action = 'undo' AND seq > coalesce(("
-        "SELECT max(seq) FROM events WHERE run = :run AND reviewer = :reviewer AND undoes IS NULL), 0) AND NOT EXISTS ("
+        "SELECT batch FROM events AS undo WHERE run = :run AND identity = :identity AND action = 'undo' AND seq > coalesce(("
+        "SELECT max(seq) FROM events WHERE run = :run AND identity = :identity AND undoes IS NULL), 0) AND NOT EXISTS ("
         "SELECT 1 FROM events AS redo WHERE redo.undoes = undo.seq) ORDER BY seq DESC LIMIT 1"
     )
-    return _turn_round(run, "redo", last, reviewer.strip(), op_id or uuid.uuid4().hex)
+    return _turn_round(run, "redo", last, as_reviewer(reviewer), op_id or uuid.uuid4().hex)
 
 
-def _turn_round(run: Run, action: str, last: str, reviewer: str, batch: str) -> list[str]:
+def _turn_round(run: Run, action: str, last: str, reviewer: Reviewer, batch: str) -> list[str]:
     """Append an event that takes back each event of the batch that a query names; the sample ids concerned."""
     with database.writing(run.workspace.database) as connection:
         if _is_there(connection, batch):
             return []
-        found = connection.execute(last, {"run": run.id, "reviewer": reviewer}).fetchone()
+        found = connection.execute(last, {"run": run.id, "identity": reviewer.identity}).fetchone()
         if found is None:
             return []
         connection.execute(
-            "INSERT INTO events (op_id, batch, run, sample_id, reviewer, action, old_label, new_label, base_seq, undoes, time) "
-            "SELECT ? || '/' || (row_number() OVER (ORDER BY seq) - 1), ?, run, sample_id, reviewer, ?, old_label, new_label, "
-            "seq, seq, ? FROM events WHERE batch = ? ORDER BY seq",
-            (batch, batch, action, now(), found["batch"]),
+            "INSERT INTO events (op_id, batch, run, sample_id, identity, reviewer, action, old_label, new_label, base_seq, "
+            "undoes, time) SELECT ? || '/' || (row_number() OVER (ORDER BY seq) - 1), ?, run, sample_id, identity, ?, ?, "
+            "old_label, new_label, seq, seq, ? FROM events WHERE batch = ? ORDER BY seq",
+            (batch, batch, reviewer.name, action, now(), found["batch"]),
         )
         return [
             row["sample_id"] for row in connection.execute("SELECT sample_id FROM events WHERE batch = ? ORDER BY seq", (batch,))
@@ -173,5 +173,5 @@ def history(run: Run, sample_id: str) -> pd.DataFrame:
     """Every event of a sample, oldest first: ``seq, reviewer, action, old_label, new_label, undoes, time``."""
     with database.reading(run.workspace.database) as connection:
         events = events_where(connection, "sample_id = ?", sample_id)
-    columns = [name for name in Event._fields if name not in ("sample_id", "base_seq")]
+    columns = [name for name in Event._fields if name not in ("sample_id", "identity", "base_seq")]
     return pd.DataFrame([event._asdict() for event in events], columns=columns)

@@ -1,4 +1,4 @@
-"""What is to be found again: the selection of a run after a refresh or under a name, and the reviewer's name."""
+"""Selections that are kept: of a run, after a refresh or under a name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 
 from oga_core.errors import InputError
 from oga_core.review.selection import Selection, default_selection, from_json, to_json
-from oga_core.runs import Run, Workspace, database
+from oga_core.runs import Run, database
 
 LONGEST_NAME = 80
 """Characters."""
@@ -33,19 +33,6 @@ def load_view(run: Run, view: str | None) -> Selection:
         if row is None:
             row = connection.execute("SELECT state FROM views WHERE run = ? ORDER BY seq DESC LIMIT 1", (run.id,)).fetchone()
     return from_json(row["state"], run) if row is not None else default_selection(run)
-
-
-def reviewer_of(workspace: Workspace, browser: str) -> str | None:
-    """The name last entered in a browser."""
-    with database.reading(workspace.database) as connection:
-        row = connection.execute("SELECT name FROM reviewers WHERE browser = ?", (browser,)).fetchone()
-    return str(row["name"]) if row is not None else None
-
-
-def remember_reviewer(workspace: Workspace, browser: str, name: str) -> None:
-    """Keep the name entered in a browser."""
-    with database.writing(workspace.database) as connection:
-        connection.execute("INSERT OR REPLACE INTO reviewers (browser, name) VALUES (?, ?)", (browser, name))
 
 
 def name_view(run: Run, name: str, selection: Selection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import time
@@ -48,14 +49,37 @@ CREATE INDEX events_of_batch ON events (batch);
 CREATE INDEX events_of_reviewer ON events (run, reviewer);
 CREATE INDEX events_that_undo ON events (undoes) WHERE undoes IS NOT NULL;
 """
-_STEPS = (_VERSION_1, _VERSION_2)
-"""What makes each version of the one before."""
+_VERSION_3 = """
+ALTER TABLE runs ADD COLUMN deleted TEXT NOT NULL DEFAULT '';
+ALTER TABLE reviewers RENAME COLUMN browser TO identity;
+UPDATE reviewers SET identity = browser_identity(identity);
+DROP TABLE claims;
+CREATE TABLE claims (sample_id TEXT PRIMARY KEY, identity TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
+ALTER TABLE events ADD COLUMN identity TEXT NOT NULL DEFAULT '';
+DROP TRIGGER events_are_never_changed;
+UPDATE events SET identity = coalesce(
+    (SELECT min(identity) FROM reviewers WHERE name = events.reviewer GROUP BY name HAVING count(*) = 1), reviewer);
+CREATE TRIGGER events_are_never_changed BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
+DROP INDEX events_of_reviewer;
+CREATE INDEX events_of_identity ON events (run, identity);
+"""
+_STEPS = (_VERSION_1, _VERSION_2, _VERSION_3)
+"""What makes each version of the one before. Version 3: a run has the time at which it was deleted, or ''; a reviewer is an
+identity, to which older events belong by the name, or by the one browser in which that name was entered."""
 SCHEMA_VERSION = len(_STEPS)
 TABLES = ("runs", "jobs", "files", "views", "named_views", "reviewers", "events")
 """What is saved from a damaged file."""
 
+BROWSER = "browser:"
+"""Prefix of an identity that stands for a browser."""
+
 _only_read: dict[Path, str] = {}
 """The files that this process only reads, and why."""
+
+
+def browser_identity(cookie: str) -> str:
+    """Return the identity of a browser: a hash of its cookie, which would let a reader of the log act as that browser."""
+    return BROWSER + hashlib.blake2b(cookie.encode(), digest_size=12).hexdigest()
 
 
 def _wal_is_safe() -> bool:
@@ -153,6 +177,7 @@ def _bring_up_to_date(path: Path) -> None:
             except OSError as error:
                 raise InputError(f"{path} cannot be brought up to date without a copy of it: {error.strerror}") from error
         if version < SCHEMA_VERSION:
+            connection.create_function("browser_identity", 1, browser_identity, deterministic=True)
             for step in _STEPS[version:]:
                 for statement in _statements(step):
                     connection.execute(statement)
@@ -258,15 +283,27 @@ def _saved(made: Path, damaged: Path) -> tuple[int, int]:
     with writing(made) as target:
         before = target.execute("SELECT count(*) FROM events").fetchone()[0]
         for table in TABLES if damaged.exists() else ():
-            rows: list[tuple[object, ...]] = []
+            rows: list[dict[str, object]] = []
             try:
                 with closing(sqlite3.connect(_for_reading(damaged), uri=True)) as source:
-                    rows.extend(source.execute(f"SELECT * FROM {table} ORDER BY rowid"))
+                    source.row_factory = sqlite3.Row
+                    for found in source.execute(f"SELECT * FROM {table} ORDER BY rowid"):
+                        rows.append(_of_this_version(table, dict(found)))
             except sqlite3.DatabaseError:  # so far, and no further
                 pass
             for row in rows:
-                target.execute(f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+                places = ", ".join("?" * len(row))
+                target.execute(f"INSERT OR IGNORE INTO {table} ({', '.join(row)}) VALUES ({places})", tuple(row.values()))
         return before, target.execute("SELECT count(*) FROM events").fetchone()[0]
+
+
+def _of_this_version(table: str, row: dict[str, object]) -> dict[str, object]:
+    """Return a row of a damaged file, which may be of version 2, with the columns of today."""
+    if table == "reviewers" and "browser" in row:
+        return {"identity": browser_identity(str(row["browser"])), "name": row["name"]}
+    if table == "events":
+        return {"identity": row["reviewer"], **row}
+    return row
 
 
 def _copy(path: Path, to: Path) -> None:

@@ -5,20 +5,48 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import streamlit as st
 import torch
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 from torch import nn
 
+from app import server, state
+from app.routes import ROUTES
 from oga_core import Run, Workspace, from_arrays, score
+from oga_core.review import Reviewer, browser_reviewer, name_reviewer
 
+ORIGIN = "http://127.0.0.1:8501"
 MAIN = Path(__file__).resolve().parents[2] / "app" / "main.py"
 CLASSES = ["plain", "![x](http://example.invalid/x.png)", "<b>bold</b> *stars* :red[x] $y$"]
 """Names that Markdown or HTML would turn into something else."""
+
+
+def behind_the_door(**options: Any) -> Starlette:
+    """The routes as the server has them: what is asked goes through the door; options as `Door` takes them."""
+    options = {"hosts": ["127.0.0.1"], "origins": [ORIGIN], "token": None, "cookie": "t"} | options
+    return Starlette(routes=ROUTES, middleware=[Middleware(server.Door, **options)])
+
+
+def browser(name: str = "a browser", **options: Any) -> TestClient:
+    """A browser that looks at a page of this server, with a cookie of its own; options as `Door` takes them."""
+    cookies = {state.BROWSER_COOKIE: name} if name else {}
+    headers = {"origin": ORIGIN, "sec-fetch-site": "same-origin"}
+    return TestClient(behind_the_door(**options), ORIGIN, headers=headers, cookies=cookies)
+
+
+def named(name: str, cookie: str | None = None) -> Reviewer:
+    """The reviewer of a browser, who has entered a name."""
+    reviewer = browser_reviewer(state.workspace(), cookie or name)
+    name_reviewer(state.workspace(), reviewer.identity, name)
+    return reviewer._replace(name=name)
 
 
 @pytest.fixture

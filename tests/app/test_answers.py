@@ -10,22 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
 from app import queues, state
 from app.components import start_form
-from app.routes import ROUTES
 from oga_core import Run, Workspace, decisions
 from oga_core.review import Selection, save_view, token_losses, why
 from oga_core.scoring import do_run, one_sample, prepare
 from oga_core.serving import ROOTS
 from tests import language
+from tests.app.conftest import browser
 from tests.app.test_review import handed
 
 OpenPage = Callable[..., AppTest]
-ORIGIN = "http://127.0.0.1:8501"
 LONG = "a very long question " * 60
 
 
@@ -48,7 +46,7 @@ def run(workspace: Workspace, made: Run) -> Run:
 @pytest.fixture
 def client() -> Iterator[TestClient]:
     """A browser that looks at a page of this server."""
-    with TestClient(Starlette(routes=ROUTES), ORIGIN, headers={"origin": ORIGIN, "sec-fetch-site": "same-origin"}) as client:
+    with browser() as client:
         yield client
 
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
 
-from app import login, server, state
-from app.routes import ROUTES
-from oga_core import Run, decisions
-from oga_core.review import remember_reviewer
+from app import login, state
+from oga_core import InputError, Run, decisions
+from oga_core.serving import free_port
+from tests.app.conftest import ORIGIN, browser, named
 
-ORIGIN = "http://127.0.0.1:8501"
 SECRET = "a secret of the server, long enough to sign with"
 ANN = {"is_logged_in": True, "email": "ann@example.org", "name": "Ann", "origin": ORIGIN}
 
@@ -36,9 +36,7 @@ def logged_in(monkeypatch: pytest.MonkeyPatch, **claims: Any) -> None:
 
 @pytest.fixture
 def client(workspace: object) -> Iterator[TestClient]:
-    door = Middleware(server.Door, hosts=["127.0.0.1"], token=None, cookie="t", login=True)
-    headers = {"origin": ORIGIN, "sec-fetch-site": "same-origin"}
-    with TestClient(Starlette(routes=ROUTES, middleware=[door]), ORIGIN, headers=headers) as client:
+    with browser(login=True) as client:
         yield client
 
 
@@ -97,7 +95,7 @@ def test_without_a_login_set_up_the_pages_are_as_they_were(open_page: Callable[.
 
 
 def test_a_decision_is_of_who_has_logged_in_whatever_name_the_browser_had(client: TestClient, run: Run, set_up: None) -> None:
-    remember_reviewer(state.workspace(), "b1", "Mallory")
+    named("Mallory", "b1")
     client.cookies.set(state.BROWSER_COOKIE, "b1")
     client.cookies.set(login.USER_COOKIE_NAME, cookie(ANN))
     assert keep(client, run).status_code == 200
@@ -117,6 +115,50 @@ def test_no_route_answers_who_has_not_logged_in(client: TestClient, run: Run, se
         assert answer.status_code == 401
         assert answer.json() == {"error": "Log in first."}
     assert not decisions(run)
+
+
+@pytest.mark.parametrize("path", ["/_stcore/metrics", "/media/x.png", "/_stcore/upload_file/a/b", "/oga/classes/x"])
+def test_metrics_and_files_too_are_for_people_who_have_logged_in(client: TestClient, set_up: None, path: str) -> None:
+    assert client.get(path).status_code == 401
+    client.cookies.set(login.USER_COOKIE_NAME, cookie(ANN))
+    assert client.get(path).status_code == 404  # let through to the routes, which have none of that name here
+
+
+def test_without_a_login_metrics_are_answered_as_before(workspace: object) -> None:
+    with browser() as client:
+        assert client.get("/_stcore/metrics").status_code == 404
+
+
+@pytest.mark.parametrize("secret", ["", "short", "a long random string", "x" * 64, "abcabcabc" * 10, SECRET[:31]])
+def test_a_secret_that_can_be_guessed_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+    monkeypatch.setattr("app.login.get_secrets_auth_section", lambda: {"cookie_secret": secret, "client_id": "x"})
+    with pytest.raises(InputError, match=r"cookie_secret in .* has \d+ characters.*at least 32"):
+        login.check_login()
+
+
+def test_a_login_without_its_library_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch, set_up: None) -> None:
+    monkeypatch.setattr("app.login.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"needs authlib: pip install 'oga\[login\]'"):
+        login.check_login()
+
+
+def test_a_login_that_is_set_up_well_and_none_at_all_are_taken(monkeypatch: pytest.MonkeyPatch, set_up: None) -> None:
+    monkeypatch.setattr("app.login.find_spec", lambda name: object())
+    login.check_login()
+    monkeypatch.setattr("app.login.get_secrets_auth_section", lambda: {})
+    login.check_login()
+
+
+def test_a_server_with_a_short_secret_does_not_start(tmp_path: Path) -> None:
+    (tmp_path / ".streamlit").mkdir()
+    (tmp_path / ".streamlit" / "secrets.toml").write_text('[auth]\ncookie_secret = "short"\nclient_id = "x"\n')
+    started = subprocess.run(
+        [sys.executable, "-m", "oga_core.cli", "serve", "--no-browser", "--port", str(free_port()), "--workspace", "w"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert started.returncode == 2
+    assert "cookie_secret" in started.stderr
+    assert "Traceback" not in started.stderr
 
 
 def test_a_cookie_means_nothing_where_no_login_is_set_up(run: Run) -> None:

@@ -16,26 +16,23 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
-from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from torch import nn
 
 from app import queues, state
-from app.routes import MOST_BYTES, ROUTES
+from app.routes import MOST_BYTES
 from oga_core import Run, Workspace, decide, decisions, open_dataset, score, undo
-from oga_core.review import Selection, history, remember_reviewer, why
-from tests.app.conftest import CLASSES
+from oga_core.review import Selection, browser_reviewer, history, why
+from tests.app.conftest import CLASSES, ORIGIN, behind_the_door, browser, named
 from tests.reader.broken_decoder import END, break_decoder
 
-ORIGIN = "http://127.0.0.1:8501"
 SELECTION = Selection("l1", 0.2, flagged_only=False)
 
 
 @pytest.fixture
 def client() -> Iterator[TestClient]:
     """A browser that looks at a page of this server."""
-    headers = {"origin": ORIGIN, "sec-fetch-site": "same-origin"}
-    with TestClient(Starlette(routes=ROUTES), ORIGIN, headers=headers) as client:
+    with browser() as client:
         yield client
 
 
@@ -71,7 +68,7 @@ def test_what_is_answered_as_saved_is_on_disk_and_stands(client: TestClient, run
 
 
 def test_the_reviewer_is_whom_the_server_knows_for_the_browser(client: TestClient, run: Run) -> None:
-    remember_reviewer(state.workspace(), "b1", "Ann")
+    named("Ann", "b1")
     client.cookies.set(state.BROWSER_COOKIE, "b1")
     keep_rows(client, run, 4, reviewer="Mallory")
     assert [d.reviewer for d in decisions(run).values()] == ["Ann"]
@@ -90,7 +87,7 @@ def test_what_was_not_seen_is_answered_as_a_conflict(client: TestClient, run: Ru
     answer = keep_rows(client, run, 3)
     assert answer["decisions"][ids(run, 3)[0]]["conflict"]
     assert answer["decisions"][ids(run, 3)[0]]["others"] == [["Bob", "remove", ""]]
-    undo(run, reviewer=state.reviewer_in(""))
+    undo(run, reviewer=browser_reviewer(state.workspace(), "a browser")._replace(name="x"))
     answer = keep_rows(client, run, 3, samples=[[3, seen]])
     assert not answer["decisions"][ids(run, 3)[0]]["conflict"]
 
@@ -234,7 +231,7 @@ def test_decisions_are_taken_from_own_pages_only(client: TestClient, run: Run, h
 
 
 def test_a_request_that_does_not_say_where_it_comes_from_is_refused(run: Run) -> None:
-    with TestClient(Starlette(routes=ROUTES), ORIGIN) as client:
+    with TestClient(behind_the_door(), ORIGIN) as client:
         assert client.post("/oga/decide", json={"run": run.id, **BODY}).status_code == 403
         assert client.get("/oga/decide").status_code == 405
 
@@ -338,7 +335,6 @@ def test_two_reviewers_of_a_shared_queue_are_not_handed_the_same_sample(
 ) -> None:
     places: dict[str, list[int]] = {}
     for name in ("Ann", "Bob", "Ann"):
-        remember_reviewer(state.workspace(), name, name)
         client.cookies.set(state.BROWSER_COOKIE, name)
         places[name] = post(client, "/oga/claim", run, queue=queue.name, place=10)["places"]
     assert places == {"Ann": list(range(10, 18)), "Bob": list(range(18, 26))}

@@ -24,6 +24,7 @@ from oga_core import Run
 
 TOKEN, COOKIE = "a-token-of-forty-three-characters-in-the-url", "oga_token_8600"
 HOSTS = ["127.0.0.1", "::1", "gpu7.example.org"]
+NAMED = "https://oga.example.org"
 REACHED, STREAM = "http://gpu7.example.org:8600", "ws://gpu7.example.org:8600/_stcore/stream"
 
 
@@ -41,11 +42,17 @@ async def _breaks(request: Request) -> Response:
     raise RuntimeError("a secret")
 
 
+OWN = {"origin": REACHED, "sec-fetch-site": "same-origin"}
+
+
 def client(token: str | None = TOKEN) -> TestClient:
     """A browser before a server whose door asks for a token."""
     app = Starlette(
         routes=[Route("/broken", _breaks), WebSocketRoute("/_stcore/stream", _listened), Route("/{path:path}", _asked)],
-        middleware=[Middleware(server.Headers), Middleware(server.Door, hosts=HOSTS, token=token, cookie=COOKIE)],
+        middleware=[
+            Middleware(server.Headers),
+            Middleware(server.Door, hosts=HOSTS, origins=[REACHED, NAMED], token=token, cookie=COOKIE),
+        ],
     )
     return TestClient(app, REACHED, raise_server_exceptions=False)
 
@@ -56,7 +63,7 @@ PATHS = ["/", "/review?run=x", "/oga/decide", "/_stcore/health", "/static/js/x.j
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "HEAD"])
 def test_without_the_token_nothing_is_answered_but_a_page_in_plain_words(path: str, method: str) -> None:
-    answer = client().request(method, path)
+    answer = client().request(method, path, headers=OWN)
     assert answer.status_code == 403
     assert "let in" not in answer.text
     assert method == "HEAD" or "asks for its launch token" in answer.text
@@ -100,13 +107,100 @@ def test_the_token_in_a_request_that_writes_is_no_key() -> None:
 def test_a_websocket_is_opened_with_the_cookie_only() -> None:
     asking = client()
     for cookie in ("", f"{COOKIE}=x"):
-        with pytest.raises(WebSocketDisconnect), asking.websocket_connect(STREAM, headers={"cookie": cookie}):
+        with pytest.raises(WebSocketDisconnect), asking.websocket_connect(STREAM, headers=OWN | {"cookie": cookie}):
             pass
-    with pytest.raises(WebSocketDisconnect), asking.websocket_connect(f"{STREAM}?token={TOKEN}"):
+    with pytest.raises(WebSocketDisconnect), asking.websocket_connect(f"{STREAM}?token={TOKEN}", headers=OWN):
         pass
     asking.cookies.set(COOKIE, TOKEN)
-    with asking.websocket_connect(STREAM) as socket:
+    with asking.websocket_connect(STREAM, headers=OWN) as socket:
         assert socket.receive_text() == "let in"
+
+
+# ---- where a request comes from ----------------------------------------------------------------------------------------------
+FOREIGN = [
+    "http://gpu7.example.org:8601", "http://gpu7.example.org", "https://gpu7.example.org:8600", "http://127.0.0.1:8600",
+    "http://sub.gpu7.example.org:8600", "http://evil.test", "http://evil.test:8600", "http://gpu7.example.org.evil.test:8600",
+    "http://oga.example.org", "https://oga.example.org:8443", "https://sub.oga.example.org", "null", "", "file://",
+    f"{REACHED}/", f"{REACHED}, {NAMED}", REACHED.upper(), "http://gpu7.example.org:08600", "chrome-extension://abc",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("origin", FOREIGN)
+@pytest.mark.parametrize("token", [None, TOKEN])
+def test_a_page_of_another_origin_opens_no_websocket_and_changes_nothing(origin: str, token: str | None) -> None:
+    asking = client(token)
+    asking.cookies.set(COOKIE, TOKEN)
+    with pytest.raises(WebSocketDisconnect), asking.websocket_connect(STREAM, headers={"origin": origin}):
+        pass
+    for method in ("POST", "PUT", "DELETE", "PATCH", "TRACE"):
+        assert asking.request(method, "/oga/decide", headers={"origin": origin}).status_code == 403
+
+
+def test_what_does_not_say_where_it_comes_from_is_refused_too() -> None:
+    asking = client(None)
+    with pytest.raises(WebSocketDisconnect), asking.websocket_connect(STREAM):
+        pass
+    assert asking.post("/oga/decide").status_code == 403
+    assert asking.post("/oga/decide", headers={"origin": REACHED, "sec-fetch-site": "same-site"}).status_code == 403
+
+
+@pytest.mark.parametrize("origin", [REACHED, NAMED])
+def test_pages_of_its_own_and_of_the_origins_that_were_named_are_heard(origin: str) -> None:
+    asking = client(None)
+    with asking.websocket_connect(STREAM, headers={"origin": origin}) as socket:
+        assert socket.receive_text() == "let in"
+    for method in ("POST", "PUT", "DELETE"):
+        assert asking.request(method, "/x", headers={"origin": origin, "sec-fetch-site": "same-origin"}).status_code != 403
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize(("path", "status"), [("/oga/why/r/0", 403), ("/auth/logout", 403), ("/", 200), ("/static/x.js", 200)])
+def test_another_page_has_neither_work_done_nor_its_user_logged_out(site: str, path: str, status: int) -> None:
+    assert client(None).get(path, headers={"sec-fetch-site": site}).status_code == status
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:9000", "gpu7.example.org"])
+def test_a_page_behind_a_tunnel_that_was_not_named_says_how_to_name_it(host: str) -> None:
+    looks = {"host": host, "sec-fetch-dest": "document", "sec-fetch-site": "none"}
+    answer = client(None).get("/review", headers=looks)
+    assert answer.status_code == 400
+    assert f"oga serve --origin http://{host}" in answer.text
+    for known in ("gpu7.example.org:8600", "GPU7.example.org:8600", "oga.example.org"):
+        reached = TestClient(client(None).app, f"http://{known}")
+        asked = reached.get("/review", headers=looks | {"host": known})
+        assert asked.status_code == (400 if known == "oga.example.org" and known not in HOSTS else 200)
+
+
+def test_a_refused_origin_is_in_the_log_once(capsys: pytest.CaptureFixture[str]) -> None:
+    asking = client(None)
+    for n in range(40):
+        for _ in range(2):
+            asking.post("/x", headers={"origin": f"http://evil{n}.test\x1b[2J"})
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == server.MOST_REFUSED
+    assert "refused a page of http://evil0.test" in lines[0]
+    assert "--origin" in lines[0]
+    assert "\x1b" not in "".join(lines)
+
+
+def test_no_answer_lets_a_page_of_another_port_read_it() -> None:
+    async def open_to_all(request: Request) -> Response:
+        return PlainTextResponse("x", headers={"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Credentials": "true"})
+
+    asking = TestClient(Starlette(routes=[Route("/x", open_to_all)], middleware=[Middleware(server.Headers)]), REACHED)
+    assert not [name for name in asking.get("/x").headers if name.startswith("access-control")]
+
+
+def test_the_origins_of_this_server_are_its_names_with_its_port_and_those_that_were_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = {"server.allowedHosts": ["127.0.0.1", "::1", "GPU7.example.org"], "server.port": 8600, "server.sslCertFile": None}
+    monkeypatch.setattr(server.st, "get_option", options.__getitem__)
+    monkeypatch.setenv("OGA_ORIGINS", NAMED)
+    own = ["http://127.0.0.1:8600", "http://[::1]:8600", "http://gpu7.example.org:8600"]
+    assert server._origins() == [*own, NAMED]
+    options |= {"server.port": 443, "server.sslCertFile": "x.pem"}
+    assert server._origins()[:2] == ["https://127.0.0.1", "https://[::1]"]
 
 
 def test_on_this_machine_alone_no_token_is_asked_for() -> None:
@@ -129,7 +223,7 @@ def test_another_host_is_refused_on_every_way_in(host: str) -> None:
         answer = asking.get("/x", headers={"host": host})
         assert answer.status_code == 400
         assert "does not go by that name" in answer.text
-        with pytest.raises(WebSocketDisconnect), asking.websocket_connect(STREAM, headers={"host": host}):
+        with pytest.raises(WebSocketDisconnect), asking.websocket_connect(STREAM, headers=OWN | {"host": host}):
             pass
 
 

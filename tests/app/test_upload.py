@@ -18,14 +18,14 @@ from app import routes
 from app.components import start_form, upload as module
 from app.routes import ROUTES
 from oga_core import Workspace
+from tests.app.conftest import ORIGIN, behind_the_door
 
-ORIGIN = "http://127.0.0.1:8501"
 OWN = {"origin": ORIGIN, "sec-fetch-site": "same-origin", "content-type": "application/octet-stream"}
 
 
 @pytest.fixture
 def client(workspace: Workspace) -> Iterator[TestClient]:
-    with TestClient(Starlette(routes=ROUTES), ORIGIN, headers=OWN) as client:
+    with TestClient(behind_the_door(), ORIGIN, headers=OWN) as client:
         yield client
 
 

@@ -12,17 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import streamlit as st
-from starlette.applications import Starlette
-from starlette.testclient import TestClient
 
 from app import queues
-from app.routes import ROUTES
 from oga_core.cli import main
 from oga_core.errors import InputError
 from oga_core.review import Selection, decide, decisions
 from oga_core.runs import Run, Workspace
 from oga_core.runs.run import TABLE
 from oga_core.scoring import do_run, one_pass, parts, prepare
+from tests.app.conftest import browser
 from tests.faults.disks import fill, mounted
 from tests.faults.killed import fork
 from tests.faults.killed_reviews import made_run
@@ -128,9 +126,8 @@ def test_a_decision_on_a_full_disk_is_answered_as_not_saved_and_works_when_there
         monkeypatch.setenv("OGA_WORKSPACE", str(disk / "workspace"))
         st.cache_resource.clear()
         run = Workspace().run(scored.id)
-        headers = {"origin": "http://127.0.0.1:8501", "sec-fetch-site": "same-origin"}
         queue = queues.keep(run, run.ranked("l1"), Selection("l1", 0.2, flagged_only=False))
-        with TestClient(Starlette(routes=ROUTES), headers["origin"], headers=headers) as client:
+        with browser() as client:
 
             def keep(row: int) -> tuple[int, str]:
                 sent = {

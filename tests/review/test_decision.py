@@ -13,7 +13,9 @@ class Log:
 
     def add(self, reviewer: str, action: str, seen: int = 0, undoes: int | None = None, new_label: str = "") -> int:
         seq = len(self.events) + 1
-        self.events.append(Event(seq, "s0", reviewer, action, "cat", new_label, seen, undoes, "2026-01-01T00:00:00+00:00"))
+        self.events.append(
+            Event(seq, "s0", reviewer, reviewer, action, "cat", new_label, seen, undoes, "2026-01-01T00:00:00+00:00")
+        )
         return seq
 
     def stands(self) -> Decision | None:
@@ -36,7 +38,7 @@ def test_reviewers_who_say_different_things_dispute_a_sample_whether_they_have_s
         stands = log.stands()
         assert stands is not None
         assert (stands.disputed, stands.conflict) == (True, not seen)
-        assert stands.others == (Word("ann", "keep", ""),)
+        assert stands.others == (Word("ann", "keep", "", "ann"),)
 
 
 def test_another_new_label_is_a_dispute_and_the_same_is_none() -> None:

@@ -1,21 +1,12 @@
-"""What is kept beside the decisions is found again: reviewers' names, and selections under a name."""
+"""Selections that are kept under a name."""
 
 from __future__ import annotations
 
 import pytest
 
 from oga_core.errors import InputError
-from oga_core.review import Selection, forget_view, name_view, named_views, remember_reviewer, reviewer_of
+from oga_core.review import Selection, forget_view, name_view, named_views
 from oga_core.runs import Run, Workspace, database
-
-
-def test_a_browser_finds_its_reviewers_name_again_after_a_restart(run: Run) -> None:
-    assert reviewer_of(run.workspace, "browser") is None
-    for name in ("ann", "béa"):
-        remember_reviewer(run.workspace, "browser", name)
-    remember_reviewer(run.workspace, "another", "bob")
-    again = Workspace(run.workspace.path)
-    assert (reviewer_of(again, "browser"), reviewer_of(again, "another")) == ("béa", "bob")
 
 
 def test_named_selections_are_found_again_after_a_restart_in_the_order_of_their_names(run: Run) -> None:

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -168,7 +169,15 @@ INSERT INTO events VALUES (1, 'a/0', 'a', 'r', 's0', 'ann', 'keep', 'cat', '', 0
 INSERT INTO events VALUES (4, 'b/0', 'b', 'r', 's0', 'ann', 'undo', 'cat', '', 1, 1, '2026-01-01T00:00:01+00:00');
 INSERT INTO events VALUES (5, 'c/0', 'c', 'r', 's1', 'bob', 'relabel', 'cat', 'dog', 0, NULL, '2026-01-01T00:00:02+00:00');
 """
-KEPT = ("runs", "jobs", "views", "reviewers", "files", "events")
+KEPT = {
+    "runs": "id, created, title, settings, summary",
+    "jobs": "*",
+    "views": "*",
+    "reviewers": "name",
+    "files": "*",
+    "events": "seq, op_id, batch, run, sample_id, reviewer, action, old_label, new_label, base_seq, undoes, time",
+}
+"""Columns that every version has, by table."""
 
 
 @pytest.fixture
@@ -182,7 +191,7 @@ def old(tmp_path: Path) -> Path:
 
 def everything(path: Path) -> dict[str, list[tuple[object, ...]]]:
     connection = sqlite3.connect(path)
-    found = {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in KEPT}
+    found = {name: connection.execute(f"SELECT {columns} FROM {name}").fetchall() for name, columns in KEPT.items()}
     connection.close()
     return found
 
@@ -217,22 +226,46 @@ def test_before_that_a_copy_is_made_of_it(old: Path) -> None:
 
 
 def test_decisions_of_the_first_version_stand_and_can_be_taken_back(old: Path) -> None:
-    from oga_core.review import decisions, redo, undo
+    from oga_core.review import browser_reviewer, decisions, redo, undo
     from oga_core.runs import Workspace
 
     run = Workspace(old.parent).run("r")
+    ann = browser_reviewer(run.workspace, "browser")  # the one browser in which this name was entered
+    assert ann.name == "ann"
     assert {s: (d.reviewer, d.action, d.new_label) for s, d in decisions(run).items()} == {"s1": ("bob", "relabel", "dog")}
-    assert redo(run, reviewer="ann") == ["s0"]
+    assert redo(run, reviewer="ann") == []
+    assert redo(run, reviewer=ann) == ["s0"]
     assert undo(run, reviewer="bob") == ["s1"]
     assert set(decisions(run)) == {"s0"}
 
 
-@pytest.mark.parametrize("statement", range(5))
-def test_one_that_stops_half_way_leaves_the_first_version(old: Path, statement: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_decisions_under_a_name_of_several_browsers_belong_to_the_name(old: Path) -> None:
+    from oga_core.review import Reviewer, browser_reviewer, redo
+    from oga_core.runs import Workspace
+
+    with closing(sqlite3.connect(old)) as connection, connection:
+        connection.execute("INSERT INTO reviewers VALUES ('another', 'ann')")
+    run = Workspace(old.parent).run("r")
+    assert redo(run, reviewer=browser_reviewer(run.workspace, "browser")) == []
+    assert redo(run, reviewer=Reviewer("ann", "ann")) == ["s0"]
+
+
+def test_no_cookie_of_a_browser_is_kept(old: Path) -> None:
+    database.create(old)
+    with closing(sqlite3.connect(old)) as connection:
+        dumped = "".join(connection.iterdump())
+    assert "'browser'" not in dumped
+    assert database.browser_identity("browser") in dumped
+
+
+@pytest.mark.parametrize(("step", "statement"), [(step, i) for step, last in ((1, 5), (2, 10)) for i in range(last)])
+def test_one_that_stops_half_way_leaves_the_first_version(
+    old: Path, step: int, statement: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before, as_it_was = everything(old), schema(old)
-    steps = [s for s in database._STEPS[1].split(";") if s.strip()]
-    broken = ";".join([*steps[:statement], "SELECT broken"]) + ";"
-    monkeypatch.setattr(database, "_STEPS", (database._STEPS[0], broken))
+    statements = list(database._statements(database._STEPS[step]))
+    broken = "".join([*statements[:statement], "SELECT broken;\n"])
+    monkeypatch.setattr(database, "_STEPS", (*database._STEPS[:step], broken, *database._STEPS[step + 1 :]))
     with pytest.raises(InputError, match="not a usable OGA workspace file"):
         database.create(old)
     assert (everything(old), schema(old)) == (before, as_it_was)

@@ -52,7 +52,7 @@ def test_an_id_that_another_id_begins_with_still_names_its_run(tmp_path: Path, m
     made = Workspace(tmp_path)
     short = made.new_run("short", {})
     with workspace.database.writing(made.database) as connection:
-        connection.execute("INSERT INTO runs VALUES (?, '', 'long', '{}', '{}')", (short.id + "0",))
+        connection.execute("INSERT INTO runs (id, created, title, settings) VALUES (?, '', 'long', '{}')", (short.id + "0",))
     assert made.run(short.id).title == "short"
 
 
