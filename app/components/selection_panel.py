@@ -75,8 +75,9 @@ def _draw_reviewer() -> None:
         st.button("Log out", icon=":material/logout:", on_click=st.logout, key="log_out")
     else:
         needed = state.needs_name(known)
-        st.text_input("Reviewer", value="" if needed else state.shown_name(known), key="reviewer_name", on_change=_renamed,
-                      placeholder="your name", max_chars=LONGEST_NAME, help="Your name, shown with your decisions. Other "
+        st.session_state["reviewer_name"] = "" if needed else state.shown_name(known)
+        st.text_input("Reviewer", key="reviewer_name", on_change=_renamed, placeholder="your name",
+                      max_chars=LONGEST_NAME, help="Your name, shown with your decisions. Other "
                       "browsers are other reviewers, even under the same name.")  # fmt: skip
 
 

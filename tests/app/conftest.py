@@ -44,7 +44,7 @@ def browser(name: str = "a browser", **options: Any) -> TestClient:
 
 def named(name: str, cookie: str | None = None) -> Reviewer:
     """The reviewer of a browser, who has entered a name."""
-    reviewer = browser_reviewer(state.workspace(), cookie or name)
+    reviewer = browser_reviewer(state.workspace(), name if cookie is None else cookie)
     name_reviewer(state.workspace(), reviewer.identity, name)
     return reviewer._replace(name=name)
 

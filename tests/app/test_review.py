@@ -84,7 +84,9 @@ def test_after_a_refresh_the_sample_in_the_url_is_shown_again(open_page: OpenPag
 def test_the_queue_can_be_shared_once_another_has_decided(open_page: OpenPage, run: Run) -> None:
     at = open_page("review", run=run.id)
     at.text_input(key="reviewer_name").set_value("Ann").run()
-    decide(run, flags_at_first(run).head(1), "keep", reviewer="Ann")
+    ann = state.reviewer_of(None, "")
+    assert ann.name == "Ann"
+    decide(run, flags_at_first(run).head(1), "keep", reviewer=ann)
     at.run()
     assert not handed(at)["several"]
     assert not [e for e in at.expander if "Agreement" in e.label]

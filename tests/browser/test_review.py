@@ -333,40 +333,66 @@ def test_a_server_that_is_gone_is_told_and_the_review_goes_on_when_it_is_back(
     assert actions(run) == ["keep", "remove", "unsure"]
 
 
-def test_two_reviewers_see_conflicts_and_share_the_queue(
+def name_asked(page: Page, key: str, name: str, words: str) -> None:
+    """Press a key that decides; the name is asked for first."""
+    page.keyboard.press(key)
+    dialog = page.get_by_role("dialog", name="Who are you?")
+    dialog.get_by_label("Your name").fill(name)
+    dialog.get_by_role("button", name="Save name").click()
+    expect(said(page)).to_contain_text(words)
+
+
+def test_two_browsers_are_two_reviewers_from_the_moment_the_second_comes(
     page: Page, chromium: Browser, start_server: StartServer, run: Run
 ) -> None:
     server = start_server()
     review(page, server, run)
+    at(page, 1)
+    press(page, "k", "Saved: keep")  # alone, no name is asked for
     other = chromium.new_context(viewport={"width": 1400, "height": 1000}).new_page()
     review(other, server, run)
-    for browser, name in ((page, "Ann"), (other, "Bob")):
-        browser.get_by_role("textbox", name="Reviewer").fill(name)
-        browser.get_by_role("textbox", name="Reviewer").press("Enter")
-        settled(browser)
-        browser.get_by_role("heading", name="Review", exact=True).click()
-    press(page, "k", "Saved: keep")
-    press(other, "x", "Saved, overtaking what Ann had decided meanwhile: remove")
-    other.keyboard.press("ArrowLeft")
-    expect(other.locator(".stands")).to_contain_text("Ann said keep")
-    picture(other, "review_conflict")
-    stands = decisions(run)[order(run)[0]]
-    assert (stands.reviewer, stands.action, stands.conflict) == ("Bob", "remove", True)
+    expect(other.get_by_role("checkbox", name="Share the queue")).to_be_checked()
+    at(page, 2)
+    at(other, 9)  # the first has claimed eight
+    for _ in range(7):
+        other.keyboard.press("ArrowLeft")
+    at(other, 2)
+    expect(said(other)).to_contain_text("Another reviewer has this sample")
 
-    for browser in (page, other):
-        settled(browser)
-        browser.reload()
-        settled(browser)
-        browser.get_by_role("checkbox", name="Share the queue").check()
-        settled(browser)
+    other.keyboard.press("x")
+    dialog = other.get_by_role("dialog", name="Who are you?")
+    expect(dialog).to_contain_text("others review here too")
+    picture(other, "review_name")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(said(other)).to_contain_text("Not saved: Enter your name first")
+    at(other, 2)
+    assert len(decisions(run)) == 1
+    name_asked(other, "x", "Sam", "Saved: remove")
+    expect(other.get_by_role("textbox", name="Reviewer")).to_have_value("Sam")
+    name_asked(page, "k", "Sam", "Saved, overtaking what Sam had decided meanwhile: keep")  # the same name, another person
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(".stands")).to_contain_text("Sam said remove")
+    picture(page, "review_conflict")
+    second = decisions(run)[order(run)[1]]
+    assert (second.reviewer, second.action, second.conflict) == ("Sam", "keep", True)
+
+    press(other, "u", "Saved: undone")  # their own, not the later one of the other
+    assert decisions(run)[order(run)[1]].action == "keep"
+    press(other, "u", "Nothing is left to undo")
     for browser in (page, other, page, other, page):
-        press(browser, "s", "Saved: unsure")
         settled(browser)
+        press(browser, "s", "Saved: unsure")
     found = decisions(run)
-    assert len(found) == 6
-    assert sorted(d.reviewer for d in found.values()) == ["Ann", "Ann", "Ann", "Bob", "Bob", "Bob"]
-    assert [d for d in found.values() if d.conflict] == [stands]
+    assert len(found) == 7
+    assert not [d for d in found.values() if d.conflict]
     expect(other.get_by_text("Agreement of the reviewers")).to_be_visible()
+
+    # Who wants to decide on the same samples as others turns sharing off.
+    other.get_by_role("checkbox", name="Share the queue").uncheck()
+    other.reload()
+    settled(other)
+    expect(other.get_by_role("checkbox", name="Share the queue")).not_to_be_checked()
     other.context.close()
 
 

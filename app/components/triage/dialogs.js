@@ -1,4 +1,4 @@
-// The question before all selected samples are decided on at once: how much of each class it is.
+// The questions before an action: how much of each class all selected samples are, and who decides.
 
 const CLASSES_SHOWN = 12;
 const VERBS = { keep: "Keep", remove: "Remove", relabel: "Relabel", unsure: "Mark as unsure" };
@@ -48,5 +48,43 @@ class Confirmation {
       element("th", { textContent: name, dir: "auto", scope: "row" }),
       element("td", { textContent: `${grouped(concerned)} of ${grouped(samples)}` }),
       element("td", {}, element("div", { className: "share-of" }, bar(share), element("span", { textContent: percent(share) }))));
+  }
+}
+
+/** Asks for the reviewer's name, before the first decision where others review too. */
+class Naming {
+  constructor(dialog) {
+    this.dialog = dialog;
+    dialog.onkeydown = (event) => event.stopPropagation();
+  }
+
+  /** Waits until a name is saved (true), or for a no (false). */
+  async asked(reason) {
+    const input = element("input", {
+      type: "text", id: "reviewer-name", maxLength: 80, required: true, autocomplete: "name", autofocus: true, dir: "auto",
+    });
+    const wrong = element("p", { className: "wrong", attributes: { role: "alert" } });
+    const no = element("button", { type: "button", textContent: "Cancel", onclick: () => this.dialog.close() });
+    const yes = element("button", { textContent: "Save name", className: "main" });
+    const form = element("form", {},
+      element("h2", { textContent: "Who are you?", id: "name-title" }),
+      element("p", { textContent: `${reason} It is shown with your decisions, and can be changed in the sidebar.` }),
+      element("label", { textContent: "Your name", htmlFor: input.id }), input, wrong,
+      element("div", { className: "buttons" }, no, yes));
+    this.dialog.replaceChildren(form);
+    this.dialog.showModal();
+    return new Promise((done) => {
+      this.dialog.onclose = () => done(false);
+      form.onsubmit = async (event) => {
+        event.preventDefault();
+        try {
+          await send("/oga/name", { name: input.value });
+          done(true);
+          this.dialog.close();
+        } catch (error) {
+          wrong.textContent = error.message;
+        }
+      };
+    });
   }
 }

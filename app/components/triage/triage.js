@@ -39,6 +39,7 @@ class Triage {
     this.keys = new Keys(root.querySelector("dialog.keys"), () => this.drawBars());
     this.toolbar = new Toolbar(root, this.keys, (name) => this.decide("relabel", name), (...told) => this.say(...told));
     this.confirmation = new Confirmation(root.querySelector("dialog.confirm"));
+    this.naming = new Naming(root.querySelector("dialog.name"));
     this.gallery = new Gallery(root.querySelector(".gallery"), {
       focus: (place) => this.pick(place),
       open: (place) => this.open(place),
@@ -72,8 +73,7 @@ class Triage {
     if (this.strip || data.own) this.layout ??= data.layout;
     else this.layout = this.taken("asked") ?? sessionStorage.getItem(LAYOUT) ?? data.layout;
     this.keys.use(data.keyed, data.relabels);
-    this.share.hidden = !data.several;
-    this.share.firstElementChild.checked = this.sharing;
+    this.hearOf(data.several);
     this.nameClasses();
     if (anew || (wanted && wanted !== this.focus?.id)) this.arrive(wanted);
     else if (data.version > this.version) this.go({ place: this.focus?.place ?? 0, anew: true });
@@ -102,6 +102,7 @@ class Triage {
 
   arrive(id) {
     this.root.dataset.layout = this.layout;
+    this.byHand = false;
     this.progress = null;
     if (this.data.total === 0) return this.draw();
     if (this.strip) return this.go({ place: 0 });
@@ -137,7 +138,8 @@ class Triage {
     return true;
   }
 
-  keep({ start, items, alone, version, progress }) {
+  keep({ start, items, alone, version, progress, several }) {
+    this.hearOf(several);
     items.forEach((item, i) => this.order.set(start + i, item.row));
     for (const item of [...items, ...alone]) this.remember(item, version);
     if (version >= this.version) Object.assign(this, { version, progress });
@@ -235,10 +237,12 @@ class Triage {
     const next = this.places(place + 1).map((other) => this.at(other)).filter(Boolean);
     const undecided = this.sharing ? this.mine.map((other) => this.at(other)).filter(Boolean) : next.filter(isUndecided);
     this.single.preload(this.data.run, [...new Set([...undecided.slice(0, AHEAD), ...next.slice(0, 2)])]);
+    this.claimAhead();
   }
 
   /** Goes on to the next undecided sample after the one in focus. */
   onward() {
+    this.byHand = false;
     if (this.sharing) return this.onwardShared();
     const from = (this.focus.place ?? this.memory.place - 1) + 1;
     for (let place = from; place < this.data.total; place++) {
@@ -251,8 +255,33 @@ class Triage {
   }
 
   // ---- a queue that several share --------------------------------------------------------------------------------------------
+  /** Samples are claimed from the first on, so that whoever joins is given others; those who want to decide on the same do not. */
+  get claims() {
+    return !this.strip && sessionStorage.getItem(SHARING) !== `off ${this.data.run}`;
+  }
+
   get sharing() {
-    return this.data.several && sessionStorage.getItem(SHARING) === this.data.run;
+    return this.several && this.claims;
+  }
+
+  /** Whether others review too, as Python and the server's answers say. */
+  hearOf(several) {
+    this.several = several ?? this.several;
+    this.share.hidden = !this.several;
+    this.share.firstElementChild.checked = this.claims;
+  }
+
+  /** Claims what is looked at and what comes next. A sample that another reviewer has is left, unless it was gone to by hand. */
+  async claimAhead() {
+    const { place } = this.focus, coming = this.mine.filter((other) => other !== place && isUndecided(this.at(other)));
+    if (!this.claims || this.asking || !isUndecided(this.current)) return;
+    if (this.mine.includes(place) && coming.length > CLAIM_LEFT) return;
+    this.asking = true;
+    const asked = await this.claim().then(() => true, () => false); // where nothing can be saved, nothing is claimed
+    this.asking = false;
+    if (!asked || this.gone || this.focus.place !== place || this.mine.includes(place) || !isUndecided(this.current)) return;
+    if (this.byHand) this.say("Another reviewer has this sample in front of them.", "beware");
+    else this.onwardShared();
   }
 
   async claim() {
@@ -260,6 +289,7 @@ class Triage {
     const place = this.current && isUndecided(this.current) ? here : here + 1;
     const found = await send("/oga/claim", { run, queue, place });
     if (this.data.queue !== queue) return;
+    this.hearOf(found.several);
     found.items.forEach((item, i) => {
       this.order.set(found.places[i], item.row);
       this.remember(item, found.version);
@@ -274,7 +304,7 @@ class Triage {
         if (this.focus) this.draw();
         await this.claim();
       }
-      if (next() === undefined) return this.say("Every sample is decided or with another reviewer.");
+      if (next() === undefined) return this.say(`Every sample is decided${this.several ? " or with another reviewer" : ""}.`);
       await this.go({ place: next() });
       if (this.mine.filter((place) => isUndecided(this.at(place))).length <= CLAIM_LEFT) await this.claim();
     } catch (error) {
@@ -283,7 +313,7 @@ class Triage {
   }
 
   async setSharing(on) {
-    sessionStorage.setItem(SHARING, on ? this.data.run : "");
+    sessionStorage.setItem(SHARING, on ? "" : `off ${this.data.run}`);
     this.mine = [];
     if (!on) return;
     await this.claim().catch((error) => this.say(`The queue cannot be shared: ${error.message}`, "wrong"));
@@ -294,6 +324,7 @@ class Triage {
   /** Ticks or unticks a sample, or ticks a range from the anchor to it, besides what was ticked before the range. */
   tick(place, range) {
     this.everything = false;
+    this.byHand = true;
     if (range) {
       const { from, before } = (this.anchor ??= { from: this.focus?.place ?? place, before: new Map(this.marked) });
       this.marked = new Map(before);
@@ -370,6 +401,7 @@ class Triage {
     const what = path === "/oga/decide" ? { action, label, ...(all ? { all: true, version: all.version } : { samples }) } : {};
     const [answer, error] = await send(path, { op, run, queue, ...what }).then((found) => [found], (failed) => [null, failed]);
     clearTimeout(slow);
+    if (error?.status === 428 && (await this.naming.asked(error.message))) return this.saveNext();
     if (error) this.notSaved(error);
     else {
       this.jobs.shift();
@@ -379,7 +411,8 @@ class Triage {
     if (this.jobs.length) this.saveNext();
   }
 
-  saved(job, { saved, ids, decisions, version, at, progress }) {
+  saved(job, { saved, ids, decisions, version, at, progress, several }) {
+    this.hearOf(several);
     this.version = Math.max(version, this.version);
     this.progress = progress ?? this.progress;
     if (!progress && !this.strip) this.load({ start: this.pageOf(this.focus?.place ?? 0) }).catch(() => {});
@@ -446,6 +479,7 @@ class Triage {
   pick(place) {
     if (this.strip) return this.open(place);
     this.anchor = null;
+    this.byHand = true;
     this.focusOn(place);
   }
 
@@ -543,6 +577,7 @@ class Triage {
     place = clamp(place, 0, last);
     if (place === this.focus.place) return;
     this.grab = this.layout === "gallery";
+    this.byHand = true;
     if (range && this.pageOf(place) === this.pageOf(from)) return this.tick(place, true);
     this.anchor = null;
     if (this.isThere(place)) this.focusOn(place);
@@ -561,7 +596,7 @@ class Triage {
     for (const button of this.root.querySelectorAll(".layouts button")) {
       button.onclick = () => this.setLayout(button.dataset.layout);
     }
-    this.claiming = setInterval(() => this.sharing && !document.hidden && this.claim().catch(() => {}), CLAIM_AGAIN);
+    this.claiming = setInterval(() => this.focus && this.claims && !document.hidden && this.claim().catch(() => {}), CLAIM_AGAIN);
     this.share.firstElementChild.onchange = (event) => this.setSharing(event.target.checked);
   }
 
@@ -601,7 +636,7 @@ const isTypedIn = (target) =>
   target?.isContentEditable || target?.matches?.("textarea, select") ||
   (target?.matches?.("input") && !NOT_TYPED_IN.includes(target.type));
 
-const isUndecided = (item) => !item.decision && !item.pending;
+const isUndecided = (item) => Boolean(item) && !item.decision && !item.pending;
 
 const remembered = (key) => {
   if (!shared.memory.has(key)) shared.memory.set(key, { place: 0 });
