@@ -67,11 +67,13 @@ def _told(work: Work, *given: Any) -> Response:
     """The answer, or what went wrong in words; nothing is called saved that raised."""
     try:
         return work(*given)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # that of a library in Rust is no Exception
         return refusal(error)
 
 
-def refusal(error: Exception) -> Response:
+def refusal(error: BaseException) -> Response:
     """What went wrong, in words; of what nobody foresaw a number to find it by in the log, no traceback in the browser."""
     if isinstance(error, Refused):
         return answer({"error": str(error)}, error.status)

@@ -7,9 +7,13 @@ import os
 import platform
 import resource
 import struct
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from errno import EACCES
 from pathlib import Path
+
+from oga_core.errors import InputError
+from oga_core.limits import READER_BYTES, READER_SECONDS
 
 FIRST_TO_GO = "500"
 """Added to what the kernel goes by when it must end a process for its memory: so this one and not the server."""
@@ -42,6 +46,52 @@ def contain(memory: int, *, writes: bool) -> None:
     _lower(resource.RLIMIT_DATA, memory)
     if not writes:
         _lower(resource.RLIMIT_FSIZE, 0)
+
+
+_limited = False
+
+
+def limit_reading() -> None:
+    """Have `reading` bound what this process reads from now on: in a process of its own, which may be ended for it."""
+    global _limited
+    _limited = True
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Bound what is read inside as the process that reads for the page is: READER_SECONDS, and READER_BYTES of further memory.
+
+    A process that takes longer is ended with SIGXCPU, for code that hangs in a library hears nothing else. Nothing is bounded
+    where `limit_reading` was not called, in a notebook for example.
+
+    Raises
+    ------
+    InputError
+        Where memory runs out.
+    """
+    if not _limited:
+        yield
+        return
+    before = {kind: resource.getrlimit(kind) for kind in (resource.RLIMIT_CPU, resource.RLIMIT_DATA)}
+    allow_seconds(READER_SECONDS.value)
+    _, most = before[resource.RLIMIT_DATA]
+    wanted = _data_bytes() + READER_BYTES.value
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted if most == resource.RLIM_INFINITY else min(wanted, most), most))
+    try:
+        yield
+    except MemoryError as error:
+        raise InputError(f"reading this takes more memory than is allowed: {READER_BYTES}") from error
+    finally:
+        for kind, limits in before.items():
+            resource.setrlimit(kind, limits)
+
+
+def _data_bytes() -> int:
+    """What this process has taken of RLIMIT_DATA; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text("ascii").split()[5]) * resource.getpagesize()
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 _CALLS = {

@@ -1,6 +1,9 @@
-"""The one exception a user is meant to read."""
+"""The one exception a user is meant to read, and how those of libraries become it."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def one_line(error: object) -> str:
@@ -13,3 +16,25 @@ class InputError(ValueError):
 
     def __init__(self, message: object = "") -> None:
         super().__init__(one_line(message))
+
+
+@contextmanager
+def raised_as(kind: type[Exception], message: str, *, reason: int = 300) -> Iterator[None]:
+    """Raise ``kind(f"{message}: …")`` in place of whatever a library or the owner's code raises inside.
+
+    That need not be an ``Exception``: a library in Rust that gives up raises a ``PanicException``, code that calls ``exit`` a
+    ``SystemExit``. Interrupts, memory that ran out, and errors of this kind pass unchanged.
+
+    Parameters
+    ----------
+    reason
+        Characters of the library's own message, at most.
+    """
+    try:
+        yield
+    except (kind, MemoryError, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        said = one_line(error)[:reason]
+        name = "" if type(error) is Exception and said else type(error).__name__
+        raise kind(f"{message}: {': '.join(filter(None, (name, said)))}") from error

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 
 from oga_core import maps, scoring
-from oga_core.containment import contain, machine_bytes, seclude
+from oga_core.containment import contain, limit_reading, machine_bytes, seclude
 from oga_core.errors import InputError
 from oga_core.progress import Cancelled
 from oga_core.runs import Job, Run, Workspace
@@ -56,6 +56,7 @@ def _tell_of_its_end(process: subprocess.Popen[bytes], job: Job) -> None:
 def main(kind: str, run_id: str, workspace: str) -> int:
     """Do a job; returns the exit code. How it ended is in the workspace."""
     contain(machine_bytes(), writes=True)
+    limit_reading()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a script has started the server in the background
     run = Workspace(workspace).run(run_id)
     if ":" not in (run.settings.get("model") or ""):  # which is code of the owner's, and may need what it likes

@@ -6,7 +6,7 @@ import difflib
 import functools
 from typing import TYPE_CHECKING, Any
 
-from oga_core.errors import InputError
+from oga_core.errors import InputError, raised_as
 
 if TYPE_CHECKING:
     from torch import nn
@@ -78,7 +78,5 @@ def build(name: str, num_classes: int, spec: dict[str, Any]) -> nn.Module:
         return module
     from oga_core.models import starters
 
-    try:
+    with raised_as(InputError, f"{name} cannot be built with {str(spec)[:200]}"):
         return starters.build(name, num_classes, spec)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{name} cannot be built with {spec}: {error}") from error

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from oga_core.data.dataset import SampleError
-from oga_core.errors import InputError, one_line
+from oga_core.errors import InputError, raised_as
 
 
 @dataclass
@@ -64,13 +64,8 @@ class Classifier:
         SampleError
             If it raises anything: it may be the owner's, and one sample must not end the run.
         """
-        try:
+        with raised_as(SampleError, "cannot be made the input of the model"):
             return self.encode(sample)
-        except (SampleError, MemoryError):
-            raise
-        except Exception as error:
-            what = f"{type(error).__name__}: {error}"
-            raise SampleError(f"cannot be made the input of the model: {one_line(what)}") from error
 
     @torch.no_grad()
     def logits(self, batch: Any) -> Tensor:

@@ -6,7 +6,9 @@ and checked here, and never a name on the hub.
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,15 +17,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
 from oga_core.data.dataset import Dataset, SampleError
 from oga_core.data.tables import ANSWERED
-from oga_core.errors import InputError
+from oga_core.errors import InputError, raised_as
+from oga_core.limits import CLASSES, MODEL_BYTES
 from oga_core.model_files import ADAPTER, CONFIG
 from oga_core.models.classifier import Classifier, token_count
 from oga_core.models.inputs import ENDS, KEPT, TokenCollate
 from oga_core.models.language_model import language_model
 from oga_core.models.model_folder import ADAPTER_WEIGHTS, INDEX, WEIGHTS, ModelFolder, base_and_adapter, opened
+from oga_core.models.tokenizer_file import check_growth
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -31,6 +36,16 @@ if TYPE_CHECKING:
 ADAPTED = ("r", "lora_alpha", "target_modules", "exclude_modules", "fan_in_fan_out", "bias", "use_rslora", "use_dora",
            "modules_to_save", "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern", "task_type")  # fmt: skip
 """Settings of a LoRA adapter that are taken over; any other must be off."""
+COUNTED = re.compile(r"layer|depth|block|stage|expert|head|(^|_)num_|^n_(?!positions|ctx|vocab)")
+"""Settings that say how many of something a model has: loops run so often."""
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers")
+"""Settings of which at least one is needed: a model without a layer has an answer, too, and weights are then left out."""
+MOST_PARTS, MOST_SIZE = 100_000, 1 << 40
+"""Largest number in such a setting, and in any other (the base of rotary positions is in the billions)."""
+NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+"""Of a layer, in the name of its tensors."""
+MOST_MODULES, MODULES_A_TENSOR = 10_000, 20
+"""Modules of a model at most: so many, and so many for each tensor that its weights store."""
 LONGEST = 512
 """Tokens of a text where neither tokenizer nor model says how many it takes."""
 
@@ -96,10 +111,8 @@ class TextTokens:
 
     def _read(self, parts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, bool]:
         """Token numbers and which text each is of, int32, and whether something is left out."""
-        try:
+        with raised_as(SampleError, "cannot be tokenised"):  # for a lone surrogate for example
             found = self.tokenizer(*parts, truncation=True, max_length=self.longest)
-        except Exception as error:  # tokenizers raise bare exceptions, for a lone surrogate for example
-            raise SampleError(f"cannot be tokenised: {error}") from error
         encodings = found.encodings or []
         if not encodings or not encodings[0].ids:
             raise SampleError("has no token")
@@ -153,11 +166,24 @@ def _config(hf: Any, base: ModelFolder, notes: list[str]) -> PretrainedConfig:
     left_out = sorted(set(given) - allowed - {"_name_or_path", "_attn_implementation", "_attn_implementation_autoset"})
     if left_out:
         notes.append(f"{CONFIG}: settings that transformers does not know were left out: {', '.join(left_out[:5])}")
-    try:
+    _check_sizes(base, given)
+    with raised_as(InputError, f"{base.name}: {CONFIG} is no settings of a {kind} model"):  # each checks them in its own way
         config: PretrainedConfig = known.from_dict({key: value for key, value in given.items() if key in allowed})
-    except Exception as error:  # each architecture checks its settings in its own way
-        raise InputError(f"{base.name}: {CONFIG} is no settings of a {kind} model: {error}") from error
     return config
+
+
+def _check_sizes(base: ModelFolder, settings: Any, above: str = "") -> None:
+    """Refuse numbers in the settings that a loop of transformers would count up to."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            _check_sizes(base, value, f"{above}{key}.")
+        most = CLASSES.value if "label" in key else MOST_PARTS if COUNTED.search(key) else MOST_SIZE
+        numbers = value if isinstance(value, list) else [value]
+        if wrong := [n for n in numbers if isinstance(n, (int, float)) and not isinstance(n, bool) and not abs(n) <= most]:
+            raise InputError(f"{base.name}: {CONFIG} sets {above}{key} to {str(wrong[0])[:30]}; at most {most:,} is taken")
+        least = 1 if key in LAYERS else 0 if COUNTED.search(key) else -math.inf
+        if wrong := [n for n in numbers if isinstance(n, (int, float)) and n < least]:
+            raise InputError(f"{base.name}: {CONFIG} sets {above}{key} to {wrong[0]}; at least {least} is needed")
 
 
 def _tensors(folder: ModelFolder, notes: list[str]) -> dict[str, Tensor]:
@@ -216,19 +242,16 @@ def _module(made: Any, base: ModelFolder, config: PretrainedConfig, adapter: Mod
     what = "classifier" if made.__name__.endswith("SequenceClassification") else "language model"
     config.use_cache = False  # what was computed for earlier tokens is for writing texts
     tensors = _tensors(base, notes)
-    with torch.device("meta"):
-        declared = sum(parameter.numel() for parameter in made(config).parameters())
-    stored = sum(tensor.numel() for tensor in tensors.values())
-    if declared > 2 * stored + 1_000_000:  # a head and tied weights may be missing
-        raise InputError(f"{base.name}: {CONFIG} declares a model of {declared:,} values, the weights are {stored:,}")
+    _check_declared(made, config, base, tensors)
     module: PreTrainedModel
-    try:
+    with raised_as(InputError, f"the weights of {base.name} do not fit its {CONFIG}"):
         module, told = made.from_pretrained(
             None, config=config, state_dict=tensors, output_loading_info=True, dtype=torch.float32, local_files_only=True,
         )  # fmt: skip
-    except Exception as error:  # shapes that differ are an exception of transformers' own
-        raise InputError(f"the weights of {base.name} do not fit its {CONFIG}: {' '.join(str(error).split())[:300]}") from error
     missing, unexpected = sorted(told["missing_keys"]), sorted(told["unexpected_keys"])
+    layers = {NUMBER.sub("#", name) for name in module.state_dict()}
+    if beyond := [name for name in unexpected if NUMBER.search(name) and NUMBER.sub("#", name) in layers]:
+        raise InputError(f"{base.name}: {CONFIG} declares fewer layers than the weights have: {beyond[0]} would be left out")
     if unexpected:
         notes.append(f"{len(unexpected)} tensors of {base.name} are not part of a {what} and were left out: {unexpected[0]}, …")
     if told["mismatched_keys"]:
@@ -241,6 +264,32 @@ def _module(made: Any, base: ModelFolder, config: PretrainedConfig, adapter: Mod
             f"({', '.join(missing[:3])}, …); train it on these data first"
         )
     return module
+
+
+def _check_declared(made: Any, config: PretrainedConfig, base: ModelFolder, tensors: dict[str, Tensor]) -> None:
+    """Build the model without memory, and refuse one that declares far more than its weights store, before it is built whole."""
+    stored = sum(tensor.numel() for tensor in tensors.values())
+    modules, most = 0, MODULES_A_TENSOR * len(tensors) + MOST_MODULES
+
+    def count(*_: object) -> None:
+        nonlocal modules
+        modules += 1
+        if modules > most:
+            raise InputError(f"{base.name}: {CONFIG} declares a model of more than {most:,} layers and parts of layers, "
+                             f"the weights are {len(tensors):,} tensors")  # fmt: skip
+
+    hook = register_module_module_registration_hook(count)
+    try:
+        with raised_as(InputError, f"{base.name}: {CONFIG} describes no model that can be built"), torch.device("meta"):
+            module = made(config)
+    finally:
+        hook.remove()
+    declared = sum(parameter.numel() for parameter in module.parameters())
+    if declared > 2 * stored + 1_000_000:  # a head and tied weights may be missing
+        raise InputError(f"{base.name}: {CONFIG} declares a model of {declared:,} values, the weights are {stored:,}")
+    beside = sum(buffer.numel() * buffer.itemsize for buffer in module.buffers())
+    if beside > MODEL_BYTES.value:
+        raise InputError(f"{base.name}: {CONFIG} declares {beside:,} bytes beside the weights; {MODEL_BYTES}")
 
 
 def _adapted(module: PreTrainedModel, folder: ModelFolder, missing: list[str], notes: list[str]) -> nn.Module:
@@ -260,11 +309,10 @@ def _adapted(module: PreTrainedModel, folder: ModelFolder, missing: list[str], n
         raise InputError(f"{folder.name} holds no {ADAPTER_WEIGHTS}; save it again: model.save_pretrained(folder)")
     tensors, noticed = folder.tensors(ADAPTER_WEIGHTS)
     notes += noticed
-    try:
+    _check_rank(folder, given, tensors)
+    with raised_as(InputError, f"the adapter {folder.name} does not fit its base"):  # its target modules, its shapes, …
         adapted = peft.get_peft_model(module, peft.LoraConfig(**{k: v for k, v in given.items() if k in ADAPTED}))
         told: Any = peft.set_peft_model_state_dict(adapted, tensors)
-    except Exception as error:  # target modules that are not there, shapes that differ, …
-        raise InputError(f"the adapter {folder.name} does not fit its base: {' '.join(str(error).split())[:300]}") from error
     trained = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
     absent = sorted(trained & set(told.missing_keys))
     if told.unexpected_keys or absent:
@@ -276,6 +324,16 @@ def _adapted(module: PreTrainedModel, folder: ModelFolder, missing: list[str], n
     if left := [name for name in missing if name not in replaced]:
         raise InputError(f"neither base nor adapter {folder.name} holds {', '.join(left[:3])}; the model is not trained")
     return adapted.eval()
+
+
+def _check_rank(folder: ModelFolder, given: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Refuse an adapter whose settings would make far larger matrices than it stores."""
+    patterns = given.get("rank_pattern") or {}
+    ranks = [given.get("r"), *(patterns.values() if isinstance(patterns, dict) else ())]
+    largest = max((max(tensor.shape, default=0) for tensor in tensors.values()), default=0)
+    for rank in ranks:
+        if isinstance(rank, (int, float)) and not 0 < rank <= max(largest, 1):
+            raise InputError(f"{folder.name}: {ADAPTER} sets the rank {rank}; the adapter stores no matrix of that size")
 
 
 _DESCRIBING = (
@@ -300,7 +358,9 @@ def _tokenizer(hf: Any, base: ModelFolder, adapter: ModelFolder | None) -> PreTr
         given |= folder.settings(name) if folder.has(name) else {}
     from tokenizers import Tokenizer  # which transformers comes with
 
-    try:
+    data = folder.read("tokenizer.json")
+    check_growth(folder.name, data)
+    with raised_as(InputError, f"the tokenizer in {folder.name} cannot be read"):
         # The class only says what is handed to the model: the file is used as it is.
         own = getattr(hf, str(given.get("tokenizer_class")), hf.PreTrainedTokenizerFast)
         special = {
@@ -309,14 +369,10 @@ def _tokenizer(hf: Any, base: ModelFolder, adapter: ModelFolder | None) -> PreTr
             if (value := given.get(key)) is not None
         }
         tokenizer: PreTrainedTokenizerBase = hf.PreTrainedTokenizerFast(
-            tokenizer_object=Tokenizer.from_buffer(folder.read("tokenizer.json")),
+            tokenizer_object=Tokenizer.from_buffer(data),
             model_input_names=given.get("model_input_names") or own.model_input_names,
             model_max_length=given.get("model_max_length"), is_local=True, local_files_only=True, **special,
         )  # fmt: skip
-    except InputError:
-        raise
-    except Exception as error:  # each tokenizer checks its files in its own way
-        raise InputError(f"the tokenizer in {folder.name} cannot be read: {' '.join(str(error).split())[:300]}") from error
     return tokenizer
 
 

@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import default_collate
 
 from oga_core.data.dataset import Dataset, SampleError
-from oga_core.errors import InputError
+from oga_core.errors import InputError, raised_as
 
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 MIN_SIZE, MAX_SIZE, MAX_INPUT = 8, 64, 2048
@@ -243,7 +243,7 @@ def encoder_for(name: str, spec: dict[str, Any]) -> tuple[Callable[[Any], Any], 
     InputError
         If the arguments lack what the input needs.
     """
-    try:
+    with raised_as(InputError, f"the arguments {str(spec)[:200]} do not describe the input of {name}"):
         if name == "text_ngrams":
             return TextEncoder(int(spec["buckets"])), collate_text
         if name == "feature_mlp":
@@ -255,8 +255,6 @@ def encoder_for(name: str, spec: dict[str, Any]) -> tuple[Callable[[Any], Any], 
         if not 1 <= size <= MAX_INPUT:
             raise ValueError(f"size must be from 1 to {MAX_INPUT}")
         return ImageEncoder(size, None if resize is None else max(size, int(resize))), collate
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"the arguments {spec} do not describe the input of {name}: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from oga_core.data import SampleError
-from oga_core.errors import InputError
+from oga_core.errors import InputError, raised_as
 from oga_core.measured import Token, TokenLosses
 from oga_core.models.classifier import Classifier, refusing, run, token_count
 from oga_core.models.inputs import KEPT, TokenCollate
@@ -168,10 +168,8 @@ class AnsweredTokens:
         return Read(prompt, answer, before, after, cut)
 
     def _tokens(self, text: str, special: bool) -> list[Place]:
-        try:
+        with raised_as(SampleError, "cannot be tokenised"):  # for a lone surrogate for example
             found = self.tokenizer(text, add_special_tokens=special).encodings[0]
-        except Exception as error:  # tokenizers raise bare exceptions, for a lone surrogate for example
-            raise SampleError(f"cannot be tokenised: {error}") from error
         places, at = [], 0
         for number, (_, end) in zip(found.ids, found.offsets, strict=True):
             places.append((int(number), at, max(at, end)))  # what no token stands for, such as a space, is the next one's

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from oga_core.data.dataset import Dataset, SampleError
-from oga_core.errors import InputError
+from oga_core.errors import InputError, raised_as
 from oga_core.limits import CLASSES
 from oga_core.models import inputs
 from oga_core.models.architectures import architectures, build, kind_of, known
@@ -164,22 +164,19 @@ def _from_factory(name: str, classes: int, dataset: Dataset) -> Classifier:
     package, _, attribute = name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # the owner's file beside which they work, as with python -m
-    try:
-        factory = getattr(importlib.import_module(package), attribute)
-    except (ImportError, AttributeError, SyntaxError) as error:
-        raise InputError(f"the factory {name} is not there: {error}; it is written package.module:function") from error
-    except Exception as error:  # the owner's module may raise anything
-        raise InputError(f"importing the factory {name} raised {type(error).__name__}: {error}") from error
+    with raised_as(InputError, f"importing the factory {name} failed"):
+        try:
+            factory = getattr(importlib.import_module(package), attribute)
+        except (ImportError, AttributeError, SyntaxError) as error:
+            raise InputError(f"factory not found: {name} ({error}); it is written package.module:function") from error
     if not callable(factory):
         raise InputError(f"{name} is a {type(factory).__name__}, not a function that makes a model")
     try:
         accepts = "num_classes" in inspect.signature(factory).parameters
     except (ValueError, TypeError):
         accepts = False
-    try:
+    with raised_as(InputError, f"the factory {name} failed"):
         made = factory(num_classes=classes) if accepts else factory()
-    except Exception as error:  # the owner's code may raise anything
-        raise InputError(f"the factory {name} raised {type(error).__name__}: {error}") from error
     if isinstance(made, Classifier):
         return made
     if not isinstance(made, nn.Module):

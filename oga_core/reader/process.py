@@ -170,12 +170,14 @@ def _answer(connection: socket.socket) -> None:
             else:
                 value = DONE[name](dataset, *given)
             answer = wire.packed(value)
-        except Exception as error:  # whatever it is, the next question may be answered
+        except BaseException as error:  # whatever it is, the next question may be answered
+            if isinstance(error, KeyboardInterrupt):
+                raise
             answer = _told(error), b""
         wire.send(connection, *answer)
 
 
-def _told(error: Exception) -> dict[str, Any]:
+def _told(error: BaseException) -> dict[str, Any]:
     """What is answered where there is no answer."""
     told = str(error) if isinstance(error, TOLD) else "".join(traceback.format_exception(error))
     kind = next((kind.__name__ for kind in TOLD if isinstance(error, kind)), "")

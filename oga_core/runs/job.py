@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oga_core.errors import InputError
+from oga_core.errors import InputError, one_line
 from oga_core.progress import Cancelled, Progress
 from oga_core.runs import database
 
@@ -104,8 +104,8 @@ class Job:
         except InputError as error:
             self._ended("failed", str(error))
             raise
-        except Exception as error:
-            self._ended("failed", f"unexpected {type(error).__name__}: {error}")
+        except BaseException as error:  # that of a library in Rust, or SystemExit, is no Exception
+            self._ended("failed", one_line(f"unexpected {type(error).__name__}: {error}"))
             raise
         self._set(state="done", pid=None)
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from oga_core.containment import reading
 from oga_core.data import Dataset, Part, SampleError, Unreadable
 from oga_core.errors import InputError
 from oga_core.gradients import (
@@ -253,7 +254,8 @@ def _shard(
     while start < end and start - first < SHARD and time.monotonic() - began < SHARD_SECONDS:
         if start >= at + window:
             at = start - start % window
-            read = _read(each, dataset, order[at : at + window], parts)
+            with reading():
+                read = _read(each, dataset, order[at : at + window], parts)
         stop = min(start + BATCH, end)
         some = read[start - at : stop - at]
         failed += [Unreadable(one.row, str(dataset.sources[one.row]), one.reason) for one in some if one.reason]

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from oga_core import detectors
+from oga_core.containment import reading
 from oga_core.data import Dataset
 from oga_core.data.noticed import noticed
 from oga_core.detectors import RECOMMENDED, Recommended, listed
@@ -115,11 +116,14 @@ def do_run(run: Run, progress: Progress = silent) -> None:
     with alone(run):
         with run.job("score").doing(progress) as report:
             report("opening the data", 0, 1)
-            dataset = run.open_dataset()
+            with reading():
+                dataset = run.open_dataset()
             parts = Parts(run, dataset, report)
             if settings.get("model") or settings.get("weights"):
                 weights = Path(settings["weights"]) if settings.get("weights") else None
-                classifier = load_model(settings.get("model"), weights, dataset)
+                report("opening the model", 0, 1)
+                with reading():
+                    classifier = load_model(settings.get("model"), weights, dataset)
                 parts.only_of(classifier)
                 facts: dict[str, Any] = {"model_source": f"weights {weights.name}" if weights else "made by the owner's factory"}
                 if weights is not None and weights.is_file():
@@ -193,7 +197,8 @@ def _score(
         run.add_file(NOT_SCORED, lambda path: reasons.to_parquet(path, index=False))
         run.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
     progress("writing", 1, 1)
-    looked_at, cut = noticed(dataset, progress), cut_texts(classifier.encode, dataset)
+    with reading():
+        looked_at, cut = noticed(dataset, progress), cut_texts(classifier.encode, dataset)
     notes = [*settings.get("notes", ()), *dataset.notes, *looked_at, *classifier.notes, *steady, *cut, *each.notes, *notes]
     run.set_summary({
         "class_names": dataset.class_names, "kind": dataset.kind, "model": classifier.name, "held_out_accuracy": None,

@@ -121,7 +121,7 @@ CASES = [
     Case(69, "server gone meanwhile",
          elsewhere=f"{REVIEW}::test_a_server_that_is_gone_is_told_and_the_review_goes_on_when_it_is_back"),
     Case(70, "two tabs", elsewhere=f"{ROAD}::test_a_second_tab_sees_what_the_first_has_decided"),
-    Case(70, "two reviewers", elsewhere=f"{REVIEW}::test_two_reviewers_see_conflicts_and_share_the_queue"),
+    Case(70, "two reviewers", elsewhere=f"{REVIEW}::test_two_browsers_are_two_reviewers_from_the_moment_the_second_comes"),
     Case(71, "data in another order",
          elsewhere="tests/review/test_decisions.py::test_decisions_follow_the_content_into_a_run_over_the_data_in_another_order"),
     Case(72, "model changed after the review", act=the_model_changes),

@@ -230,12 +230,12 @@ def test_a_factory_of_the_owners_makes_the_model(factories: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("owners_factories:fails", "raised RuntimeError: no such file"),
+        ("owners_factories:fails", "failed: RuntimeError: no such file"),
         ("owners_factories:junk", "returned a dict"),
         ("owners_factories:number", "is a int, not a function"),
-        ("owners_factories:absent", "is not there"),
+        ("owners_factories:absent", "factory not found"),
         ("owners_absent:build", "No module named 'owners_absent'"),
-        ("owners_broken:build", "raised ValueError: set MY_TOKEN first"),
+        ("owners_broken:build", "importing the factory owners_broken:build failed: ValueError: set MY_TOKEN first"),
     ],
 )
 def test_a_factory_that_makes_no_model_is_said(factories: str, name: str, reason: str) -> None:

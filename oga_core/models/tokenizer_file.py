@@ -1,0 +1,69 @@
+"""What a tokenizer's file would do to a text, before it does it: the steps that make texts longer, by how much."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from oga_core.errors import InputError
+
+MOST_GROWTH = 1000.0
+"""Times that normalising may make a text longer. Unicode's own forms reach 18, a byte or a SentencePiece mark 3."""
+DEEPEST = 32
+"""Sequences within sequences."""
+UNICODE_GROWTH = {"NFD": 4.0, "NFC": 3.0, "NFKD": 18.0, "NFKC": 18.0, "Nmt": 1.0, "Lowercase": 3.0, "StripAccents": 1.0,
+                  "BertNormalizer": 4.0, "ByteLevel": 4.0, "Precompiled": 18.0}  # fmt: skip
+"""Of the steps that are fixed, the longest that one character becomes."""
+
+
+def check_growth(name: str, data: bytes) -> None:
+    """Refuse a tokenizer whose steps would make a short text fill the memory.
+
+    A ``Replace`` that doubles a letter, forty times in a row, makes a terabyte of it. The library that runs the steps ends the
+    whole process then.
+
+    Parameters
+    ----------
+    name
+        Of its folder, for the message.
+    data
+        Its ``tokenizer.json``.
+
+    Raises
+    ------
+    InputError
+        If texts could grow more than `MOST_GROWTH` times, or the file is not readable.
+    """
+    try:
+        parts = json.loads(data)
+        growth = _growth(parts.get("normalizer"), 0) * _growth(parts.get("pre_tokenizer"), 0)
+    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        raise InputError(f"the tokenizer in {name} cannot be read: {error}") from error
+    if not growth <= MOST_GROWTH:
+        raise InputError(
+            f"the tokenizer in {name} (tokenizer.json, normalizer) makes texts up to {growth:,.0f} times as long; "
+            f"at most {MOST_GROWTH:,.0f} is taken"
+        )
+
+
+def _growth(step: Any, depth: int) -> float:
+    """How many times as long a text can become by a step, or by a sequence of steps."""
+    if depth > DEEPEST:
+        raise ValueError("sequences are nested too deep")
+    if not isinstance(step, dict):
+        return 1.0
+    inner = [part for key in ("normalizers", "pretokenizers") for part in step.get(key) or ()]
+    if inner:
+        product = 1.0
+        for part in inner:
+            product *= _growth(part, depth + 1)
+        return product
+    kind = step.get("type")
+    if kind == "Replace":
+        pattern, content = step.get("pattern") or {}, str(step.get("content", ""))
+        literal = pattern.get("String")
+        # A regular expression can match between any two characters, which then stay.
+        return max(1.0, len(content) / len(literal)) if literal else 1.0 + len(content)
+    if kind in ("Prepend", "Metaspace"):
+        return 1.0 + len(str(step.get("prepend", step.get("replacement", "▁"))))
+    return UNICODE_GROWTH.get(str(kind), 1.0)
