@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 from oga_core import experiments, hub, models, scoring, serving, worker
+from oga_core.containment import reading
 from oga_core.data import SOURCES, open_dataset
 from oga_core.data.examples import EXAMPLES
 from oga_core.detectors import DEFAULT, Interval, named
@@ -253,7 +254,8 @@ def _train(options: argparse.Namespace) -> None:
         raise InputError(f"--out {options.out}: weights are saved as .safetensors")
     if not options.out.resolve().parent.is_dir():
         raise InputError(f"--out {options.out}: its folder is not there")
-    dataset = open_dataset(options.data, inputs=options.inputs, label=options.label)
+    with reading():
+        dataset = open_dataset(options.data, inputs=options.inputs, label=options.label)
     with Bar() as bar:
         trained = models.train(dataset, options.arch, seed=options.seed, epochs=options.epochs, progress=bar)
     try:
@@ -337,10 +339,11 @@ def _influence(options: argparse.Namespace) -> None:
         raise InputError(f"--top {options.top}: at least one is needed")
     if (options.row is None) == (options.prompt is None) or (options.prompt is None) != (options.answer is None):
         raise InputError("give a test sample: --prompt with --answer, or --row")
-    if options.row is not None:
-        found = influence.influence_of_row(run, options.row)
-    else:
-        found = influence.influence_of(run, options.prompt, options.answer)
+    with reading():
+        if options.row is not None:
+            found = influence.influence_of_row(run, options.row)
+        else:
+            found = influence.influence_of(run, options.prompt, options.answer)
     lists = {"towards": influence.towards(found, options.top), "against": influence.against(found, options.top)}
     if options.json:
         print(json.dumps({name: json.loads(rows.to_json(orient="records")) for name, rows in lists.items()}))
