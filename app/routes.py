@@ -41,6 +41,7 @@ MOST_BYTES = 64 << 10
 """Of the body of a request in JSON."""
 PART_BYTES = 1 << 20
 """Of a file that arrives, before they are written."""
+NAME_FIRST = "Enter your name first: others review here too."
 CHANGED = "This sample has changed since it was scored."
 CLAIMED, CLAIM_AMONG = 8, 512
 """How many samples a reviewer has in front of them where the queue is shared, out of how many of the next."""
@@ -177,13 +178,19 @@ def _reviewer(request: Request) -> Reviewer:
     return state.reviewer_of(login.user_of(request.cookies), request.cookies.get(state.BROWSER_COOKIE, ""))
 
 
+def _company(run: Run, request: Request) -> dict[str, bool]:
+    """What a browser must know of other reviewers."""
+    known = _reviewer(request)
+    return {"several": state.others(run, known), "needsName": state.needs_name(known)}
+
+
 def _deciding(request: Request) -> Reviewer:
     """Return the reviewer of a decision, with a name."""
     known = _reviewer(request)
     if not request.cookies.get(state.BROWSER_COOKIE) and login.user_of(request.cookies) is None:
         raise Refused(403, "This browser has sent no cookie, so its decisions cannot be told from others'. Allow cookies here.")
     if state.needs_name(known):
-        raise Refused(428, "Enter your name first: others review here too.")
+        raise Refused(428, NAME_FIRST)
     return known._replace(name=state.shown_name(known))
 
 
@@ -320,7 +327,7 @@ def window(request: Request) -> Response:
             item["cosine"] = cosine
     return answer({"start": start, "total": total, "place": place, "items": found, "alone": alone, "version": version,
                    "progress": _progress(run, queue, _reviewer(request)),
-                   "several": state.others(run, _reviewer(request))})  # fmt: skip
+                   **_company(run, request)})  # fmt: skip
 
 
 def _placed(run: Run, queue: queues.Queue, sample_id: str) -> tuple[int | None, list[dict[str, Any]]]:
@@ -336,7 +343,7 @@ def _progress(run: Run, queue: queues.Queue, reviewer: Reviewer) -> dict[str, An
 
 
 def take(request: Request, sent: dict[str, Any]) -> Response:
-    """The next samples of a shared queue that no other reviewer has in front of them: they are this reviewer's for a while."""
+    """Claim the next samples of a queue that no other reviewer has in front of them, or ``only`` the one at the place."""
     run = _run(sent.get("run"))
     queue = _queue(run, sent.get("queue"))
     standing = standing_of(run)
@@ -345,13 +352,15 @@ def take(request: Request, sent: dict[str, Any]) -> Response:
         raise Refused(400, "place: a whole number is needed")
     # From there to the end, then from the beginning: what others had claimed and left is handed out again.
     order = np.concatenate([np.arange(start, len(queue.rows)), np.arange(min(start, len(queue.rows)))])
+    if sent.get("only"):
+        order = order[:1]
     places = order[standing.codes[queue.rows[order]] == 0][:CLAIM_AMONG]
     ids = run.table["sample_id"].iloc[queue.rows[places]].tolist()
     place_of = dict(zip(ids, places.tolist(), strict=True))
     reviewer = _reviewer(request)
     mine = [place_of[s] for s in claim(run, list(dict.fromkeys(ids)), reviewer, CLAIMED)]
     found = queues.items(run, queue.rows[mine], queue.selection.detector)
-    return answer({"places": mine, "items": found, "version": standing.version, "several": state.others(run, reviewer)})
+    return answer({"places": mine, "items": found, "version": standing.version, **_company(run, request)})
 
 
 def shares(request: Request) -> Response:
@@ -421,7 +430,7 @@ def _saved(request: Request, run: Run, queue: queues.Queue | None, saved: int | 
     progress = _progress(run, queue, _reviewer(request)) if queue is not None else None
     return answer({"saved": len(ids) if saved is None else saved, "ids": shown, "decisions": stands,
                    "version": standing.version, "at": now(), "progress": progress,
-                   "several": state.others(run, _reviewer(request))})  # fmt: skip
+                   **_company(run, request)})  # fmt: skip
 
 
 def name(request: Request, sent: dict[str, Any]) -> Response:

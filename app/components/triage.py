@@ -79,6 +79,7 @@ def _mount(run: Run, rows: np.ndarray, groups: np.ndarray | None, cosines: np.nd
             "keyed": keys_of_classes(run.class_names) if run.predicts else {},
             "relabels": run.predicts,
             "several": state.others(run, state.reviewer()),
+            "needsName": state.needs_name(state.reviewer()),
             "version": standing.version,
         },
     )

@@ -342,6 +342,14 @@ def test_two_reviewers_of_a_shared_queue_are_not_handed_the_same_sample(
     assert post(client, "/oga/claim", run, queue=queue.name, place=10)["places"] == [88, 89, 0, 1, 2, 3, 4, 5]
 
 
+def test_one_sample_alone_is_claimed_unless_another_reviewer_has_it(client: TestClient, run: Run, queue: queues.Queue) -> None:
+    assert post(client, "/oga/claim", run, queue=queue.name, place=10, only=True)["places"] == [10]
+    client.cookies.set(state.BROWSER_COOKIE, "another")
+    assert post(client, "/oga/claim", run, queue=queue.name, place=10, only=True)["places"] == []
+    assert post(client, "/oga/claim", run, queue=queue.name, place=11, only=True)["places"] == [11]
+    assert post(client, "/oga/claim", run, queue=queue.name, place=90, only=True)["places"] == [0]
+
+
 # ---- samples -------------------------------------------------------------------------------------------------------------------
 def test_an_image_is_the_thumbnail_and_may_be_kept(client: TestClient, run: Run) -> None:
     answer = client.get(f"/oga/image/{run.id}/7/160")

@@ -59,7 +59,7 @@ class Naming {
   }
 
   /** Waits until a name is saved (true), or for a no (false). */
-  async asked(reason) {
+  async asked() {
     const input = element("input", {
       type: "text", id: "reviewer-name", maxLength: 80, required: true, autocomplete: "name", autofocus: true, dir: "auto",
     });
@@ -68,7 +68,7 @@ class Naming {
     const yes = element("button", { textContent: "Save name", className: "main" });
     const form = element("form", {},
       element("h2", { textContent: "Who are you?", id: "name-title" }),
-      element("p", { textContent: `${reason} It is shown with your decisions, and can be changed in the sidebar.` }),
+      element("p", { textContent: "Others review here too. Your name is shown with your decisions; the sidebar changes it." }),
       element("label", { textContent: "Your name", htmlFor: input.id }), input, wrong,
       element("div", { className: "buttons" }, no, yes));
     this.dialog.replaceChildren(form);

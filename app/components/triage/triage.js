@@ -73,7 +73,7 @@ class Triage {
     if (this.strip || data.own) this.layout ??= data.layout;
     else this.layout = this.taken("asked") ?? sessionStorage.getItem(LAYOUT) ?? data.layout;
     this.keys.use(data.keyed, data.relabels);
-    this.hearOf(data.several);
+    this.hearOf(data);
     this.nameClasses();
     if (anew || (wanted && wanted !== this.focus?.id)) this.arrive(wanted);
     else if (data.version > this.version) this.go({ place: this.focus?.place ?? 0, anew: true });
@@ -138,8 +138,9 @@ class Triage {
     return true;
   }
 
-  keep({ start, items, alone, version, progress, several }) {
-    this.hearOf(several);
+  keep(found) {
+    const { start, items, alone, version, progress } = found;
+    this.hearOf(found);
     items.forEach((item, i) => this.order.set(start + i, item.row));
     for (const item of [...items, ...alone]) this.remember(item, version);
     if (version >= this.version) Object.assign(this, { version, progress });
@@ -264,9 +265,10 @@ class Triage {
     return this.several && this.claims;
   }
 
-  /** Whether others review too, as Python and the server's answers say. */
-  hearOf(several) {
+  /** Takes from Python's data or an answer whether others review too, and whether a name must be entered before a decision. */
+  hearOf({ several, needsName }) {
     this.several = several ?? this.several;
+    this.needsName = needsName ?? this.needsName;
     this.share.hidden = !this.several;
     this.share.firstElementChild.checked = this.claims;
   }
@@ -274,27 +276,30 @@ class Triage {
   /** Claims what is looked at and what comes next. A sample that another reviewer has is left, unless it was gone to by hand. */
   async claimAhead() {
     const { place } = this.focus, coming = this.mine.filter((other) => other !== place && isUndecided(this.at(other)));
-    if (!this.claims || this.asking || !isUndecided(this.current)) return;
-    if (this.mine.includes(place) && coming.length > CLAIM_LEFT) return;
+    if (!this.claims || this.asking || place === null || !isUndecided(this.current)) return;
+    if (this.mine.includes(place) && (this.byHand || coming.length > CLAIM_LEFT)) return;
     this.asking = true;
-    const asked = await this.claim().then(() => true, () => false); // where nothing can be saved, nothing is claimed
+    const asked = await this.claim(this.byHand).then(() => true, () => false); // where nothing can be saved, nothing is claimed
     this.asking = false;
-    if (!asked || this.gone || this.focus.place !== place || this.mine.includes(place) || !isUndecided(this.current)) return;
+    if (!asked || this.gone) return;
+    if (this.focus.place !== place) return this.claimAhead();
+    if (this.mine.includes(place) || !isUndecided(this.current)) return;
     if (this.byHand) this.say("Another reviewer has this sample in front of them.", "beware");
     else this.onwardShared();
   }
 
-  async claim() {
+  /** Claims the next samples, or only the one in focus. */
+  async claim(only = false) {
     const { run, queue } = this.data, here = this.focus?.place ?? this.memory.place;
     const place = this.current && isUndecided(this.current) ? here : here + 1;
-    const found = await send("/oga/claim", { run, queue, place });
+    const found = await send("/oga/claim", { run, queue, place, only });
     if (this.data.queue !== queue) return;
-    this.hearOf(found.several);
+    this.hearOf(found);
     found.items.forEach((item, i) => {
       this.order.set(found.places[i], item.row);
       this.remember(item, found.version);
     });
-    this.mine = found.places;
+    this.mine = only ? [...this.mine, ...found.places] : found.places;
   }
 
   async onwardShared() {
@@ -360,7 +365,8 @@ class Triage {
       return this.say(`The given label is ${items[0].label} already: keep it instead.`);
     }
     for (const item of items) item.pending = { action, label: action === "relabel" ? label ?? item.suggested : "" };
-    const job = { path: "/oga/decide", action, label, items, place: this.focus.place };
+    const samples = items.map((item) => [item.row, item.decision?.seq ?? 0]); // what is seen now, not when it is sent
+    const job = { path: "/oga/decide", action, label, items, samples, place: this.focus.place };
     this.push(job);
     if (this.marked.size) {
       this.unmark();
@@ -395,13 +401,18 @@ class Triage {
   }
 
   async saveNext() {
+    if (this.needsName && !(await this.naming.asked())) return this.notSaved(new Error("your name is needed first"));
+    this.needsName = false;
     const [job] = this.jobs, { path, op, run, queue, action, label, all } = job;
     const slow = setTimeout(() => this.say("Saving…", "pending"), SLOW);
-    const samples = job.items.map((item) => [item.row, item.decision?.seq ?? 0]);
+    const { samples } = job;
     const what = path === "/oga/decide" ? { action, label, ...(all ? { all: true, version: all.version } : { samples }) } : {};
     const [answer, error] = await send(path, { op, run, queue, ...what }).then((found) => [found], (failed) => [null, failed]);
     clearTimeout(slow);
-    if (error?.status === 428 && (await this.naming.asked(error.message))) return this.saveNext();
+    if (error?.status === 428) {
+      this.needsName = true; // somebody has come meanwhile
+      return this.saveNext();
+    }
     if (error) this.notSaved(error);
     else {
       this.jobs.shift();
@@ -411,8 +422,9 @@ class Triage {
     if (this.jobs.length) this.saveNext();
   }
 
-  saved(job, { saved, ids, decisions, version, at, progress, several }) {
-    this.hearOf(several);
+  saved(job, found) {
+    const { saved, ids, decisions, version, at, progress } = found;
+    this.hearOf(found);
     this.version = Math.max(version, this.version);
     this.progress = progress ?? this.progress;
     if (!progress && !this.strip) this.load({ start: this.pageOf(this.focus?.place ?? 0) }).catch(() => {});
