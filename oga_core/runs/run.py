@@ -18,6 +18,7 @@ from oga_core.errors import InputError
 from oga_core.files import sha256, write_whole
 from oga_core.gradients import Factors
 from oga_core.runs import database
+from oga_core.runs.deleted import RemovedRun
 from oga_core.runs.job import Job, Status
 from oga_core.runs.sample_ids import SampleIds
 
@@ -53,11 +54,17 @@ class Run:
         self.path: Path = workspace.path / "runs" / run_id
 
     def __repr__(self) -> str:
-        return f"<oga run {self.id}: {self.title}, {self.status().state}>"
+        try:
+            return f"<oga run {self.id}: {self.title}, {self.status().state}>"
+        except InputError:
+            return f"<oga run {self.id}: removed>"
 
     def _row(self) -> Any:
         with database.reading(self.workspace.database) as connection:
-            return connection.execute("SELECT * FROM runs WHERE id = ?", (self.id,)).fetchone()
+            row = connection.execute("SELECT * FROM runs WHERE id = ?", (self.id,)).fetchone()
+        if row is None:
+            raise RemovedRun(self.id)
+        return row
 
     @cached_property
     def _fixed(self) -> Any:
@@ -70,6 +77,11 @@ class Run:
     @property
     def created(self) -> str:
         return str(self._fixed["created"])
+
+    @property
+    def deleted(self) -> str:
+        """When the run was deleted, in UTC, ISO 8601: it is in the trash since. Empty for a run that is not."""
+        return str(self._row()["deleted"])
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -1,0 +1,21 @@
+"""The errors of runs that were deleted."""
+
+from __future__ import annotations
+
+from oga_core.errors import InputError
+
+
+class DeletedRun(InputError):
+    """A run was deleted and is in the trash."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id} is in the trash; oga undelete {run_id} puts it back")
+        self.run_id = run_id
+
+
+class RemovedRun(InputError):
+    """A run was deleted and removed for good."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id} was removed for good; 'oga runs' lists those that there are")
+        self.run_id = run_id
