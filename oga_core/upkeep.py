@@ -10,7 +10,7 @@ from typing import Any
 
 from oga_core.errors import InputError
 from oga_core.runs import Workspace
-from oga_core.runs.cleaning import Cleaning, clean, plan_cleaning
+from oga_core.runs.cleaning import clean, describe, plan_cleaning
 from oga_core.runs.removal import Size, format_bytes
 from oga_core.runs.sizes import RunSize, measure_workspace
 
@@ -61,8 +61,8 @@ def _delete(say: Say, options: argparse.Namespace) -> None:
     count = len(plan.of("run"))
     size = sum((one.size for one in (*plan.of("run"), *plan.of("upload"))), Size())
     many, them, whose = ("runs are", "them", "Their") if count != 1 else ("run is", "it", "Its")
-    say(f"{count:,} {many} in the trash ({format_bytes(size.bytes)}); oga clean removes {them} for good, oga undelete puts {them} "
-        f"back. {whose} decisions stay.")  # fmt: skip
+    say(f"{count:,} {many} in the trash ({format_bytes(size.bytes)}); oga clean removes {them} for good, "
+        f"oga undelete puts {them} back. {whose} decisions stay.")  # fmt: skip
 
 
 def _undelete(say: Say, options: argparse.Namespace) -> None:
@@ -88,13 +88,6 @@ def _clean(say: Say, options: argparse.Namespace) -> None:
         say(f"removed {describe(done)}. Decisions stay.")
     if done.failed:
         raise InputError("; ".join(done.failed))
-
-
-def describe(cleaning: Cleaning) -> str:
-    """What is removed, counted, with its size: ``2 runs and 1 upload (12.3 MB)``."""
-    counts = [(len(cleaning.of(kind)), noun) for kind, noun in (("run", "run"), ("upload", "upload"), ("rest", "unused item"))]
-    parts = [f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count]
-    return f"{' and '.join(filter(None, (', '.join(parts[:-1]), *parts[-1:])))} ({format_bytes(cleaning.size.bytes)})"
 
 
 def _measure(say: Say, options: argparse.Namespace) -> None:
@@ -124,8 +117,8 @@ def _measure(say: Say, options: argparse.Namespace) -> None:
     if largest:
         say("largest runs" if len(sizes.runs) > LARGEST else "runs, largest first")
     for run in largest:
-        samples = "" if run.samples is None else f"{run.samples:,}"
-        say(f"  {run.run}  {run.state:<9}  {samples:>9} samples  {format_bytes(run.bytes):>8}  {run.title}")
+        samples = "not scored" if run.samples is None else f"{run.samples:,} samples"
+        say(f"  {run.run}  {run.state:<9}  {samples:>17}  {format_bytes(run.bytes):>8}  {run.title}")
 
 
 def _bytes_of(runs: list[RunSize]) -> int:

@@ -24,6 +24,7 @@ from oga_core.runs.removal import (
     Size,
     aside_of,
     entries,
+    format_bytes,
     last_changed,
     named_uploads,
     names_set_aside,
@@ -139,6 +140,13 @@ def clean(workspace: Workspace, run_ids: Collection[str] | None = None) -> Clean
         for table in _TABLES:
             connection.execute(f"DELETE FROM {table} WHERE run NOT IN (SELECT id FROM runs)")
     return done
+
+
+def describe(cleaning: Cleaning) -> str:
+    """What is removed, counted, with its size: ``2 runs and 1 upload (12.3 MB)``."""
+    counts = [(len(cleaning.of(kind)), noun) for kind, noun in (("run", "run"), ("upload", "upload"), ("rest", "unused item"))]
+    parts = [f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count]
+    return f"{' and '.join(filter(None, (', '.join(parts[:-1]), *parts[-1:])))} ({format_bytes(cleaning.size.bytes)})"
 
 
 # ---- what is removed -------------------------------------------------------------------------------------------------------

@@ -10,12 +10,7 @@ class DeletedRun(InputError):
 
     def __init__(self, run_id: str) -> None:
         super().__init__(f"run {run_id} is in the trash; oga undelete {run_id} puts it back")
-        self.run_id = run_id
 
 
-class RemovedRun(InputError):
-    """A run was deleted and removed for good."""
-
-    def __init__(self, run_id: str) -> None:
-        super().__init__(f"run {run_id} was removed for good; 'oga runs' lists those that there are")
-        self.run_id = run_id
+class UnknownRun(InputError):
+    """There is no such run: it was removed for good, or never was in this workspace."""

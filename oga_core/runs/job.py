@@ -14,7 +14,7 @@ from typing import Any
 from oga_core.errors import InputError
 from oga_core.progress import Cancelled, Progress
 from oga_core.runs import database
-from oga_core.runs.deleted import DeletedRun, RemovedRun
+from oga_core.runs.deleted import DeletedRun, UnknownRun
 
 PROGRESS_SECONDS = 0.25
 STOPPED = "stopped by the user"
@@ -63,14 +63,14 @@ class Job:
         Raises
         ------
         InputError
-            If the run was deleted: `DeletedRun` where it is in the trash, else `RemovedRun`.
+            If the run was deleted: `DeletedRun` where it is in the trash, else `UnknownRun`.
         """
         columns = {"state": "running", "stage": "starting", "done": 0, "total": 0, "message": "",
                    "pid": os.getpid() if pid is None else pid, "cancel": 0}  # fmt: skip
         with database.writing(self.path) as connection:
             run = connection.execute("SELECT deleted FROM runs WHERE id = ?", (self.run_id,)).fetchone()
             if run is None or run["deleted"]:
-                raise RemovedRun(self.run_id) if run is None else DeletedRun(self.run_id)
+                raise UnknownRun(f"run {self.run_id} was removed for good") if run is None else DeletedRun(self.run_id)
             connection.execute(
                 f"INSERT OR REPLACE INTO jobs (run, kind, {', '.join(columns)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (self.run_id, self.kind, *columns.values()),

@@ -18,7 +18,7 @@ from oga_core.errors import InputError
 from oga_core.files import sha256, write_whole
 from oga_core.gradients import Factors
 from oga_core.runs import database
-from oga_core.runs.deleted import RemovedRun
+from oga_core.runs.deleted import UnknownRun
 from oga_core.runs.job import Job, Status
 from oga_core.runs.sample_ids import SampleIds
 
@@ -63,7 +63,7 @@ class Run:
         with database.reading(self.workspace.database) as connection:
             row = connection.execute("SELECT * FROM runs WHERE id = ?", (self.id,)).fetchone()
         if row is None:
-            raise RemovedRun(self.id)
+            raise UnknownRun(f"run {self.id} was removed for good")
         return row
 
     @cached_property

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from oga_core.runs import database
 from oga_core.runs.cleaning import UPLOAD_NAME
-from oga_core.runs.deleted import RemovedRun
+from oga_core.runs.deleted import UnknownRun
 from oga_core.runs.removal import Size, aside_of, entries, named_uploads, size_of
 from oga_core.runs.run import Run
 from oga_core.runs.workspace import DATABASE, UPLOADS, Workspace
@@ -118,10 +118,18 @@ def _size(run: Run) -> RunSize | None:
     try:
         samples = run.summary.get("samples")
         return RunSize(run.id, run.title, run.created, run.deleted, run.status().state, samples, run_size(run).bytes)
-    except RemovedRun:  # a moment ago
+    except UnknownRun:  # a moment ago
         return None
 
 
 def run_size(run: Run) -> Size:
     """The size of a run's folder."""
     return size_of(run.path, aside_of(run.path))
+
+
+def own_uploads(run: Run) -> Size:
+    """The size of the uploads that no other run names; they are removed with the run."""
+    with database.reading(run.workspace.database) as connection:
+        named = {row["id"]: named_uploads(row["settings"]) for row in connection.execute("SELECT id, settings FROM runs")}
+    own = named.pop(run.id, set()).difference(*named.values())
+    return size_of(*(run.workspace.path / UPLOADS / name for name in own))

@@ -15,7 +15,7 @@ import platformdirs
 
 from oga_core.errors import InputError, one_line
 from oga_core.runs import database
-from oga_core.runs.deleted import DeletedRun
+from oga_core.runs.deleted import DeletedRun, UnknownRun
 from oga_core.runs.job import check_idle
 from oga_core.runs.removal import named_uploads, put_back
 from oga_core.runs.run import Run
@@ -112,7 +112,7 @@ class Workspace:
         Raises
         ------
         InputError
-            If there is no such run, or several begin like that; `DeletedRun` if it is in the trash.
+            If several runs begin like that; `UnknownRun` if there is none, `DeletedRun` if it is in the trash.
         """
         with database.reading(self.database) as connection:
             return Run(self, self._found(connection, run_id))
@@ -197,7 +197,7 @@ class Workspace:
             raise InputError(f"{there}; 'oga runs --trash' lists those that are")
         if len(others) == 1:
             raise DeletedRun(others[0])
-        raise InputError(f"no run {run_id!r} in {self.path}; 'oga runs' lists them")
+        raise UnknownRun(f"no run {run_id!r} in {self.path}; 'oga runs' lists them")
 
     def _put_back_files(self, connection: sqlite3.Connection, run_id: str) -> None:
         """Put back the files of a run that `clean` had set aside before it was killed."""
