@@ -61,8 +61,10 @@ def _delete(say: Say, options: argparse.Namespace) -> None:
     count = len(plan.of("run"))
     size = sum((one.size for one in (*plan.of("run"), *plan.of("upload"))), Size())
     many, them, whose = ("runs are", "them", "Their") if count != 1 else ("run is", "it", "Its")
-    say(f"{count:,} {many} in the trash ({format_bytes(size.bytes)}); oga clean removes {them} for good, "
-        f"oga undelete puts {them} back. {whose} decisions stay.")  # fmt: skip
+    say(
+        f"{count:,} {many} in the trash ({format_bytes(size.bytes)}); oga clean removes {them} for good, "
+        f"oga undelete puts {them} back. {whose} decisions stay."
+    )
 
 
 def _undelete(say: Say, options: argparse.Namespace) -> None:

@@ -33,8 +33,15 @@ def draw(workspace: Workspace) -> None:
             _draw_title(run, _facts(run, status.state))
             st.badge(status.state, icon=ICONS[status.state], color="green" if status.state == "done" else "gray")
             st.button("Open", key=f"open_{run.id}", on_click=_open, args=(run,))
-            st.button("Delete", key=f"delete_{run.id}", icon=":material/delete:", type="tertiary", on_click=_ask,
-                      args=(run.id,), disabled=bool(workspace.read_only))  # fmt: skip
+            st.button(
+                "Delete",
+                key=f"delete_{run.id}",
+                icon=":material/delete:",
+                type="tertiary",
+                on_click=_ask,
+                args=(run.id,),
+                disabled=bool(workspace.read_only),
+            )
     if len(runs) > SHOWN:
         st.caption(f"{len(runs) - SHOWN:,} older runs: list them with oga runs.")
     if trash:
@@ -83,12 +90,24 @@ def _draw_trash(workspace: Workspace, trash: list[Run]) -> None:
             with st.container(border=True, horizontal=True, vertical_alignment="center", wrap=False):
                 deleted = run.deleted.replace("T", " ")[:16]
                 _draw_title(run, f"deleted {deleted} UTC · {format_bytes(run_size(run).bytes)}")
-                st.button("Put back", key=f"put_back_{run.id}", icon=":material/undo:", on_click=_put_back, args=(run.id,),
-                          disabled=bool(workspace.read_only))  # fmt: skip
+                st.button(
+                    "Put back",
+                    key=f"put_back_{run.id}",
+                    icon=":material/undo:",
+                    on_click=_put_back,
+                    args=(run.id,),
+                    disabled=bool(workspace.read_only),
+                )
         if len(trash) > SHOWN:
             st.caption(f"And {_counted(len(trash) - SHOWN, 'run')} more.")
-        st.button("Empty the trash", key="empty_trash", icon=":material/delete_forever:", on_click=_ask,
-                  args=(tuple(run.id for run in trash),), disabled=bool(workspace.read_only))  # fmt: skip
+        st.button(
+            "Empty the trash",
+            key="empty_trash",
+            icon=":material/delete_forever:",
+            on_click=_ask,
+            args=(tuple(run.id for run in trash),),
+            disabled=bool(workspace.read_only),
+        )
 
 
 def _put_back(run_id: str) -> None:
@@ -132,7 +151,7 @@ def _ask_to_delete(run: Run) -> None:
     else:
         st.text("No decision was made in it.")
     with st.container(horizontal=True):
-        if st.button("Move to the trash", key="confirm_delete", type="primary"):
+        if st.button("Move to the trash", key="confirm_delete", icon=":material/delete:"):
             _delete(run)
             st.rerun()
         if st.button("Cancel", key="cancel_delete"):
@@ -159,7 +178,7 @@ def _ask_to_empty(run_ids: tuple[str, ...]) -> None:
     plan = plan_cleaning(state.workspace(), run_ids)
     st.text(f"This removes {describe(plan)} for good. Decisions stay, for they belong to the samples.")
     with st.container(horizontal=True):
-        if st.button("Remove for good", key="confirm_empty", type="primary"):
+        if st.button("Remove for good", key="confirm_empty", icon=":material/delete_forever:"):
             _answered()
             done = clean(state.workspace(), run_ids)
             state.release_deleted()

@@ -78,8 +78,11 @@ def files_below(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
     if path.is_symlink() or not path.is_dir():
         below: Iterable[Path] = [path]
     else:
-        below = (Path(where, name) for where, folders, names in os.walk(path)
-                 for name in (*names, *(f for f in folders if os.path.islink(os.path.join(where, f)))))  # fmt: skip
+        below = (
+            Path(where, name)
+            for where, folders, names in os.walk(path)
+            for name in (*names, *(f for f in folders if os.path.islink(os.path.join(where, f))))
+        )
     for file in below:
         try:
             yield file, file.lstat()

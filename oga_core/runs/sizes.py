@@ -72,12 +72,19 @@ class WorkspaceSizes:
     def to_dict(self) -> dict[str, object]:
         """All of it for JSON."""
         return {
-            "path": self.path, "schema": self.schema, "read_only": self.read_only, "runs": _listed(self.runs),
-            "trash": _listed(self.trash), "uploads": {"used": self.used._asdict(), "unused": self.unused._asdict()},
-            "examples": self.examples._asdict(), "database": {**self.database._asdict(), "copies": self.copies._asdict()},
-            "decisions": {"events": self.events, "samples": self.decided}, "other": self.other._asdict(),
-            "total": self.total._asdict(), "free": self.free,
-        }  # fmt: skip
+            "path": self.path,
+            "schema": self.schema,
+            "read_only": self.read_only,
+            "runs": _listed(self.runs),
+            "trash": _listed(self.trash),
+            "uploads": {"used": self.used._asdict(), "unused": self.unused._asdict()},
+            "examples": self.examples._asdict(),
+            "database": {**self.database._asdict(), "copies": self.copies._asdict()},
+            "decisions": {"events": self.events, "samples": self.decided},
+            "other": self.other._asdict(),
+            "total": self.total._asdict(),
+            "free": self.free,
+        }
 
 
 def _listed(runs: list[RunSize]) -> dict[str, object]:
@@ -104,9 +111,22 @@ def measure_workspace(workspace: Workspace) -> WorkspaceSizes:
     known = of_runs + used + unused + examples + own + copies
     other = Size(max(0, total.files - known.files), max(0, total.bytes - known.bytes))
     return WorkspaceSizes(
-        str(workspace.path), schema, workspace.read_only, runs, trash, used, unused, examples, own, copies, other, events,
-        decided, total, shutil.disk_usage(workspace.path).free,
-    )  # fmt: skip
+        str(workspace.path),
+        schema,
+        workspace.read_only,
+        runs,
+        trash,
+        used,
+        unused,
+        examples,
+        own,
+        copies,
+        other,
+        events,
+        decided,
+        total,
+        shutil.disk_usage(workspace.path).free,
+    )
 
 
 def _places(workspace: Workspace, run_id: str) -> tuple[Path, ...]:

@@ -186,8 +186,12 @@ def test_routes_on_a_run_that_was_deleted_refuse_in_words(workspace: Workspace, 
     workspace.delete([run.id])
     if cleaned:
         clean(workspace)
-    for answer in (asking.get(f"/oga/classes/{run.id}"), asking.post("/oga/decide", json=sent | {"op": "2"}),
-                   asking.get(f"/oga/image/{run.id}/0/160"), asking.post("/oga/undo", json=sent | {"op": "3"})):  # fmt: skip
+    for answer in (
+        asking.get(f"/oga/classes/{run.id}"),
+        asking.post("/oga/decide", json=sent | {"op": "2"}),
+        asking.get(f"/oga/image/{run.id}/0/160"),
+        asking.post("/oga/undo", json=sent | {"op": "3"}),
+    ):
         assert answer.status_code == 404
         assert ("was not found" if cleaned else "is in the trash") in answer.json()["error"]
         assert "oga " not in answer.json()["error"]
