@@ -188,7 +188,11 @@ def _deciding(request: Request) -> Reviewer:
 # ---- samples ---------------------------------------------------------------------------------------------------------------
 def job(request: Request) -> Response:
     """How far a job of a run is."""
-    return answer(asdict(state.find_run(request.path_params["run"]).job(request.path_params["kind"]).status()))
+    try:
+        run = state.find_run(request.path_params["run"])
+    except InputError as error:
+        raise Refused(400, state.reason_missing(error)) from error
+    return answer(asdict(run.job(request.path_params["kind"]).status()))
 
 
 def image(request: Request) -> Response:

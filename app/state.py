@@ -63,7 +63,7 @@ def current_run() -> Run | None:
 
 
 def missing_run() -> str:
-    """Why the run in the URL is not there, for people; empty where it is, or none is named."""
+    """Why the run in the URL is not found, for people; empty where it is, or where none is named."""
     chosen = _chosen()
     if not chosen:
         return ""

@@ -117,14 +117,14 @@ def test_workspace_lists_sizes_in_a_table_and_as_json(oga: Oga, runs: list[Run],
     assert table["decisions"] == ["0", "on", "0", "samples"]
     assert len({len(line) for line in out[1:11]}) == 1
     assert re.fullmatch(rf"  {runs[0].id}  absent +not scored +1.5 kB  first", out[13])
-    told = json.loads(oga("workspace", "--json")[1][0])
-    assert told["path"] == str(tmp_path / "workspace")
-    assert [(r["run"], r["title"], r["bytes"], r["state"]) for r in told["runs"]["list"]] == [
+    found = json.loads(oga("workspace", "--json")[1][0])
+    assert found["path"] == str(tmp_path / "workspace")
+    assert [(r["run"], r["title"], r["bytes"], r["state"]) for r in found["runs"]["list"]] == [
         (runs[0].id, "first", 1500, "absent")
     ]
-    assert (told["trash"]["count"], told["trash"]["bytes"]) == (1, 1500)
-    assert told["uploads"] == {"used": {"files": 1, "bytes": 2000}, "unused": {"files": 0, "bytes": 0}}
-    assert told["free"] > 0
+    assert (found["trash"]["count"], found["trash"]["bytes"]) == (1, 1500)
+    assert found["uploads"] == {"used": {"files": 1, "bytes": 2000}, "unused": {"files": 0, "bytes": 0}}
+    assert found["free"] > 0
 
 
 def test_workspace_counts_events_and_decided_samples(oga: Oga, workspace: Workspace) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import streamlit as st
 
 from app import state
 from app.components.literal import literal
 from oga_core import InputError, Run, Workspace
 from oga_core.review import count_decisions
+from oga_core.runs import UnknownRun
 from oga_core.runs.cleaning import clean, describe, plan_cleaning
 from oga_core.runs.removal import format_bytes
 from oga_core.runs.sizes import own_uploads, run_size
@@ -87,17 +90,8 @@ def _draw_trash(workspace: Workspace, trash: list[Run]) -> None:
     size = format_bytes(plan.size.bytes)
     with st.expander(f"Trash ({_counted(len(trash), 'run')}, {size})", key="trash", icon=":material/delete:"):
         for run in trash[:SHOWN]:
-            with st.container(border=True, horizontal=True, vertical_alignment="center", wrap=False):
-                deleted = run.deleted.replace("T", " ")[:16]
-                _draw_title(run, f"deleted {deleted} UTC · {format_bytes(run_size(run).bytes)}")
-                st.button(
-                    "Put back",
-                    key=f"put_back_{run.id}",
-                    icon=":material/undo:",
-                    on_click=_put_back,
-                    args=(run.id,),
-                    disabled=bool(workspace.read_only),
-                )
+            with suppress(UnknownRun):  # removed by another just now
+                _draw_deleted(run)
         if len(trash) > SHOWN:
             st.caption(f"And {_counted(len(trash) - SHOWN, 'run')} more.")
         st.button(
@@ -107,6 +101,20 @@ def _draw_trash(workspace: Workspace, trash: list[Run]) -> None:
             on_click=_ask,
             args=(tuple(run.id for run in trash),),
             disabled=bool(workspace.read_only),
+        )
+
+
+def _draw_deleted(run: Run) -> None:
+    facts = f"deleted {run.deleted.replace('T', ' ')[:16]} UTC · {format_bytes(run_size(run).bytes)}"
+    with st.container(border=True, horizontal=True, vertical_alignment="center", wrap=False):
+        _draw_title(run, facts)
+        st.button(
+            "Put back",
+            key=f"put_back_{run.id}",
+            icon=":material/undo:",
+            on_click=_put_back,
+            args=(run.id,),
+            disabled=bool(run.workspace.read_only),
         )
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+TRIES = 20
+"""Of removing a folder that another process removes at the same time."""
 _ASIDE = re.compile(r"\.(.+)\.removed")
 _UPLOAD = re.compile(r"(?<=/)[0-9a-f]{32}(?=/)")
 
@@ -55,14 +57,16 @@ def names_set_aside(folder: Path) -> set[str]:
 
 def remove(path: Path) -> None:
     """Remove a file, a link or a folder with all that it holds; links are removed, never followed. Not found is no error."""
-    while os.path.lexists(path):
+    for tries_left in reversed(range(TRIES)):
         try:
             if path.is_symlink() or not path.is_dir():
-                path.unlink()
+                path.unlink(missing_ok=True)
             else:
                 shutil.rmtree(path)
+            return
         except FileNotFoundError:  # another process removes it too
-            continue
+            if not tries_left:
+                raise
 
 
 def entries(folder: Path) -> list[Path]:

@@ -47,11 +47,13 @@ class Run:
         What has been worked out of the run's files, by what it is; they never change, so it holds as long as this object.
     """
 
-    def __init__(self, workspace: Workspace, run_id: str) -> None:
+    def __init__(self, workspace: Workspace, run_id: str, row: Any = None) -> None:
         self.kept: dict[Any, Any] = {}
         self.workspace = workspace
         self.id = run_id
         self.path: Path = workspace.path / "runs" / run_id
+        if row is not None:  # of the table of runs, where it was read already
+            self.__dict__["_fixed"] = row
 
     def __repr__(self) -> str:
         try:

@@ -178,8 +178,8 @@ class Workspace:
 
     def _listed(self, condition: str) -> list[Run]:
         with database.reading(self.database) as connection:
-            rows = connection.execute(f"SELECT id FROM runs WHERE {condition}").fetchall()
-        return [Run(self, row["id"]) for row in rows]
+            rows = connection.execute(f"SELECT * FROM runs WHERE {condition}").fetchall()
+        return [Run(self, row["id"], row) for row in rows]
 
     def _found(self, connection: sqlite3.Connection, run_id: str, *, in_trash: bool = False) -> str:
         """The full id of a run, by its unique beginning among those that are in the trash or not."""

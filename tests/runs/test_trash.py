@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -301,7 +302,7 @@ def test_only_the_runs_that_are_named_are_removed(workspace: Workspace) -> None:
     assert Path(runs[1].settings["data"]).exists()
 
 
-def test_what_cannot_be_removed_is_told_and_removed_the_next_time(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_removed_is_named_and_removed_the_next_time(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [workspace.new_run(title, {}) for title in ("a", "b")]
     workspace.delete([run.id for run in runs])
 
@@ -316,6 +317,20 @@ def test_what_cannot_be_removed_is_told_and_removed_the_next_time(workspace: Wor
     assert workspace.trash() == []
     assert len(clean(workspace).of("rest")) == 2
     assert list((workspace.path / "runs").iterdir()) == []
+
+
+def test_two_that_clean_at_once_remove_everything_once(workspace: Workspace) -> None:
+    runs = [run_on(workspace, str(number), dropped(workspace, str(number).encode())) for number in range(12)]
+    for run in runs:
+        for number in range(20):
+            (run.path / f"{number}").mkdir()
+            (run.path / f"{number}" / "file").write_bytes(b"1")
+    workspace.delete([run.id for run in runs])
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda _: clean(Workspace(workspace.path)), range(2)))
+    assert [one.failed for one in done] == [[], []]
+    assert sorted(one.name for each in done for one in each.of("run")) == sorted(run.id for run in runs)
+    assert list((workspace.path / "runs").iterdir()) == list((workspace.path / "uploads").iterdir()) == []
 
 
 def test_a_page_that_writes_after_the_removal_leaves_no_row(tmp_path: Path) -> None:
@@ -368,8 +383,7 @@ def test_the_sizes_of_a_workspace_add_up(tmp_path: Path) -> None:
     assert sizes.total.bytes == sum(p.stat().st_size for p in workspace.path.rglob("*") if p.is_file())
     assert (sizes.events, sizes.decided) == (len(rows_of(workspace, "events")), len(decisions(run)))
     assert sizes.free > 0
-    told = sizes.to_dict()
-    assert told["uploads"] == {"used": {"files": 1, "bytes": 5}, "unused": {"files": 1, "bytes": 3}}
+    assert sizes.to_dict()["uploads"] == {"used": {"files": 1, "bytes": 5}, "unused": {"files": 1, "bytes": 3}}
 
 
 def test_a_workspace_that_must_exist_is_not_created(tmp_path: Path) -> None:
