@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import streamlit as st
 
 from app.components.job_progress import job_progress
 from app.components.literal import literal
 from oga_core import Run, worker
+from oga_core.runs import DeletedRun, UnknownRun
 
 KIND = "score"
+
+
+def start(run: Run, kind: str) -> None:
+    """Start a job of a run; of one that was deleted meanwhile, which the page says when it is drawn, none."""
+    with suppress(DeletedRun, UnknownRun):
+        worker.start(run, kind)
 
 
 def watch(run: Run) -> bool:
@@ -26,5 +35,5 @@ def watch(run: Run) -> bool:
         show = st.error if status.state == "failed" else st.warning
         show(f"Scoring {status.state}: {literal(status.message)}", icon=":material/error:")
         again = "Continue" if run.begun else "Start again"
-        st.button(again, key="again_score", icon=":material/replay:", on_click=worker.start, args=(run, KIND))
+        st.button(again, key="again_score", icon=":material/replay:", on_click=start, args=(run, KIND))
     return status.state == "done"

@@ -21,6 +21,7 @@ if login.is_asked_for() and login.user() is None:
     login.draw()
     st.stop()
 
+state.release_deleted()
 INFLUENCE = st.Page("app_pages/influence.py", title="Influence", icon=":material/compare_arrows:",
                     help="Which training samples push the model towards a test sample, and which against it.")  # fmt: skip
 PAGES = [
@@ -42,11 +43,18 @@ run = state.current_run()
 try:
     if why := state.workspace().read_only:
         st.warning(literal(why), icon=":material/lock:")
+    if missing := state.missing_run():
+        st.warning(literal(missing), icon=":material/delete:")
     if run is not None and run.status().state == "done":
         state.keep_url(run)
         map_panel.apply_acts(run)
         selection_panel.draw(run)
         guide.draw(run, page.url_path)
     page.run()
-except InputError as error:
-    st.error(literal(error), icon=":material/error:")
+except Exception as error:
+    if run is not None and (missing := state.missing_run()):  # deleted while the page was drawn
+        st.warning(literal(missing), icon=":material/delete:")
+    elif isinstance(error, InputError):
+        st.error(literal(error), icon=":material/error:")
+    else:
+        raise

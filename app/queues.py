@@ -87,6 +87,7 @@ def kept(name: str) -> Queue | None:
         return _kept.get(name)
 
 
+@state.cleared_with_runs
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _sorted_scores(chosen: str, detector: str) -> np.ndarray:
     return np.sort(state.opened(chosen).table[detector].to_numpy())

@@ -139,10 +139,10 @@ async def _sent(request: Request) -> dict[str, Any]:
 # ---- what a request names --------------------------------------------------------------------------------------------------
 def _run(chosen: object) -> Run:
     try:
-        run = state.opened(str(chosen))
+        run = state.find_run(str(chosen))
         run.detectors  # noqa: B018  a run that is not done has none
     except InputError as error:
-        raise Refused(404, str(error)) from error
+        raise Refused(404, state.reason_missing(error)) from error
     return run
 
 
@@ -197,7 +197,11 @@ def _deciding(request: Request) -> Reviewer:
 # ---- samples ---------------------------------------------------------------------------------------------------------------
 def job(request: Request) -> Response:
     """How far a job of a run is."""
-    return answer(asdict(state.opened(request.path_params["run"]).job(request.path_params["kind"]).status()))
+    try:
+        run = state.find_run(request.path_params["run"])
+    except InputError as error:
+        raise Refused(400, state.reason_missing(error)) from error
+    return answer(asdict(run.job(request.path_params["kind"]).status()))
 
 
 def image(request: Request) -> Response:
@@ -214,6 +218,7 @@ def image(request: Request) -> Response:
                     headers={"Cache-Control": FOREVER, "Cross-Origin-Resource-Policy": "same-origin"})  # fmt: skip
 
 
+@state.cleared_with_runs
 @st.cache_resource(max_entries=4096, show_spinner=False)
 def _png(run: str, index: int, size: int) -> bytes:
     buffer = io.BytesIO()
@@ -233,6 +238,7 @@ def _unchanged(run: Run, index: int) -> str:
     return sample_id
 
 
+@state.cleared_with_runs
 @st.cache_resource(max_entries=65_536, show_spinner=False)
 def _holds(run: str, index: int, sample_id: str) -> bool:
     return state.dataset(run).holds(index, sample_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import streamlit as st
@@ -26,6 +26,7 @@ from oga_core.review import (
     save_view,
     standing_of,
 )
+from oga_core.runs import DeletedRun, UnknownRun
 
 RUN, VIEW, SAMPLE = "run", "view", "sample"
 """Names in the URL."""
@@ -35,6 +36,15 @@ FOCUS, LAYOUT = "focus", "review_layout"
 """Id of the sample that is looked at, and whether alone (``single``) or among others (``gallery``)."""
 GUIDE_CLOSED = "guide_closed"
 
+Cache = TypeVar("Cache")
+_caches: list[Any] = []
+
+
+def cleared_with_runs(cache: Cache) -> Cache:
+    """Have a cache cleared when a run was deleted: its entries belong to runs, or keep what they were made of open."""
+    _caches.append(cache)
+    return cache
+
 
 @st.cache_resource(show_spinner=False)
 def workspace() -> Workspace:
@@ -43,13 +53,41 @@ def workspace() -> Workspace:
 
 def current_run() -> Run | None:
     """The run in the URL, if it is there."""
-    chosen = st.query_params.get(RUN) or st.session_state.get(_SELECTION_RUN)
+    chosen = _chosen()
     if not chosen:
         return None
     try:
-        return opened(chosen)
+        return find_run(chosen)
     except InputError:
         return None
+
+
+def missing_run() -> str:
+    """Why the run in the URL is not found, for people; empty where it is, or where none is named."""
+    chosen = _chosen()
+    if not chosen:
+        return ""
+    try:
+        find_run(chosen)
+    except InputError as error:
+        if st.session_state.get(_SELECTION_RUN) == chosen:
+            close_run()  # a page without a run in its URL is about none then
+            st.query_params[RUN] = chosen
+        return reason_missing(error)
+    return ""
+
+
+def reason_missing(error: InputError) -> str:
+    """Why a run is not found, by the error of `find_run`, in words that name what is on the pages."""
+    if isinstance(error, DeletedRun):
+        return "This run is in the trash: it can be put back on the page Start. Its decisions stay."
+    if isinstance(error, UnknownRun):
+        return "This run was not found: it may have been removed for good. The page Start lists the runs; decisions stay."
+    return str(error)
+
+
+def _chosen() -> str | None:
+    return st.query_params.get(RUN) or st.session_state.get(_SELECTION_RUN)
 
 
 def open_run(run: Run) -> None:
@@ -60,10 +98,56 @@ def open_run(run: Run) -> None:
     st.query_params.from_dict({RUN: run.id})
 
 
+def close_run() -> None:
+    """Make no run the current one."""
+    for key in (_SELECTION_RUN, _SELECTION, FOCUS, _ROWS):
+        st.session_state.pop(key, None)
+    st.query_params.clear()
+
+
+def find_run(chosen: str) -> Run:
+    """Return a run, with what is kept of its files.
+
+    Raises
+    ------
+    InputError
+        As `Workspace.run`: if the run was deleted, too.
+    """
+    release_deleted()
+    return opened(chosen)
+
+
+def release_deleted() -> None:
+    """Let go of what is kept of runs that were deleted, in whichever process."""
+    held = _held()
+    there = workspace().present(held.values()) if held else set()
+    for chosen, run_id in list(held.items()):
+        if run_id not in there:
+            held.pop(chosen, None)
+            _release(chosen, run_id)
+
+
+def _release(chosen: str, run_id: str) -> None:
+    """Let go of what is kept of a run, and of the processes that read its data."""
+    for name in {chosen, run_id}:
+        for cache in (opened, dataset, beside):
+            cache.clear(name)
+    for cache in _caches:
+        cache.clear()
+
+
+@st.cache_resource(show_spinner=False)
+def _held() -> dict[str, str]:
+    """The ids of the runs of which something is kept, by what they were asked for."""
+    return {}
+
+
 @st.cache_resource(max_entries=8, show_spinner=False)
 def opened(chosen: str) -> Run:
-    """A run whose files, once read, stay in memory for every session: they never change."""
-    return workspace().run(chosen)
+    """A run whose files, once read, stay in memory for every session: they never change. A page asks `find_run` for it."""
+    run = workspace().run(chosen)
+    _held()[chosen] = run.id
+    return run
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -85,6 +169,7 @@ def beside(chosen: str) -> Contained:
     return open_contained(settings["data"], **settings.get("data_options", {}))
 
 
+@cleared_with_runs
 @st.cache_resource(max_entries=16, show_spinner=False)  # not cache_data: that copies at every call
 def _positions(chosen: str, name: str) -> np.ndarray:
     return embedding(opened(chosen), *name.split("-"))

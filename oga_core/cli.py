@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from oga_core import experiments, hub, models, scoring, serving, worker
+from oga_core import experiments, hub, models, scoring, serving, upkeep, worker
 from oga_core.containment import reading
 from oga_core.data import SOURCES, open_dataset
 from oga_core.data.examples import EXAMPLES
@@ -143,7 +143,10 @@ def _parser() -> argparse.ArgumentParser:
 
     runs = commands.add_parser("runs", parents=[common], help="list the runs, newest first")
     runs.add_argument("--json", action="store_true", help="print a JSON list")
+    runs.add_argument("--trash", action="store_true", help="list those that were deleted, the last one first")
     runs.set_defaults(do=_runs)
+
+    upkeep.add_commands(commands, common, _say)
 
     restored = commands.add_parser("restore", parents=[common], help="put the backup of a damaged workspace file in its place")
     restored.set_defaults(do=_restore)
@@ -371,7 +374,8 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _runs(options: argparse.Namespace) -> None:
-    runs = Workspace(options.workspace).runs()
+    workspace = Workspace(options.workspace)
+    runs = workspace.trash() if options.trash else workspace.runs()
     if options.json:
         print(json.dumps([{"run": r.id, "title": r.title, "created": r.created, "state": r.status().state} for r in runs]))
         return

@@ -16,7 +16,7 @@ from oga_core import maps, scoring
 from oga_core.containment import contain, limit_reading, machine_bytes, seclude
 from oga_core.errors import InputError
 from oga_core.progress import Cancelled
-from oga_core.runs import Job, Run, Workspace
+from oga_core.runs import DeletedRun, Job, Run, Workspace
 
 JOBS: dict[str, Callable[[Run], object]] = {
     "score": lambda run: scoring.do_run(run),
@@ -27,10 +27,18 @@ CANCEL_SECONDS = 0.5
 
 def start(run: Run, kind: str) -> None:
     """Start a job in a process of its own, which outlives this one; nothing happens where it is running already, or where
-    nothing can be saved."""
+    nothing can be saved.
+
+    Raises
+    ------
+    InputError
+        If the run was deleted.
+    """
     job = run.job(kind)
     if job.status().state == "running" or run.workspace.read_only:
         return
+    if run.deleted:
+        raise DeletedRun(run.id)
     # -P: a folder "oga_core" where the user stands must not be taken for ours.
     command = [sys.executable, "-P", "-m", "oga_core.worker", kind, run.id, str(run.workspace.path)]
     # Threads that spin while they wait make a busy machine many times slower.
@@ -39,8 +47,10 @@ def start(run: Run, kind: str) -> None:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
         )
-    job.entered(process.pid)
-    threading.Thread(target=_tell_of_its_end, args=(process, job), daemon=True).start()
+    try:
+        job.entered(process.pid)  # a run that was deleted just now is refused here, and by the process itself
+    finally:
+        threading.Thread(target=_tell_of_its_end, args=(process, job), daemon=True).start()
 
 
 def _tell_of_its_end(process: subprocess.Popen[bytes], job: Job) -> None:

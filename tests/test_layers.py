@@ -26,7 +26,7 @@ ORDER = (
     ("maps", "review"),
     ("export",),
     ("scoring",),
-    ("influence",),
+    ("influence", "upkeep"),
     ("experiments", "reader", "serving", "worker"),
     ("benchmarks",),
     ("cli",),

@@ -14,6 +14,7 @@ def finished_run() -> Run:
     if run is not None and jobs.watch(run):
         return run
     if run is None:
-        st.info("No run is open yet. Score some data, or open an earlier run.", icon=":material/info:")
+        if not state.missing_run():
+            st.info("No run is open yet. Score some data, or open an earlier run.", icon=":material/info:")
         st.page_link("app_pages/start.py", label="Go to Start", icon=":material/play_circle:")
     st.stop()

@@ -76,6 +76,7 @@ def _select(run: Run, key: str) -> None:
     state.change(run, score_range=(low, high) if drawn else None, flagged_only=not drawn)
 
 
+@state.cleared_with_runs
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _bins(chosen: str, detector: str) -> tuple[np.ndarray, np.ndarray]:
     """Edges, float64 ``(BINS + 1,)``, and the bin of each row, uint8 ``(n,)``, as `np.histogram` counts them."""

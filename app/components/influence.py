@@ -101,6 +101,7 @@ def _chosen(run: Run) -> pd.DataFrame:
     return _of_row(run.id, row)
 
 
+@state.cleared_with_runs
 @st.cache_resource(max_entries=16, show_spinner=False)  # a decision draws the page anew
 def _of_row(chosen: str, row: int) -> pd.DataFrame:
     return _ends(influence_of_row(state.opened(chosen), row))

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import numpy as np
 import streamlit as st
 
-from app import state
+from app import jobs, state
 from app.components.embedding_map import (
     PALETTE,
     SEQUENTIAL,
@@ -162,7 +162,7 @@ def _waiting(run: Run, space: str, other: str | None, alone: bool) -> None:
         elif status.state in ("failed", "cancelled"):
             st.caption(f"{shown}; UMAP {status.state}: {literal(status.message)}")
             st.button("Start again", key=f"map_again_{space}", type="tertiary", icon=":material/replay:",
-                      on_click=worker.start, args=(run, kind))  # fmt: skip
+                      on_click=jobs.start, args=(run, kind))  # fmt: skip
         elif other is not None:
             job_progress(run, other, f"{label} after the other map's", percent=True, key=f"map_progress_{space}")
         elif picture(space, "umap") in pictures(run):  # by now

@@ -149,12 +149,14 @@ def _model(dropped: bool) -> Model | None:
     return Model(None if name == BY_FILE else name, weights, weights.stat().st_mtime_ns)
 
 
+@state.cleared_with_runs
 @st.cache_resource(max_entries=2, show_spinner="Looking at the data …")
 def _opened(data: Data) -> Contained:
     """Open the data once, not at every rerun, in a process of their own."""
     return open_contained(data.path, inputs=data.inputs, label=data.label, ready=True)
 
 
+@state.cleared_with_runs
 @st.cache_resource(max_entries=16, show_spinner="Looking at data and model …")
 def _outlook(data: Data, model: Model, scopes: tuple[str, ...], folds: int | None) -> Outlook:
     """Open the weights in the process that reads the data; InputError where they do not fit together."""

@@ -64,6 +64,7 @@ def _sorted(run: Run, rows: np.ndarray, by: str, down: bool) -> np.ndarray:
     return found
 
 
+@state.cleared_with_runs
 @st.cache_resource(max_entries=16, show_spinner="Sorting …")
 def _ranks(chosen: str, by: str) -> np.ndarray:
     """Rank of each row of a run's table in a column, float64 ``(n,)``; equal values have equal ranks."""

@@ -4,7 +4,7 @@ from oga_core.review.agreement import agreement, others_decide
 from oga_core.review.claims import claim
 from oga_core.review.clusters import clusters
 from oga_core.review.decision import Decision, Word
-from oga_core.review.decisions import ACTIONS, decide, decisions, history, redo, undo, version
+from oga_core.review.decisions import ACTIONS, count_decisions, decide, decisions, history, redo, undo, version
 from oga_core.review.lasso import inside
 from oga_core.review.layer_shares import layer_shares
 from oga_core.review.orders import ORDERS
@@ -43,6 +43,7 @@ __all__ = [
     "browser_reviewer",
     "claim",
     "clusters",
+    "count_decisions",
     "decide",
     "decisions",
     "default_selection",

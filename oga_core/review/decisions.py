@@ -12,6 +12,7 @@ from oga_core.errors import InputError
 from oga_core.review.decision import Decision, Event, after, in_force
 from oga_core.review.reviewers import Reviewer, as_reviewer
 from oga_core.runs import Run, database
+from oga_core.runs.sizes import IN_FORCE
 from oga_core.runs.workspace import now
 
 ACTIONS = ("keep", "remove", "relabel", "unsure")
@@ -167,6 +168,14 @@ def version(run: Run) -> int:
     """A number that grows with every event: two equal numbers mean that nothing was decided in between."""
     with database.reading(run.workspace.database) as connection:
         return int(connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
+
+
+def count_decisions(run: Run) -> tuple[int, int]:
+    """How many decisions were made in a run and not taken back, and by how many reviewers."""
+    query = f"SELECT count(*), count(DISTINCT identity) FROM events AS decision WHERE run = ? AND {IN_FORCE}"
+    with database.reading(run.workspace.database) as connection:
+        decisions, reviewers = connection.execute(query, (run.id,)).fetchone()
+    return int(decisions), int(reviewers)
 
 
 def history(run: Run, sample_id: str) -> pd.DataFrame:

@@ -20,8 +20,9 @@ def save_view(run: Run, selection: Selection) -> str:
         return view
     with database.writing(run.workspace.database) as connection:
         connection.execute(
-            "INSERT OR REPLACE INTO views (id, run, state, seq) VALUES (?, ?, ?, (SELECT coalesce(max(seq), 0) + 1 FROM views))",
-            (view, run.id, text),
+            "INSERT OR REPLACE INTO views (id, run, state, seq) "
+            "SELECT ?, id, ?, (SELECT coalesce(max(seq), 0) + 1 FROM views) FROM runs WHERE id = ?",  # which may be removed now
+            (view, text, run.id),
         )
     return view
 
@@ -48,7 +49,8 @@ def name_view(run: Run, name: str, selection: Selection) -> None:
         raise InputError(f"a view needs a name of 1 to {LONGEST_NAME} characters")
     with database.writing(run.workspace.database) as connection:
         connection.execute(
-            "INSERT OR REPLACE INTO named_views (run, name, state) VALUES (?, ?, ?)", (run.id, name, to_json(selection))
+            "INSERT OR REPLACE INTO named_views (run, name, state) SELECT id, ?, ? FROM runs WHERE id = ?",
+            (name, to_json(selection), run.id),
         )
 
 

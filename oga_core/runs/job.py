@@ -14,6 +14,7 @@ from typing import Any
 from oga_core.errors import InputError, one_line
 from oga_core.progress import Cancelled, Progress
 from oga_core.runs import database
+from oga_core.runs.deleted import DeletedRun, UnknownRun
 
 PROGRESS_SECONDS = 0.25
 STOPPED = "stopped by the user"
@@ -57,10 +58,19 @@ class Job:
         return Status(state, row["stage"], row["done"], row["total"], message)
 
     def entered(self, pid: int | None = None) -> None:
-        """Enter the job as running in a process, this one where none is given, before its first step."""
+        """Enter the job as running in a process, this one where none is given, before its first step.
+
+        Raises
+        ------
+        InputError
+            If the run was deleted: `DeletedRun` where it is in the trash, else `UnknownRun`.
+        """
         columns = {"state": "running", "stage": "starting", "done": 0, "total": 0, "message": "",
                    "pid": os.getpid() if pid is None else pid, "cancel": 0}  # fmt: skip
         with database.writing(self.path) as connection:
+            run = connection.execute("SELECT deleted FROM runs WHERE id = ?", (self.run_id,)).fetchone()
+            if run is None or run["deleted"]:
+                raise UnknownRun(f"run {self.run_id} was removed for good") if run is None else DeletedRun(self.run_id)
             connection.execute(
                 f"INSERT OR REPLACE INTO jobs (run, kind, {', '.join(columns)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (self.run_id, self.kind, *columns.values()),
@@ -139,6 +149,15 @@ class Job:
             connection.execute(
                 f"UPDATE jobs SET {assignments} WHERE run = ? AND kind = ?", (*columns.values(), self.run_id, self.kind)
             )
+
+
+def check_idle(connection: sqlite3.Connection, run_id: str) -> None:
+    """InputError where a job of a run is running."""
+    for row in connection.execute("SELECT kind, pid, cancel FROM jobs WHERE run = ? AND state = 'running'", (run_id,)):
+        if not row["pid"] or _alive(row["pid"]):
+            doing = "is being scored" if row["kind"] == "score" else "has a map that is being computed"
+            then = "it was cancelled and is about to stop, try again then" if row["cancel"] else "cancel it first"
+            raise InputError(f"run {run_id} {doing}: {then}")
 
 
 def _alive(pid: int) -> bool:

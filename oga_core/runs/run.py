@@ -18,6 +18,7 @@ from oga_core.errors import InputError
 from oga_core.files import sha256, write_whole
 from oga_core.gradients import Factors
 from oga_core.runs import database
+from oga_core.runs.deleted import UnknownRun
 from oga_core.runs.job import Job, Status
 from oga_core.runs.sample_ids import SampleIds
 
@@ -46,18 +47,26 @@ class Run:
         What has been worked out of the run's files, by what it is; they never change, so it holds as long as this object.
     """
 
-    def __init__(self, workspace: Workspace, run_id: str) -> None:
+    def __init__(self, workspace: Workspace, run_id: str, row: Any = None) -> None:
         self.kept: dict[Any, Any] = {}
         self.workspace = workspace
         self.id = run_id
         self.path: Path = workspace.path / "runs" / run_id
+        if row is not None:  # of the table of runs, where it was read already
+            self.__dict__["_fixed"] = row
 
     def __repr__(self) -> str:
-        return f"<oga run {self.id}: {self.title}, {self.status().state}>"
+        try:
+            return f"<oga run {self.id}: {self.title}, {self.status().state}>"
+        except InputError:
+            return f"<oga run {self.id}: removed>"
 
     def _row(self) -> Any:
         with database.reading(self.workspace.database) as connection:
-            return connection.execute("SELECT * FROM runs WHERE id = ?", (self.id,)).fetchone()
+            row = connection.execute("SELECT * FROM runs WHERE id = ?", (self.id,)).fetchone()
+        if row is None:
+            raise UnknownRun(f"run {self.id} was removed for good")
+        return row
 
     @cached_property
     def _fixed(self) -> Any:
@@ -70,6 +79,11 @@ class Run:
     @property
     def created(self) -> str:
         return str(self._fixed["created"])
+
+    @property
+    def deleted(self) -> str:
+        """When the run was deleted, in UTC, ISO 8601: it is in the trash since. Empty for a run that is not."""
+        return str(self._row()["deleted"])
 
     @property
     def settings(self) -> dict[str, Any]:

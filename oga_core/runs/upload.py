@@ -84,6 +84,7 @@ class Upload:
         path.parent.mkdir(exist_ok=True)
         if not path.exists() or path.stat().st_size != self.bytes:
             os.replace(self._path, path)
+        os.utime(path.parent)  # when it was dropped last: `clean` spares what somebody may be about to use
         return path
 
     def drop(self) -> None:

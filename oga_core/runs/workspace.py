@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import uuid
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,15 @@ import platformdirs
 
 from oga_core.errors import InputError, one_line
 from oga_core.runs import database
+from oga_core.runs.deleted import DeletedRun, UnknownRun
+from oga_core.runs.job import check_idle
+from oga_core.runs.removal import named_uploads, put_back
 from oga_core.runs.run import Run
 from oga_core.runs.upload import Upload, plain
 
 ENVIRONMENT = "OGA_WORKSPACE"
 DATABASE = "oga.sqlite"
+UPLOADS = "uploads"
 
 
 def now() -> str:
@@ -41,15 +47,19 @@ class Workspace:
     ----------
     path
         The folder; by default ``OGA_WORKSPACE``, else ``oga`` in the user's data directory. It is made if absent.
+    create
+        Whether to create a workspace where there is none.
 
     Raises
     ------
     InputError
-        If the folder cannot be made or holds something else.
+        If the folder cannot be made or holds something else; without ``create``, if it is no workspace.
     """
 
-    def __init__(self, path: str | Path | None = None) -> None:
+    def __init__(self, path: str | Path | None = None, *, create: bool = True) -> None:
         self.path = _chosen(path)
+        if not create and not (self.path / DATABASE).is_file():
+            raise InputError(f"no workspace at {self.path}; name another folder with --workspace or {ENVIRONMENT}")
         try:
             (self.path / "runs").mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -69,7 +79,7 @@ class Workspace:
 
     def upload(self, name: str, announced: int = 0) -> Upload:
         """A file that is about to arrive, to be written part by part; InputError as `Upload` says."""
-        return Upload(self.path / "uploads", name, announced)
+        return Upload(self.path / UPLOADS, name, announced)
 
     def uploaded(self, content: str, name: str) -> Path:
         """The file that was kept under this name, by the name of its folder.
@@ -79,7 +89,7 @@ class Workspace:
         InputError
             If there is none.
         """
-        path = self.path / "uploads" / plain(content) / plain(name)
+        path = self.path / UPLOADS / plain(content) / plain(name)
         if not path.is_file():
             raise InputError(f"{name!r} is no longer there; drop it again")
         return path
@@ -102,21 +112,95 @@ class Workspace:
         Raises
         ------
         InputError
-            If there is no such run, or several begin like that.
+            If several runs begin like that; `UnknownRun` if there is none, `DeletedRun` if it is in the trash.
         """
         with database.reading(self.database) as connection:
-            rows = connection.execute("SELECT id FROM runs WHERE substr(id, 1, ?) = ?", (len(run_id), run_id)).fetchall()
-        found = [row["id"] for row in rows]
-        if run_id in found:
-            return Run(self, run_id)
-        if not run_id or not found:
-            raise InputError(f"no run {run_id!r} in {self.path}; 'oga runs' lists them")
-        if len(found) > 1:
-            raise InputError(f"{len(found)} runs begin with {run_id!r}: {', '.join(found[:5])}")
-        return Run(self, found[0])
+            return Run(self, self._found(connection, run_id))
 
     def runs(self) -> list[Run]:
-        """All runs, newest first."""
+        """All runs, newest first, without those in the trash."""
+        return self._listed("deleted = '' ORDER BY rowid DESC")
+
+    def trash(self) -> list[Run]:
+        """The runs that were deleted and can be put back, the one deleted last first."""
+        return self._listed("deleted != '' ORDER BY deleted DESC, rowid DESC")
+
+    def delete(self, run_ids: Iterable[str]) -> list[Run]:
+        """Move runs to the trash, all of them or none: they are in no list any more, and their files stay until `clean`.
+
+        Decisions stay: they belong to a sample's content and given label, and may have been seen in other runs.
+
+        Parameters
+        ----------
+        run_ids
+            As `run` takes them.
+
+        Raises
+        ------
+        InputError
+            If one of them is not found, is in the trash already, or has a running job, or nothing can be saved.
+        """
+        self.check_writable()
+        with database.writing(self.database) as connection:
+            found = list(dict.fromkeys(self._found(connection, run_id) for run_id in run_ids))
+            for run_id in found:
+                check_idle(connection, run_id)
+            time = now()
+            connection.executemany("UPDATE runs SET deleted = ? WHERE id = ?", [(time, run_id) for run_id in found])
+        return [Run(self, run_id) for run_id in found]
+
+    def undelete(self, run_ids: Iterable[str]) -> list[Run]:
+        """Put runs back from the trash, all of them or none.
+
+        Parameters
+        ----------
+        run_ids
+            Ids of runs in the trash, or unique beginnings of them.
+
+        Raises
+        ------
+        InputError
+            If one of them is not in the trash, or nothing can be saved.
+        """
+        self.check_writable()
+        with database.writing(self.database) as connection:
+            found = list(dict.fromkeys(self._found(connection, run_id, in_trash=True) for run_id in run_ids))
+            for run_id in found:
+                self._put_back_files(connection, run_id)
+            connection.executemany("UPDATE runs SET deleted = '' WHERE id = ?", [(run_id,) for run_id in found])
+        return [Run(self, run_id) for run_id in found]
+
+    def present(self, run_ids: Iterable[str]) -> set[str]:
+        """Those of some full ids whose runs are there and not in the trash."""
+        wanted = set(run_ids)
         with database.reading(self.database) as connection:
-            rows = connection.execute("SELECT id FROM runs ORDER BY rowid DESC").fetchall()
-        return [Run(self, row["id"]) for row in rows]
+            return wanted & {row["id"] for row in connection.execute("SELECT id FROM runs WHERE deleted = ''")}
+
+    def _listed(self, condition: str) -> list[Run]:
+        with database.reading(self.database) as connection:
+            rows = connection.execute(f"SELECT * FROM runs WHERE {condition}").fetchall()
+        return [Run(self, row["id"], row) for row in rows]
+
+    def _found(self, connection: sqlite3.Connection, run_id: str, *, in_trash: bool = False) -> str:
+        """The full id of a run, by its unique beginning among those that are in the trash or not."""
+        query = "SELECT id, deleted FROM runs WHERE substr(id, 1, ?) = ?"
+        rows = connection.execute(query, (len(run_id), run_id)).fetchall() if run_id else []
+        rows = [row for row in rows if row["id"] == run_id] or rows
+        found = [str(row["id"]) for row in rows if bool(row["deleted"]) == in_trash]
+        others = [str(row["id"]) for row in rows if bool(row["deleted"]) != in_trash]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise InputError(f"{len(found)} runs begin with {run_id!r}: {', '.join(found[:5])}")
+        if in_trash:
+            there = f"run {others[0]} is not in the trash" if len(others) == 1 else f"no run {run_id!r} in the trash"
+            raise InputError(f"{there}; 'oga runs --trash' lists those that are")
+        if len(others) == 1:
+            raise DeletedRun(others[0])
+        raise UnknownRun(f"no run {run_id!r} in {self.path}; 'oga runs' lists them")
+
+    def _put_back_files(self, connection: sqlite3.Connection, run_id: str) -> None:
+        """Put back the files of a run that `clean` had set aside before it was killed."""
+        settings = connection.execute("SELECT settings FROM runs WHERE id = ?", (run_id,)).fetchone()["settings"]
+        for path in (self.path / "runs" / run_id, *(self.path / UPLOADS / name for name in named_uploads(settings))):
+            put_back(path)
