@@ -30,7 +30,7 @@ class ByteCache:
         self._bytes = 0
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         """Bytes that it holds, with `ENTRY_BYTES` for each entry."""
         with self._lock:
             return self._bytes

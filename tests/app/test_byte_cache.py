@@ -34,7 +34,7 @@ def test_it_is_never_above_its_limit_and_drops_the_least_recently_used(limit: in
             expected.move_to_end(key)
         while sum(len(v) + ENTRY_BYTES for v in expected.values()) > limit:
             expected.popitem(last=False)
-        assert cache.bytes == sum(len(v) + ENTRY_BYTES for v in expected.values()) <= limit
+        assert cache.size == sum(len(v) + ENTRY_BYTES for v in expected.values()) <= limit
         assert len(cache) == len(expected)
 
 
@@ -59,7 +59,7 @@ def test_a_lower_limit_counts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         cache.get(key, lambda: b"x" * 10_000)
     monkeypatch.setenv("OGA_LIMIT_TEST_CACHE_BYTES", "30k")
     cache.get("new", lambda: b"x" * 10_000)
-    assert cache.bytes <= 30 << 10
+    assert cache.size <= 30 << 10
     assert cache.get("new", lambda: b"another") == b"x" * 10_000
 
 
@@ -112,6 +112,6 @@ def test_threads_leave_the_count_of_bytes_exact() -> None:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert 0 < cache.bytes <= 50_000
-    assert cache.bytes == sum(len(v) + ENTRY_BYTES for v in cache._values.values())
+    assert 0 < cache.size <= 50_000
+    assert cache.size == sum(len(v) + ENTRY_BYTES for v in cache._values.values())
     assert not cache._making

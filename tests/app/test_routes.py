@@ -368,10 +368,10 @@ def test_images_are_cached_up_to_the_limit_in_bytes_and_made_once(
     for size in routes.SIZES:
         for index in range(90):
             largest = max(largest, len(client.get(f"/oga/image/{run.id}/{index}/{size}").content))
-            assert cache.bytes <= 256 << 10
+            assert cache.size <= 256 << 10
     assert len(made) == 90 * len(routes.SIZES)
     assert len(cache) < len(made)
-    assert cache.bytes > (256 << 10) - largest - ENTRY_BYTES
+    assert cache.size > (256 << 10) - largest - ENTRY_BYTES
     answers = {client.get(f"/oga/image/{run.id}/89/{routes.SIZES[-1]}").content for _ in range(3)}
     assert len(answers) == 1
     assert len(made) == 90 * len(routes.SIZES)

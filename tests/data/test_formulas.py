@@ -57,7 +57,8 @@ def test_a_formula_behind_a_character_that_is_drawn_as_nothing_is_protected(fill
 
 
 @pytest.mark.parametrize(
-    "text", ["-1", "+3.5", "-.5", "-1e-5", "\u22125", " -1", "\xa0+2", "1", "a=b", "x-y", "'a", "'-5", "", " ", "\u200b", "a\tb", "\\n"]
+    "text",
+    ["-1", "+3.5", "-.5", "-1e-5", "\u22125", " -1", "\xa0+2", "1", "a=b", "x-y", "'a", "'-5", "", " ", "\u200b", "a\tb", "\\n"],
 )
 def test_a_number_and_a_harmless_text_stay_as_they_are(text: str) -> None:
     assert neutral_text(text) == text
