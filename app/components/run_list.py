@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import state
+from app.components.literal import visible
 from oga_core import Run, Workspace
 
 SHOWN = 20
@@ -21,7 +22,7 @@ def draw(workspace: Workspace) -> None:
     for run in runs[:SHOWN]:
         status = run.status()
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
-            st.text(run.title, width="stretch")
+            st.text(visible(run.title), width="stretch")
             st.text(_facts(run, status.state), width="stretch")
             st.badge(status.state, icon=ICONS[status.state], color="green" if status.state == "done" else "gray")
             st.button("Open", key=f"open_{run.id}", on_click=state.open_run, args=(run,))
