@@ -13,6 +13,7 @@ import sqlite3
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app import login, queues, state
+from app.byte_cache import ByteCache
 from app.components.shares import class_shares
 from oga_core import InputError, Run, decide, undo
 from oga_core.data import SampleError
 from oga_core.detectors import named
+from oga_core.limits import IMAGE_CACHE_BYTES
 from oga_core.maps import pictures
 from oga_core.reader import Contained
 from oga_core.review import Reviewer, claim, history, layer_shares, name_reviewer, pace, redo, standing_of, token_losses, why
@@ -209,9 +212,9 @@ def image(request: Request) -> Response:
     run, index, size = (request.path_params[name] for name in ("run", "index", "size"))
     if size not in SIZES:
         raise Refused(404, f"images have {', '.join(map(str, SIZES))} pixels")
-    _unchanged(_run(run), index)
+    sample_id = _sample_id(_run(run), index)
     try:
-        data = _png(run, index, size)
+        data = _images().get((run, index, size), partial(_png, run, index, sample_id, size))
     except (TypeError, IndexError) as error:
         raise Refused(404, str(error)) from error
     return Response(data, media_type="image/png",
@@ -219,35 +222,44 @@ def image(request: Request) -> Response:
 
 
 @state.cleared_with_runs
-@st.cache_resource(max_entries=4096, show_spinner=False)
-def _png(run: str, index: int, size: int) -> bytes:
+@st.cache_resource(show_spinner=False)
+def _images() -> ByteCache:
+    """Return the one cache of images of this server."""
+    return ByteCache(IMAGE_CACHE_BYTES)
+
+
+def _png(run: str, index: int, sample_id: str, size: int) -> bytes:
+    """Make the PNG of a sample that the data still hold as it was scored."""
+    data = state.dataset(run)
+    if not data.holds(index, sample_id):
+        raise _gone(data, index)
     buffer = io.BytesIO()
-    state.dataset(run).thumbnail(index, size).save(buffer, "PNG", compress_level=1)  # level 6 takes five times as long
+    data.thumbnail(index, size).save(buffer, "PNG", compress_level=1)  # level 6 takes five times as long
     return buffer.getvalue()
 
 
-def _unchanged(run: Run, index: int) -> str:
-    """The id of the sample at a position of the data, which still hold it as it was scored."""
+def _gone(data: Contained, index: int) -> Refused:
+    """Return the refusal for a sample that the data no longer hold: it cannot be read, or has changed."""
+    try:
+        data.sample_id(index)
+    except (SampleError, IndexError) as error:
+        return Refused(410, f"This sample is not shown: {error}")
+    return Refused(410, CHANGED)
+
+
+def _sample_id(run: Run, index: int) -> str:
+    """Return the id of the scored sample at a position of the data."""
     indices = run.table["index"].to_numpy()
     at = int(np.searchsorted(indices, index))
     if at >= len(indices) or indices[at] != index:
         raise Refused(404, f"run {run.id} has no scored sample {index}")
-    sample_id = str(run.table["sample_id"].iloc[at])
-    if not _holds(run.id, index, sample_id):
-        raise Refused(410, CHANGED)
-    return sample_id
-
-
-@state.cleared_with_runs
-@st.cache_resource(max_entries=65_536, show_spinner=False)
-def _holds(run: str, index: int, sample_id: str) -> bool:
-    return state.dataset(run).holds(index, sample_id)
+    return str(run.table["sample_id"].iloc[at])
 
 
 def text(request: Request) -> Response:
     """A sample in words."""
     run, index = _run(request.path_params["run"]), request.path_params["index"]
-    sample_id = _unchanged(run, index)
+    sample_id = _sample_id(run, index)
     if not run.predicts:
         return _prompt(run, index, sample_id)
     found = queues.text_of(run, index, sample_id)

@@ -151,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     restored = commands.add_parser("restore", parents=[common], help="put the backup of a damaged workspace file in its place")
     restored.set_defaults(do=_restore)
 
-    bounds = commands.add_parser("limits", parents=[limited], help="how much is read of files from strangers")
+    bounds = commands.add_parser("limits", parents=[limited], help="size limits for untrusted files, and of the image cache")
     bounds.add_argument("--json", action="store_true", help="print a JSON list")
     bounds.set_defaults(do=_limits)
 
@@ -393,7 +393,7 @@ def _limits(options: argparse.Namespace) -> None:
         print(json.dumps([{"name": x.name, "value": x.value, "unit": x.unit, "of": x.meaning} for x in LIMITS.values()]))
         return
     for limit in LIMITS.values():
-        _say(f"{limit.name:<16} {limit.value:>15,} {limit.unit:<10} {limit.meaning}")
+        _say(f"{limit.name:<17} {limit.value:>15,} {limit.unit:<10} {limit.meaning}")
 
 
 def _reproduce(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""How much is read of files from strangers: every limit by name, in one place.
+"""Size limits for untrusted files, and of what the server keeps in memory: every limit by name, in one place.
 
 The owner of the machine changes one with ``--limit NAME=VALUE`` or the environment variable ``OGA_LIMIT_NAME``, which processes
 that are started from here inherit; nothing in the browser does.
@@ -58,12 +58,13 @@ SETTINGS_BYTES = Limit("settings_bytes", 10 << 20, "bytes", "a file of settings 
 UPLOAD_BYTES = Limit("upload_bytes", 4 << 30, "bytes", "a file dropped on the page")
 READER_BYTES = Limit("reader_bytes", 16 << 30, "bytes", "memory of the process that reads files for the page")
 READER_SECONDS = Limit("reader_seconds", 600, "seconds", "processor time of one thing that this process does")
+IMAGE_CACHE_BYTES = Limit("image_cache_bytes", 64 << 20, "bytes", "the server's cache of images made for the pages")
 
 LIMITS = {
     limit.name: limit
     for limit in (
         IMAGE_PIXELS, FILE_BYTES, FILES, NAME_CHARACTERS, TABLE_BYTES, CELL_BYTES, CELLS, ARRAYS_BYTES, CLASSES, PICKLE_BYTES,
-        HEADER_BYTES, MODEL_BYTES, SETTINGS_BYTES, UPLOAD_BYTES, READER_BYTES, READER_SECONDS,
+        HEADER_BYTES, MODEL_BYTES, SETTINGS_BYTES, UPLOAD_BYTES, READER_BYTES, READER_SECONDS, IMAGE_CACHE_BYTES,
     )
 }  # fmt: skip
 

@@ -20,13 +20,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from oga_core.errors import InputError
+from oga_core.roots import ROOTS
 from oga_core.runs import Run, Workspace
 from oga_core.runs.workspace import ENVIRONMENT
 
 ADDRESS = "127.0.0.1"
 PORT = 8501
-ROOTS = "OGA_ROOTS"
-"""Environment variable: folders below which the page may open data and weights by path, joined as in PATH."""
 TOKEN = "OGA_LAUNCH_TOKEN"
 """Environment variable: what a browser must have to be let in, where the server listens beyond this machine."""
 ORIGINS = "OGA_ORIGINS"

@@ -56,7 +56,9 @@ else:
     )  # fmt: skip
 if fmt == "csv":
     st.caption(
-        "In CSV, a text that a spreadsheet would run as a formula has an apostrophe before it; JSONL and parquet are exact."
+        "CSV encodes two kinds of text: one that a spreadsheet would run as a formula gets an apostrophe before it; one with "
+        "control characters begins with '\\\\ and has each as \\\\xNN. OGA decodes both when it opens the file. JSONL and "
+        "parquet are exact."
     )
 if earlier := exported(run):
     st.subheader("Exported before")

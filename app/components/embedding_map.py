@@ -335,5 +335,8 @@ _HTML = f"""
 """
 
 _MAP = st.components.v2.component(
-    "oga_embedding_map", html=_HTML, css=_read("map.css"), js=_read("renderers.js") + _read("map.js")
+    "oga_embedding_map",
+    html=_HTML,
+    css=_read("../bidi.css") + _read("map.css"),
+    js=_read("../bidi.js") + _read("renderers.js") + _read("map.js"),
 )

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from app import state
-from app.components.literal import literal
+from app.components.literal import literal, visible
 from app.components.triage import triage
 from oga_core import InputError, Run
 from oga_core.influence import KINDS, against, gradient_of, influence_of_row, towards, with_cosines
@@ -68,7 +68,8 @@ def _written(run: Run) -> pd.DataFrame | None:
                                 key="influence_prompt")  # fmt: skip
         if run.predicts:
             names = run.class_names
-            answer = right.selectbox("Class", names, names.index(known.answer) if known else 0, key="influence_answer")
+            answer = right.selectbox("Class", names, names.index(known.answer) if known else 0, format_func=visible,
+                                     key="influence_answer")  # fmt: skip
         else:
             answer = right.text_area("Answer", known.answer if known else "", max_chars=CHARACTERS, key="influence_answer",
                                      help="The loss is taken on these words alone, given the prompt.")  # fmt: skip
@@ -96,7 +97,7 @@ def _chosen(run: Run) -> pd.DataFrame:
     if indices[row] != index:
         raise InputError(f"the sample at position {index} was not scored; the page Start says why")
     with st.container(border=True):
-        st.text(state.dataset(run.id).text(int(index)))
+        st.text(visible(state.dataset(run.id).text(int(index))))
         st.caption(literal(f"{run.table['source'].iloc[row]}, {run.table['label'].iloc[row]}"))
     return _of_row(run.id, row)
 

@@ -1,4 +1,4 @@
-"""Strings from the data in places where Streamlit would read Markdown, or Plotly tags."""
+"""Strings from the data in places where Streamlit would read Markdown, Plotly tags, and both bidi controls."""
 
 from __future__ import annotations
 
@@ -8,17 +8,26 @@ import re
 _LINK = re.compile(r"(?i)(?<=http:)(?=//)|(?<=https:)(?=//)|(?<=www)(?=\.)|(?=@)")
 """Where an address must be broken so that it is no link: escapes do not keep Streamlit from making one."""
 _JOINER = "\u2060"
+_BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&^=])")
 
 
+def visible(text: object) -> str:
+    """The text with each bidi control written as its code point, ``⟨U+202E⟩``: it would reorder what stands beside it."""
+    return _BIDI.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", str(text))
+
+
 def literal(text: object) -> str:
-    """The text with every character that Markdown gives a meaning to escaped, on one line.
+    """The text with every character that Markdown gives a meaning to escaped, on one line; bidi controls as `visible` has them.
 
     An invisible character breaks addresses, of which Streamlit would make links.
     """
-    return _SPECIAL.sub(r"\\\1", _LINK.sub(_JOINER, " ".join(str(text).split())))
+    return _SPECIAL.sub(r"\\\1", _LINK.sub(_JOINER, " ".join(visible(text).split())))
 
 
 def in_chart(text: object) -> str:
-    """The text for a chart, in which tags and entities would mean something; Plotly does not read the entities of quotes."""
-    return html.escape(str(text), quote=False)
+    """The text for a chart, in which tags and entities would mean something; Plotly does not read the entities of quotes.
+
+    Bidi controls are as `visible` has them.
+    """
+    return html.escape(visible(text), quote=False)

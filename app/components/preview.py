@@ -10,7 +10,7 @@ import streamlit as st
 
 from app import state
 from app.components.embedding_map import PALETTE
-from app.components.literal import in_chart
+from app.components.literal import in_chart, visible
 from oga_core import InputError, Run
 from oga_core.data import SampleError
 from oga_core.reader import Contained
@@ -55,7 +55,7 @@ def _draw_sample(data: Contained, index: int) -> None:
         if data.kind == "image":
             st.image(data.thumbnail(index), width="stretch")
         else:
-            st.text(data.text(index)[:SHORT])
+            st.text(visible(data.text(index)[:SHORT]))
     except SampleError as error:
         st.text(str(error))
-    st.text(data.label_name(index) or "no label")
+    st.text(visible(data.label_name(index)) or "no label")

@@ -7,7 +7,7 @@ from contextlib import suppress
 import streamlit as st
 
 from app import state
-from app.components.literal import literal
+from app.components.literal import literal, visible
 from oga_core import InputError, Run, Workspace
 from oga_core.review import count_decisions
 from oga_core.runs import UnknownRun
@@ -55,7 +55,7 @@ def draw(workspace: Workspace) -> None:
 def _draw_title(run: Run, facts: str) -> None:
     """The title with facts below it, in the width that the buttons leave."""
     with st.container(gap=None):
-        st.text(run.title)
+        st.text(visible(run.title))
         st.caption(literal(facts))
 
 
@@ -81,7 +81,7 @@ def _draw_last_deleted(trash: list[Run]) -> None:
     run = next((run for run in trash if run.id == st.session_state.get(_DELETED)), None)
     if run is not None:
         with st.container(border=True, horizontal=True, vertical_alignment="center", wrap=False):
-            st.text(f"“{run.title}” is in the trash. Its decisions stay.", width="stretch")
+            st.text(f"“{visible(run.title)}” is in the trash. Its decisions stay.", width="stretch")
             st.button("Undo", key="undo_delete", icon=":material/undo:", on_click=_put_back, args=(run.id,))
 
 
@@ -148,7 +148,7 @@ def _draw_question(runs: list[Run], trash: list[Run]) -> None:
 
 @st.dialog("Delete this run?", icon=":material/delete:", on_dismiss=_answered)
 def _ask_to_delete(run: Run) -> None:
-    st.text(run.title)
+    st.text(visible(run.title))
     size, uploads = run_size(run), own_uploads(run)
     also = f", and {format_bytes(uploads.bytes)} of uploaded files that no other run uses" if uploads.files else ""
     st.text(f"{format_bytes(size.bytes)} on disk{also}. It can be put back until the trash is emptied.")
@@ -173,7 +173,7 @@ def _delete(run: Run) -> None:
     try:
         state.workspace().delete([run.id])
     except InputError as error:
-        st.session_state[_FAILED] = state.reason_missing(error).replace(f"run {run.id}", f"“{run.title}”")
+        st.session_state[_FAILED] = state.reason_missing(error).replace(f"run {run.id}", f"“{visible(run.title)}”")
         return
     if current is not None and current.id == run.id:
         state.close_run()

@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 
 from app import login, state
-from app.components.literal import literal
+from app.components.literal import literal, visible
 from oga_core import InputError, Run
 from oga_core.detectors import named
 from oga_core.review import STATES, default_selection, forget_view, name_view, named_views, standing_of
@@ -20,7 +20,7 @@ def draw(run: Run) -> None:
     """Draw the panel for a finished run."""
     chosen = state.selection(run)
     with st.sidebar:
-        st.text(run.title)
+        st.text(visible(run.title))
         _draw_count(run)
         _bound("detector", chosen.detector)
         st.selectbox(
@@ -44,7 +44,8 @@ def draw(run: Run) -> None:
             ("decisions", "Decision", [s for s in STATES if run.predicts or s != "relabel"]),
         ):
             _bound(field, list(getattr(chosen, field)))
-            st.multiselect(label, values, key=_key(field), on_change=_changed, args=(run, field), placeholder="All")
+            st.multiselect(label, values, format_func=visible, key=_key(field), on_change=_changed, args=(run, field),
+                           placeholder="All")  # fmt: skip
         _bound("disputed", chosen.disputed)
         st.toggle("Disputed only", key=_key("disputed"), on_change=_changed, args=(run, "disputed"),
                   help="Samples on which reviewers have decided differently, one without having seen the other.")  # fmt: skip

@@ -110,11 +110,14 @@ def keys_of_classes(names: Sequence[str]) -> dict[str, str]:
 
 
 _HERE = Path(__file__).with_suffix("")
-_FILES = ("server.js", "keys.js", "gallery.js", "answer.js", "single.js", "why.js", "dialogs.js", "toolbar.js", "triage.js")
+_FILES = (
+    *("../bidi.js", "server.js", "keys.js", "gallery.js", "answer.js", "single.js", "why.js", "dialogs.js", "toolbar.js"),
+    "triage.js",
+)
 """One module, in parts: what stands in one is known in those after it."""
 _TRIAGE = st.components.v2.component(
     "oga_triage",
     html=(_HERE / "skeleton.html").read_text("utf-8"),
-    css=(_HERE / "triage.css").read_text("utf-8"),
+    css="\n".join((_HERE / name).read_text("utf-8") for name in ("../bidi.css", "triage.css")),
     js="\n".join((_HERE / name).read_text("utf-8") for name in _FILES),
 )

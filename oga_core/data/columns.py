@@ -98,13 +98,13 @@ def _read_csv(text: str, name: str, suffix: str) -> dict[str, list[str]]:
 
 
 def _as_exported(columns: dict[str, list[str]], notes: list[str]) -> dict[str, list[str]]:
-    """The originals of the texts in an export of cleaned data, where a formula has an apostrophe before it."""
+    """Return the originals of the texts in an export of cleaned data, where formulas and control characters are encoded."""
     if STATUS not in columns:
         return columns
     originals = {original_text(column): [original_text(v) for v in values] for column, values in columns.items()}
     changed = sum(a != b for before, after in zip(columns.values(), originals.values()) for a, b in zip(before, after))
     if changed:
-        notes.append(f"an export of OGA: {changed:,} cells lost the apostrophe that it had put before a formula")
+        notes.append(f"an export of OGA: {changed:,} cells that it had encoded (formulas, control characters) were decoded")
     return originals
 
 
@@ -114,8 +114,9 @@ def _delimiter(text: str) -> str:
 
 
 def _header(row: list[str], name: str) -> list[str]:
-    names = [c.strip() for c in row]
-    for i, column in enumerate(names):
+    exported = STATUS in row  # from here: every name is as it was, also an empty one
+    names = row if exported else [c.strip() for c in row]
+    for i, column in enumerate([] if exported else names):
         if not column and i == 0 and len(names) > 1:
             names[i] = "index"  # how pandas writes an unnamed index
         elif not column:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import stat
 import struct
 import threading
 import unicodedata
@@ -17,6 +19,7 @@ from typing import Any, Self
 from oga_core.data.dataset import SampleError
 from oga_core.errors import InputError, one_line
 from oga_core.limits import FILE_BYTES, FILES, NAME_CHARACTERS, SETTINGS_BYTES, Limit
+from oga_core.roots import REFUSAL, Bounds
 
 END_BYTES = (1 << 16) + 22
 """The end of a zip: its last record, with the longest comment."""
@@ -44,38 +47,83 @@ class Files(ABC):
         """The bytes of a file, at most as many as the limit; SampleError if it is larger or cannot be read."""
 
 
+class LinkError(SampleError):
+    """A file leads out of the folders that a server may read."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} {REFUSAL}")
+
+
 class Directory(Files):
-    """A folder on disk; links to folders are not followed."""
+    """A folder on disk; links to folders are not followed, and a server follows links to files within its `Bounds` only."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.bounds = path, Bounds.of(path)
         self.names, self.folders = [], set()
-        linked = 0
-        for at, folders, names in os.walk(path, onerror=_refuse_folder):
-            folders.sort()
-            linked += sum(os.path.islink(os.path.join(at, folder)) for folder in folders)
-            relative = PurePosixPath(Path(at).relative_to(path).as_posix())
-            self.folders.update(str(relative / folder) for folder in folders)
-            self.names += [str(relative / name) for name in sorted(names)]
-            if len(self.names) > FILES.value:
-                raise InputError(f"{path} holds more files than are read: {FILES}")
+        linked_folders, links = self._list()
         if (wrong := next((n for n in self.names if re.search("[\ud800-\udfff]", n)), None)) is not None:
             raise InputError(f"{path.name}: the file name {wrong!r} is not UTF-8; rename it")
-        self.notes = [f"{linked:,} folders are symbolic links and were not followed"] if linked else []
+        self.notes = [f"{linked_folders:,} folders are symbolic links and were not followed"] if linked_folders else []
+        if out := sum(map(self.leads_out, links)):
+            what = "the allowed folders and are not read (oga serve --root)" if self.bounds.enforced else "the folder"
+            self.notes.append(f"{out:,} files are symbolic links that lead out of {what}")
+
+    def _list(self) -> tuple[int, list[str]]:
+        """List files and folders; return the number of linked folders, and the names of linked files."""
+        waiting, linked_folders, links = [""], 0, []
+        while waiting:
+            within = waiting.pop()
+            try:
+                with os.scandir(os.path.join(self.path, within) if within else self.path) as found:
+                    entries = sorted(found, key=lambda entry: entry.name)
+            except OSError as error:
+                raise InputError(f"the folder {error.filename} cannot be read: {error.strerror}") from error
+            below = []
+            for entry in entries:
+                name = f"{within}/{entry.name}" if within else entry.name
+                if not _is_folder(entry):
+                    self.names.append(name)
+                    links += [name] if entry.is_symlink() else []
+                    continue
+                self.folders.add(name)
+                if entry.is_symlink():
+                    linked_folders += 1
+                else:
+                    below.append(name)
+            if len(self.names) > FILES.value:
+                raise InputError(f"{self.path} holds more files than are read: {FILES}")
+            waiting += reversed(below)
+        return linked_folders, links
+
+    def leads_out(self, name: str) -> bool:
+        """Whether a file, or a folder above it, is a link that leads out of the folder and of a server's roots."""
+        return not self.bounds.hold_link(os.path.join(self.path, name))
+
+    def path_of(self, name: str) -> Path:
+        """Return the path of a file for a library that opens it; LinkError as `read`."""
+        if self.bounds.enforced and self.leads_out(name):
+            raise LinkError(name)
+        return self.path / name
 
     def has(self, name: str) -> bool:
-        return (self.path / name).is_file()
+        # What lies outside is not looked at: to read the file says that it leads there.
+        path = os.path.join(self.path, name)
+        return os.path.isfile(path) or (self.bounds.enforced and os.path.islink(path) and self.leads_out(name))
 
     def read(self, name: str, most: Limit = FILE_BYTES) -> bytes:
-        path = self.path / name
+        path, enforced = os.path.join(self.path, name), self.bounds.enforced
+        if enforced and os.path.islink(path) and self.leads_out(name):  # what lies outside is not even opened
+            raise LinkError(name)
         try:
-            if path.exists() and not path.is_file():
-                raise SampleError("is not an ordinary file")  # to open a pipe would wait for ever
-            with open(path, "rb") as handle:
+            with open(path, "rb", opener=_open_plain) as handle:
+                if enforced and not self.bounds.hold_open(handle.fileno(), path):  # a link above it, or made a moment ago
+                    raise LinkError(name)
                 there = os.fstat(handle.fileno()).st_size  # memory is set aside for as much as is asked for
                 return _bounded(handle.read(min(there, most.value) + 1), most)
         except OSError as error:
             raise SampleError(f"cannot be read: {error.strerror}") from error
+        except ValueError as error:  # a NUL in the name
+            raise SampleError(f"cannot be read: {one_line(error)}") from error
 
 
 class Zip(Files):
@@ -159,8 +207,25 @@ def _open_zip(path: Path) -> tuple[zipfile.ZipFile, list[str]]:
         return zipfile.ZipFile(path), ["the file names are not UTF-8; they were read in the old code page 437"]
 
 
-def _refuse_folder(error: OSError) -> None:
-    raise InputError(f"the folder {error.filename} cannot be read: {error.strerror}") from error
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # of a link that leads to itself
+        return False
+
+
+def _open_plain(path: str, flags: int) -> int:
+    """Open an ordinary file and nothing else: to read from a pipe would wait for ever."""
+    try:
+        file = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.ENODEV):  # a socket, a device without a driver
+            raise SampleError("is not an ordinary file") from error
+        raise
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise SampleError("is not an ordinary file")
+    return file
 
 
 def _bounded(data: bytes, most: Limit) -> bytes:
@@ -233,6 +298,8 @@ class Folder:
         """The bytes of a file; InputError if it is larger than the limit or cannot be read."""
         try:
             return self.files.read(self.within + name, most)
+        except LinkError as error:
+            raise InputError(f"{self.name}: {error}") from error
         except SampleError as error:
             raise InputError(f"{self.name}/{name}: {error}") from error
 

@@ -37,7 +37,7 @@ def open_saved(folder: Folder, inputs: str | None = None, label: str | None = No
         If it holds a script, is damaged or larger than a table may be, or has several splits of which none is ``train``; and as
         `open_table`.
     """
-    notes: list[str] = []
+    notes = list(folder.files.notes)
     if script := next((name for name in folder.names if name.endswith(".py")), None):
         raise InputError(f"{folder.name} is a datasets folder with a script ({script}), which is not run: take it out")
     if folder.has(SPLITS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image
 from oga_core.data.arrays import RowNames
 from oga_core.data.dataset import Dataset, SampleError
 from oga_core.errors import InputError, one_line
+from oga_core.roots import REFUSAL, Bounds, links_out
 
 SETS: dict[str, dict[str, dict[str, Any]]] = {
     **{name: {"train": {"train": True}, "test": {"train": False}} for name in
@@ -24,6 +26,15 @@ FOLDERS = {"MNIST/raw": "MNIST", "FashionMNIST/raw": "FashionMNIST", "KMNIST/raw
            "cifar-10-batches-py": "CIFAR10", "cifar-100-python": "CIFAR100", "stl10_binary": "STL10"}  # fmt: skip
 """What lies below a root that holds a set."""
 
+BELOW = {
+    "CIFAR10": "cifar-10-batches-py", "CIFAR100": "cifar-100-python", "STL10": "stl10_binary", "GTSRB": "gtsrb", "DTD": "dtd",
+    "Flowers102": "flowers-102", "EuroSAT": "eurosat", "Food101": "food-101", "FGVCAircraft": "fgvc-aircraft-2013b",
+    "PCAM": "pcam", "RenderedSST2": "rendered-sst2",
+}  # fmt: skip
+"""Folders below the root that hold the files of a set; of the others one that has its name (MNIST)."""
+IN_ROOT = ("SVHN", "USPS")
+"""Sets whose files lie in the root itself."""
+
 PREFIX = "torchvision:"
 
 
@@ -33,7 +44,8 @@ class TorchvisionSet(Dataset):
     Raises
     ------
     InputError
-        If the set is unknown, not under ``root``, or its files are damaged (torchvision checks MD5 where it has them).
+        If the set is unknown, not under ``root``, its files are damaged (torchvision checks MD5 where it has them), or a server
+        opens it and a link leads out of the allowed folders.
     """
 
     kind = "image"
@@ -43,6 +55,7 @@ class TorchvisionSet(Dataset):
             raise InputError(f"unknown torchvision set {name!r}; there are: {', '.join(SETS)}")
         if split not in SETS[name]:
             raise InputError(f"unknown split {split!r} of {name}; there are: {', '.join(SETS[name])}")
+        self.notes = _notes_on_links(name, Path(root))
         from torchvision import datasets  # seconds, which those who open other data should not wait
 
         arguments = {} if name == "EuroSAT" else SETS[name][split]
@@ -60,7 +73,6 @@ class TorchvisionSet(Dataset):
         if self.labels.max(initial=-1) >= len(self.class_names):
             raise InputError(f"{name} ({split}) under {root}: label {self.labels.max()}, but {len(self.class_names)} classes")
         self.sources = RowNames(len(self.labels))
-        self.notes = []
 
     def content(self, index: int) -> bytes:
         image = self._image(index)
@@ -76,6 +88,26 @@ class TorchvisionSet(Dataset):
         except Exception as error:  # Pillow's decoders raise many kinds for a broken file
             raise SampleError(f"cannot be decoded: {one_line(error)}") from error
         return image
+
+
+def _notes_on_links(name: str, root: Path) -> list[str]:
+    """Refuse a set in which links lead out of the allowed folders, for torchvision follows them all; an owner gets a note."""
+    bounds = Bounds.of(root)
+    if name in IN_ROOT:
+        out = [file for file in _files(root) if not bounds.hold_link(str(root / file))]
+    else:
+        out = list(links_out(bounds, root / BELOW.get(name, name)))
+    if out and bounds.enforced:
+        raise InputError(f"{name} under {root}: {out[0]} {REFUSAL}")
+    return [f"{len(out):,} symbolic links lead out of the folder"] if out else []
+
+
+def _files(root: Path) -> list[str]:
+    """Files that lie in a folder itself, by their names."""
+    try:
+        return sorted(entry.name for entry in os.scandir(root) if not entry.is_dir())
+    except OSError:  # torchvision says so
+        return []
 
 
 def open_torchvision(spec: str) -> TorchvisionSet:

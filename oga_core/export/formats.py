@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,8 @@ from oga_core.export.lists import rows
 from oga_core.export.record import remember
 from oga_core.files import write_whole
 from oga_core.runs import Run
+
+_HIGH_CONTROL = re.compile("[\x7f-\x9f]")
 
 
 def _csv_value(value: object) -> object:
@@ -30,7 +33,8 @@ def _csv(frame: pd.DataFrame) -> bytes:
 
 def _jsonl(frame: pd.DataFrame) -> bytes:
     lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in frame.to_dict("records")]
-    return "".join(lines).encode("utf-8", "backslashreplace")  # a lone surrogate as the escape that JSON has for it
+    text = _HIGH_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", "".join(lines))  # json escapes those below U+0020 itself
+    return text.encode("utf-8", "backslashreplace")  # a lone surrogate as the escape that JSON has for it
 
 
 def _parquet(frame: pd.DataFrame) -> bytes:
@@ -43,7 +47,8 @@ FORMATS = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
 
 
 def render(frame: pd.DataFrame, fmt: str) -> bytes:
-    """The rows in a format: ``csv`` (formulas neutralised, see `original_text`), ``jsonl`` or ``parquet`` (both exact).
+    """The rows in a format: ``csv`` (formulas and control characters encoded, see `neutral_text`), ``jsonl`` or ``parquet``, both
+    exact.
 
     Raises
     ------

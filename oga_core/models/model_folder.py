@@ -9,12 +9,14 @@ from typing import Any
 
 from torch import Tensor
 
+from oga_core.data import SampleError
 from oga_core.data.folders import Directory, Folder, Zip
 from oga_core.errors import InputError
 from oga_core.hub import cached
 from oga_core.limits import MODEL_BYTES, Limit
 from oga_core.model_files import ADAPTER, CONFIG
 from oga_core.models.weights import read_safetensors, read_state_dict, refuse_more_than_memory
+from oga_core.roots import may_open
 
 WEIGHTS, ADAPTER_WEIGHTS, INDEX = "model.safetensors", "adapter_model.safetensors", "model.safetensors.index.json"
 CODE = ("auto_map", "trust_remote_code", "custom_pipelines", "custom_pipeline", "auto_mapping")
@@ -52,7 +54,11 @@ class ModelFolder(Folder):
     def tensors(self, name: str) -> tuple[dict[str, Tensor], list[str]]:
         """The weights of a safetensors file by name, and what was noticed; InputError as `read_state_dict` says."""
         if isinstance(self.files, Directory):  # it need not be in memory whole
-            tensors, about = read_state_dict(self.files.path / self.within / name)
+            try:
+                path = self.files.path_of(self.within + name)
+            except SampleError as error:
+                raise InputError(f"{self.name}: {error}") from error
+            tensors, about = read_state_dict(path)
         else:
             tensors, about = read_safetensors(f"{self.name}/{name}", self.read(name))
         return tensors, about["notes"]
@@ -78,7 +84,10 @@ def opened(path: Path) -> ModelFolder:
     folder = ModelFolder.at(path)
     if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):  # as the hub's cache has it
         folder = replace(folder, name=path.parent.parent.name.removeprefix("models--").replace("--", "/"))
-    if path.is_dir() and (gone := next((n for n in folder.names if not (path / n).exists()), None)) is not None:
+    if (
+        path.is_dir()
+        and (gone := next((n for n in folder.names if not folder.has(n) and not (path / n).exists()), None)) is not None
+    ):
         raise InputError(f"{path.name}: {gone} is a link to a file that is not there; download the folder again")
     return folder
 
@@ -97,11 +106,13 @@ def base_and_adapter(folder: ModelFolder) -> tuple[ModelFolder, ModelFolder | No
         if adapter is None:
             raise InputError(f"{folder.name} has no {CONFIG}; give the folder that save_pretrained has written")
         named = str(adapter.settings(ADAPTER).get("base_model_name_or_path") or "")
-        at = Path(named) if named and (Path(named) / CONFIG).is_file() else cached(named)
+        inside = may_open(Path(named) / CONFIG)
+        at = Path(named) if named and inside and (Path(named) / CONFIG).is_file() else cached(named)
         if at is None or not isinstance(folder.files, Directory):
+            outside = "" if inside else " or is outside the allowed folders (oga serve --root)"
             raise InputError(
-                f"{folder.name} is an adapter of {named or 'a model it does not name'}, which is not a folder on this machine; "
-                "put the base model's folder beside the adapter's, and give the folder of both"
+                f"{folder.name} is an adapter of {named or 'a model it does not name'}, which is not a folder on this "
+                f"machine{outside}; put the base model's folder beside the adapter's, and give the folder of both"
             )
         base = opened(at)
         base.refuse_code()

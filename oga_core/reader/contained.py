@@ -30,6 +30,8 @@ PATIENCE, GRACE = 3, 60
 """An answer is waited for, by the clock, so many times as long as the processor time it may take, and so many seconds more."""
 TRIES = 2
 """A question that has ended the process so often is not asked again."""
+DEADLY = 4096
+"""Such questions that are remembered, by their hashes: the latest."""
 BLOCK = 256
 """Originals that are fetched at once: who asks for one asks for all."""
 MOST = 4
@@ -203,7 +205,7 @@ class Contained(Dataset):
     def __init__(self, source: str, options: dict[str, str], ready: bool = False) -> None:
         self.origin = (source, options)
         self._name = Path(source).name
-        self._deaths: Counter[tuple[Any, ...]] = Counter()
+        self._deaths: Counter[int] = Counter()
         self._free: list[_Process] = []
         self._places, self._more = Semaphore(1), 0
         self._originals: tuple[int, list[dict[str, str]]] = (-1, [])
@@ -353,7 +355,7 @@ class Contained(Dataset):
 
     def _answer(self, *asked: Any) -> Any:
         with self._places:
-            if self._deaths[asked] >= TRIES:
+            if self._deaths[hash(asked)] >= TRIES:
                 raise _Lost(f"has died of it {TRIES} times and is not asked again until the dashboard is started anew")
             try:
                 process = self._opened()
@@ -363,8 +365,14 @@ class Contained(Dataset):
                     if process.free:
                         self._free.append(process)
             except _Lost:
-                self._deaths[asked] += 1
+                self._remember_death(hash(asked))
                 raise
+
+    def _remember_death(self, question: int) -> None:
+        self._deaths[question] = self._deaths.pop(question, 0) + 1
+        with suppress(StopIteration, KeyError, RuntimeError):  # another thread has removed it
+            while len(self._deaths) > DEADLY:
+                del self._deaths[next(iter(self._deaths))]
 
     def _opened(self) -> _Process:
         """A process that has opened the data and does nothing now."""

@@ -19,7 +19,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 from torch import nn
 
-from app import queues, state
+from app import queues, routes, state
+from app.byte_cache import ENTRY_BYTES
 from app.routes import MOST_BYTES
 from oga_core import Run, Workspace, decide, decisions, open_dataset, score, undo
 from oga_core.review import Selection, browser_reviewer, history, why
@@ -358,6 +359,44 @@ def test_an_image_is_the_thumbnail_and_may_be_kept(client: TestClient, run: Run)
     assert answer.headers["cross-origin-resource-policy"] == "same-origin"
     expected = state.dataset(run.id).thumbnail(7, 160)
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(answer.content))), np.asarray(expected))
+
+
+def test_images_are_cached_up_to_the_limit_in_bytes_and_made_once(
+    client: TestClient, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OGA_LIMIT_IMAGE_CACHE_BYTES", "256k")
+    data, cache, made = state.dataset(run.id), routes._images(), list[tuple[int, int]]()
+    thumbnail = data.thumbnail
+    monkeypatch.setattr(data, "thumbnail", lambda index, size: made.append((index, size)) or thumbnail(index, size))
+    largest = 0
+    for size in routes.SIZES:
+        for index in range(90):
+            largest = max(largest, len(client.get(f"/oga/image/{run.id}/{index}/{size}").content))
+            assert cache.size <= 256 << 10
+    assert len(made) == 90 * len(routes.SIZES)
+    assert len(cache) < len(made)
+    assert cache.size > (256 << 10) - largest - ENTRY_BYTES
+    answers = {client.get(f"/oga/image/{run.id}/89/{routes.SIZES[-1]}").content for _ in range(3)}
+    assert len(answers) == 1
+    assert len(made) == 90 * len(routes.SIZES)
+
+
+def test_a_file_that_has_gone_is_told_and_shown_again_once_it_is_back(
+    client: TestClient, workspace: Workspace, tmp_path: Path
+) -> None:
+    for i, name in enumerate("aabb"):
+        (tmp_path / "images" / name).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (60 * i, 0, 0)).save(tmp_path / "images" / name / f"{i}.png")
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    run = score(model, open_dataset(tmp_path / "images"), detectors="l1", workspace=workspace)
+    path = tmp_path / "images" / "b" / "2.png"
+    state.dataset(run.id)
+    path.rename(tmp_path / "away")
+    answer = client.get(f"/oga/image/{run.id}/2/160")
+    assert answer.status_code == 410
+    assert answer.json()["error"] == "This sample is not shown: cannot be read: No such file or directory"
+    (tmp_path / "away").rename(path)
+    assert client.get(f"/oga/image/{run.id}/2/160").status_code == 200
 
 
 @pytest.mark.parametrize(

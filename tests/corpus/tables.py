@@ -142,7 +142,7 @@ def formulas_come_back(folder: Path, oga: Oga) -> None:
         code, told, _ = oga("score", folder / f"again.{fmt}", "--model", TEXTS, "--detectors", "l1", "--folds", "0", "--json")
         assert code == 0
         assert pd.read_parquet(json.loads(told)["table"])["sample_id"].tolist() == ids
-        lost = "an export of OGA: 3 cells lost the apostrophe that it had put before a formula"
+        lost = "an export of OGA: 3 cells that it had encoded (formulas, control characters) were decoded"
         assert (lost in json.loads(told)["notes"]) == (fmt == "csv")
     with open(folder / "again.csv", newline="") as handle:
         assert [row[0] for row in csv.reader(handle)][1] == f"'{FORMULA}"

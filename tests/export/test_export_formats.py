@@ -8,13 +8,17 @@ import json
 import multiprocessing
 import os
 import signal
+import unicodedata
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from awkward_table import ROWS
-from hypothesis import example, given, settings, strategies as st
+from hypothesis import HealthCheck, assume, example, given, settings, strategies as st
 
+from oga_core.data import open_dataset
+from oga_core.data.columns import STATUS
 from oga_core.data.formulas import original_text
 from oga_core.errors import InputError
 from oga_core.export import FORMATS, WHAT, export, render, rows
@@ -86,10 +90,46 @@ def test_a_formula_in_a_csv_is_neutral_in_cells_and_headers(text: str) -> None:
     assert cells == [["'" + text], ["'" + text]]
 
 
-@pytest.mark.parametrize("text", ["-1", "+3.5", "-.5", "-1e-5", "1", "a=b", "x-y", "'a", "", " =1"])
+@pytest.mark.parametrize("text", ["-1", "+3.5", "-.5", "-1e-5", "1", "a=b", "x-y", "'a", "", " 1"])
 def test_a_number_and_a_harmless_text_stay_as_they_are_in_a_csv(text: str) -> None:
     cells = list(csv.reader(io.StringIO(render(pd.DataFrame({"a": [text]}), "csv").decode(), newline="")))
     assert cells == [["a"], [text]]
+
+
+@pytest.mark.parametrize("fmt", ["csv", "jsonl"])
+@settings(max_examples=100, deadline=None)
+@given(text=st.text())
+@example("\x1b]0;title\x07\x9b2J\x7f\x00\x85")
+def test_no_character_that_a_terminal_obeys_is_written_in_cells_and_headers(fmt: str, text: str) -> None:
+    with suppress(InputError):  # half a character
+        written = render(pd.DataFrame({text or "a": [text]}), fmt).decode()
+        assert not {c for c in written if unicodedata.category(c) == "Cc"} - set("\t\r\n")
+
+
+def awkward_rows(text: st.SearchStrategy[str]) -> st.SearchStrategy[list[list[str]]]:
+    """Rows of three cells: two texts of which one is not blank, and one of two labels."""
+    return st.lists(st.tuples(text, text.filter(str.strip)), min_size=2, max_size=5).map(
+        lambda rows: [[first, second, "ab"[i % 2]] for i, (first, second) in enumerate(rows)]
+    )
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+EVIL = ["\x1b[31m", "'\\", "\xa0=1", "\u202e@x", "'\\\\x1b", "\x00", " =1 ", "\x85", "\ufeff+1", "-5", "'-5", "\x9b", "\\x1b", ""]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=st.lists(TEXT, min_size=2, max_size=2, unique=True), cells=awkward_rows(TEXT), fmt=st.sampled_from(list(FORMATS)))
+@example(names=["\x1b]0;x\x07", " =1 "], cells=[[e, f"{e}x", "ab"[i % 2]] for i, e in enumerate(EVIL)], fmt="csv")
+@example(names=["", "'\\"], cells=[[e, f"x{e}", "ab"[i % 2]] for i, e in enumerate(EVIL)], fmt="csv")
+@example(names=["\x85a", "\x7f"], cells=[[e, f"x{e}", "ab"[i % 2]] for i, e in enumerate(EVIL)], fmt="jsonl")
+def test_an_exported_table_is_opened_with_every_cell_and_column_name_as_it_was(
+    tmp_path: Path, names: list[str], cells: list[list[str]], fmt: str
+) -> None:
+    assume(not {"label", STATUS} & set(names))
+    frame = pd.DataFrame([[*row, ""] for row in cells], columns=[*names, "label", STATUS], dtype=object)
+    (path := tmp_path / f"out.{fmt}").write_bytes(render(frame, fmt))
+    found = open_dataset(path, inputs=names[1], label="label")
+    assert [found.original(i) for i in range(len(found))] == frame.to_dict("records")
 
 
 def test_pandas_reads_the_csv_with_its_columns_and_rows(run: Run, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from oga_core import Dataset, InputError, Workspace, from_texts, open_dataset
 from oga_core.models import load_model
 from oga_core.models.classifier import Classifier
 from oga_core.models.inputs import cut_texts
+from oga_core.roots import REFUSAL, ROOTS
 from oga_core.runs.stale import stale
 from oga_core.scoring import do_run, prepare
 
@@ -367,3 +368,32 @@ def test_a_tokenizer_that_names_files_elsewhere_opens_none(save: Save, dataset: 
     expected = logits(load_model(None, folder, dataset), dataset)
     edited(folder, "tokenizer_config.json", tokenizer_file=str(tmp_path / "x.json"), vocab_file="/etc/passwd")
     assert torch.equal(logits(load_model(None, folder, dataset), dataset), expected)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_server_reads_no_file_of_a_folder_that_leads_out_of_its_roots(
+    save: Save, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = save()
+    (folder / name).rename(tmp_path / f"outside-{name}")
+    (folder / name).symlink_to(tmp_path / f"outside-{name}")
+    assert load_model(None, folder, dataset).class_names == ["neg", "pos"]
+    monkeypatch.setenv(ROOTS, str(folder.parent / "elsewhere"))
+    with pytest.raises(InputError) as caught:
+        load_model(None, folder, dataset)
+    assert str(caught.value) == f"model: {name} {REFUSAL}"
+    monkeypatch.setenv(ROOTS, str(tmp_path))
+    assert load_model(None, folder, dataset).class_names == ["neg", "pos"]
+
+
+def test_a_server_opens_no_base_model_outside_its_roots(
+    save: Save, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapted(save(name="base"), tmp_path / "shared" / "adapter")
+    edited(tmp_path / "shared" / "adapter", "adapter_config.json", base_model_name_or_path=str(tmp_path / "base"))
+    load_model(None, tmp_path / "shared" / "adapter", dataset)
+    monkeypatch.setenv(ROOTS, str(tmp_path / "shared"))
+    with pytest.raises(InputError, match=r"is outside the allowed folders \(oga serve --root\)"):
+        load_model(None, tmp_path / "shared" / "adapter", dataset)
+    monkeypatch.setenv(ROOTS, f"{tmp_path / 'shared'}:{tmp_path / 'base'}")
+    load_model(None, tmp_path / "shared" / "adapter", dataset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -24,4 +25,4 @@ def break_decoder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let Python find it, by the name of a module that every process imports when it starts."""
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(_CODE)
-    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]))

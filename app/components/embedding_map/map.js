@@ -53,11 +53,6 @@ const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const grouped = (count) => count.toLocaleString("en-US");
 const counted = (count) => `${grouped(count)} ${count === 1 ? "sample" : "samples"}`;
 const short = (value) => String(Number(value.toPrecision(3)));
-const element = (tag, properties = {}, ...children) => {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-};
 
 /** What is found under a key of a map, made where it is not there; those asked for longest ago are let go. */
 function keptIn(kept, key, make) {
@@ -589,7 +584,7 @@ class EmbeddingMap {
       ({ text }) => {
         const begins = [...text.slice(0, 2 * CHARACTERS)].slice(0, CHARACTERS).join("");
         preview.dir = "auto";
-        preview.textContent = begins.length < text.length ? `${begins}…` : begins;
+        assign(preview, { textContent: begins.length < text.length ? `${begins}…` : begins });
         this.placeCard();
       },
       () => preview.classList.add("missing"),

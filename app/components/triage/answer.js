@@ -75,13 +75,11 @@ class Answer {
       made.dataset.shade = shadeOf(loss);
       made.classList.toggle("named", !own);
       made.setAttribute("role", "option");
-      made.setAttribute("aria-label", `${text.trim() || "space"}: ${words}`);
-      return made;
+      return assign(made, { ariaLabel: `${text.trim() || "space"}: ${words}`, token: text });
     }), ...unread(after));
     const tell = ({ target }) => {
-      if (!target.matches?.(".token")) return;
-      const quoted = target.textContent.trim() || "space";
-      told.textContent = `“${quoted}”: ${target.title}`;
+      const token = target.closest?.(".token");
+      if (token) assign(told, { textContent: `“${token.token.trim() || "space"}”: ${token.title}` });
     };
     for (const type of ["mouseover", "focusin"]) block.addEventListener(type, tell);
     block.onkeydown = (event) => {

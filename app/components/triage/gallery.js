@@ -125,7 +125,7 @@ class Gallery {
     const tile = this.tiles.get(place), state = JSON.stringify([item.decision, item.pending, item.disputed]);
     if (!tile || tile.state === state) return;
     tile.state = state;
-    tile.setAttribute("aria-label", described(item));
+    assign(tile, { ariaLabel: described(item) });
     tile.classList.toggle("decided", Boolean(item.decision || item.pending));
     const title = item.cosine === undefined ? `Score ${item.score}: no lower than that of ${percent(item.percentile)} of all`
       : "Cosine of its gradient with the test sample's";

@@ -83,7 +83,7 @@ class Keys {
     const key = shownKey(this.of(action)), shown = this.waiting === action ? "press a key" : key;
     const button = element("button", { type: "button" }, element("kbd", { textContent: shown }));
     button.onclick = () => this.await(action);
-    button.setAttribute("aria-label", `${title}: ${key}. Change the key`);
+    assign(button, { ariaLabel: `${title}: ${key}. Change the key` });
     button.dataset.action = action;
     return element("li", {}, element("span", { textContent: title, dir: "auto" }), button);
   }

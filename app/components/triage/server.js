@@ -1,4 +1,4 @@
-// What all parts of the triage share: small words, elements, and the server's answers.
+// What all parts of the triage share: small words, icons, and the server's answers.
 
 const AT_ONCE = 60; // most samples in a page and in an action without a confirmation
 const TRIES = [0, 300, 1200]; // milliseconds before each try to send an action; sent again, it counts once
@@ -29,14 +29,6 @@ function percent(share) {
 }
 
 const identity = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
-
-/** An element with properties and children; texts become text and never markup. */
-const element = (tag, properties = {}, ...children) => {
-  const { attributes = {}, ...own } = properties, made = Object.assign(document.createElement(tag), own);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-};
 
 const ICONS = {
   keep: "M5 12.5l4.5 4.5L19 7.5",

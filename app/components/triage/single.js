@@ -42,7 +42,7 @@ class Single {
   show(run, item, place, total, outside) {
     this.item = item;
     this.place.textContent = outside ? "not in the selection" : `${grouped(place + 1)} of ${grouped(total)}`;
-    this.source.textContent = this.source.title = item.source;
+    assign(this.source, { textContent: item.source, title: item.source });
     const key = `${run} ${item.row} ${item.cosine}`;
     if (key !== this.key) {
       this.key = key;
@@ -59,8 +59,7 @@ class Single {
     if (item.changed) return this.picture.replaceChildren(notice("This sample has changed since it was scored."));
     if (item.text === undefined) {
       const image = this.image(run, item);
-      image.alt = `${item.source}, labelled ${item.label}`;
-      return this.picture.replaceChildren(image);
+      return this.picture.replaceChildren(assign(image, { alt: `${item.source}, labelled ${item.label}` }));
     }
     if (item.answer !== undefined) return this.answer.show(run, item, item.long ? this.text(run, item) : null);
     const words = element("p", { className: "words", dir: "auto", tabIndex: item.long ? 0 : -1, textContent: item.text });
@@ -71,7 +70,7 @@ class Single {
 
   lengthen(words, { text, characters, error }) {
     if (error) return words.replaceWith(notice(error));
-    words.textContent = text;
+    assign(words, { textContent: text });
     if (characters > text.length) {
       const more = `Shown: the first ${grouped(text.length)} of ${grouped(characters)} characters.`;
       words.after(element("small", { textContent: more }));

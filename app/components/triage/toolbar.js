@@ -60,12 +60,12 @@ class Toolbar {
     input.onfocus = () => {
       if (list.names === this.names) return;
       list.names = this.names;
-      list.replaceChildren(...this.names.map((value) => element("option", { value })));
+      list.replaceChildren(...this.names.map((name) => element("option", { value: plain(name) })));
     };
     form.onsubmit = (event) => {
       event.preventDefault();
-      const name = input.value;
-      if (!this.names.includes(name)) return this.say(`There is no class “${name}”.`, "wrong");
+      const typed = input.value, name = this.names.includes(typed) ? typed : this.names.find((other) => plain(other) === typed);
+      if (name === undefined) return this.say(`There is no class “${typed}”.`, "wrong");
       input.value = "";
       input.blur();
       this.relabel(name);

@@ -464,10 +464,8 @@ class Triage {
   }
 
   say(text, tone = "") {
-    if (this.strip) Object.assign(this.empty, { textContent: text, hidden: false });
-    this.said.textContent = text;
-    this.said.className = `said ${tone}`;
-    this.said.title = text;
+    if (this.strip) assign(this.empty, { textContent: text, hidden: false });
+    assign(this.said, { textContent: text, title: text, className: `said ${tone}` });
   }
 
   // ---- to Python -----------------------------------------------------------------------------------------------------------

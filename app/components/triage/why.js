@@ -88,7 +88,7 @@ class Why {
 
   explain(term) {
     if (!term) return (this.tip.hidden = true);
-    this.tip.textContent = term.dataset.meaning;
+    assign(this.tip, { textContent: term.dataset.meaning });
     this.tip.hidden = false;
     term.setAttribute("aria-describedby", this.tip.id);
     const box = term.getBoundingClientRect(), room = this.root.getBoundingClientRect();
@@ -141,8 +141,7 @@ class Why {
       button.dataset.meaning = meanings[which];
       const of = predicted ? `labelled ${label}, predicted ${predicted}` : `group ${label}`;
       const said = `${item.source}, ${of}, cosine ${cosine.toFixed(2)}`;
-      button.setAttribute("aria-label", `${said}: look at it`);
-      return button;
+      return assign(button, { ariaLabel: `${said}: look at it` });
     }));
   }
 
