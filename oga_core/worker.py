@@ -13,8 +13,10 @@ from collections.abc import Callable
 from functools import partial
 
 from oga_core import maps, scoring
+from oga_core.children import end_with_parent, spawn
 from oga_core.containment import contain, machine_bytes, seclude
 from oga_core.errors import InputError
+from oga_core.files import open_private
 from oga_core.progress import Cancelled
 from oga_core.runs import Job, Run, Workspace
 
@@ -26,19 +28,19 @@ CANCEL_SECONDS = 0.5
 
 
 def start(run: Run, kind: str) -> None:
-    """Start a job in a process of its own, which outlives this one; nothing happens where it is running already, or where
-    nothing can be saved."""
+    """Start a job in a process of its own, which ends with this one at the latest; a scoring that was cut off can be resumed.
+
+    Nothing happens where the job is running already, or where nothing can be saved.
+    """
     job = run.job(kind)
     if job.status().state == "running" or run.workspace.read_only:
         return
     # -P: a folder "oga_core" where the user stands must not be taken for ours.
     command = [sys.executable, "-P", "-m", "oga_core.worker", kind, run.id, str(run.workspace.path)]
     # Threads that spin while they wait make a busy machine many times slower.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
-    with open(run.path / f"{kind}.log", "wb") as log:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
-        )
+    environment = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
+    with open(run.path / f"{kind}.log", "wb", opener=open_private) as log:
+        process = spawn(command, environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     job.entered(process.pid)
     threading.Thread(target=_tell_of_its_end, args=(process, job), daemon=True).start()
 
@@ -55,6 +57,7 @@ def _tell_of_its_end(process: subprocess.Popen[bytes], job: Job) -> None:
 
 def main(kind: str, run_id: str, workspace: str) -> int:
     """Do a job; returns the exit code. How it ended is in the workspace."""
+    end_with_parent()
     contain(machine_bytes(), writes=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a script has started the server in the background
     run = Workspace(workspace).run(run_id)
