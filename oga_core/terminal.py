@@ -170,4 +170,3 @@ class Bar:
             width = 80
         filled = BAR * done // max(total, 1)
         return f"{full * filled}{empty * (BAR - filled)} {stage} {done:,}/{total:,}"[: max(width - 1, 0)]
-
