@@ -56,7 +56,9 @@ def spawn(command: Sequence[str], environment: Mapping[str, str] | None = None, 
     try:
         return task.result()
     except BaseException:
-        task.add_done_callback(_kill)  # the wait was interrupted: nobody would end the process
+        if task.exception() is None:  # the wait was interrupted: nobody would end the process
+            task.result().kill()
+            task.result().wait()
         raise
 
 
@@ -93,12 +95,6 @@ def _start_all(tasks: queue.SimpleQueue[Any]) -> None:
         except BaseException as error:
             task.set_exception(error)
         del task, command, options  # nothing is kept of it while the next is waited for
-
-
-def _kill(task: Future[subprocess.Popen[bytes]]) -> None:
-    if task.exception() is None:
-        task.result().kill()
-        task.result().wait()
 
 
 def _set_death_signal() -> bool:

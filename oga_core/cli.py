@@ -285,11 +285,10 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    roots = [resolve_path(root, "root") for root in options.root]
-    for root in roots:
+    for root in options.root:
         if not root.is_dir():
             raise InputError(f"root {root} is not a folder")
-    return _until_stopped(options, roots=roots)
+    return _until_stopped(options, roots=[resolve_path(root, "root") for root in options.root])
 
 
 def _until_stopped(

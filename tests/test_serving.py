@@ -106,7 +106,7 @@ def test_what_others_can_reach_is_told_from_what_only_this_machine_can(address: 
 def started_with(monkeypatch: pytest.MonkeyPatch, **given: Any) -> tuple[serving.Dashboard, dict[str, str], list[str]]:
     """What the server would be started with, without starting it: URL, environment, command."""
     seen: list[Any] = []
-    monkeypatch.setattr(subprocess, "Popen", lambda command, env: seen.append((env, command)))
+    monkeypatch.setattr(subprocess, "Popen", lambda command, env, **_: seen.append((env, command)))
     monkeypatch.setattr(serving, "_healthy", lambda *_: True)
     return serving.serve(Workspace(), port=serving.free_port(), **given), *seen[0]
 

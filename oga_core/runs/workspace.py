@@ -85,7 +85,7 @@ class Workspace:
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 folder.mkdir(PRIVATE_FOLDER, exist_ok=True)
         except OSError as error:
-            raise InputError(f"cannot create the workspace {shorten(self.path)}: {error.strerror}; {ANOTHER}") from error
+            raise InputError(f"cannot make the workspace {shorten(self.path)}: {error.strerror}; {ANOTHER}") from error
         self.database = self.path / DATABASE
         database.create(self.database)
 
