@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         options = _parser().parse_args(arguments)
+        _check_current_folder()
         check_floors()
         set_limits(getattr(options, "limits", ()))
         if getattr(options, "allow_hub", False):
@@ -59,6 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise
     except BaseException as error:  # libraries in other languages raise kinds of their own
         return _report(error)
+
+
+def _check_current_folder() -> None:
+    """InputError where it has been deleted: PyTorch would end the process."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise InputError("the current folder has been deleted; change to another one") from error
 
 
 def _report(error: BaseException) -> int:
