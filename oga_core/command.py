@@ -55,5 +55,6 @@ def _interrupt(number: int, frame: "FrameType | None") -> "NoReturn":
 def _end_or_show(unraisable: "Any") -> None:
     """End the process where Ctrl+C came in a destructor or the like, which cannot raise; show other errors as ever."""
     if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
         _signal.raise_signal(_signal.SIGINT)
     sys.__unraisablehook__(unraisable)
