@@ -30,6 +30,7 @@ from app.login import check_login, is_asked_for, user_of
 from app.routes import ROUTES, Refused, refusal
 from app.state import BROWSER_COOKIE, identity_of
 from oga_core import InputError
+from oga_core.children import end_with_parent
 from oga_core.errors import one_line
 from oga_core.floors import check_floors
 from oga_core.serving import TOKEN, is_loopback, named_origins, new_token, origin_of, token_cookie
@@ -262,14 +263,14 @@ def tell_and_log(error: Exception) -> bool:
 
 
 def _token() -> str | None:
-    """The launch token that `oga serve` has made; one of our own where the server was started by another way."""
+    """The launch token in the environment; else, where the server listens beyond this machine, one of our own."""
+    if token := os.environ.get(TOKEN):
+        return token
     address = st.get_option("server.address")
     if address and is_loopback(address):
         return None
-    token = os.environ.get(TOKEN)
-    if not token:
-        token = new_token()
-        print(f"OGA asks for its launch token: open the address with ?token={token}", file=sys.stderr)
+    token = new_token()
+    print(f"OGA asks for its launch token: open the address with ?token={token}", file=sys.stderr)
     return token
 
 
@@ -281,6 +282,7 @@ def _origins() -> list[str]:
     return [*own, *named_origins()]
 
 
+end_with_parent()
 try:
     check_floors()
     check_login()

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import os
+import re
 import signal
 import sys
-import time
-import webbrowser
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn
 
 from oga_core import experiments, hub, models, scoring, serving, upkeep, worker
 from oga_core.containment import reading
 from oga_core.data import SOURCES, open_dataset
 from oga_core.data.examples import EXAMPLES
 from oga_core.detectors import DEFAULT, Interval, named
-from oga_core.errors import InputError
+from oga_core.errors import InputError, one_line, shorten
 from oga_core.export import FORMATS, WHAT, export
+from oga_core.files import resolve_path
 from oga_core.floors import check_floors
 from oga_core.limits import LIMITS, set_limits
 from oga_core.progress import Cancelled
@@ -27,27 +30,64 @@ from oga_core.runs import Run, Workspace, recommend
 from oga_core.runs.run import TABLE
 from oga_core.runs.stale import stale
 from oga_core.runs.workspace import restore
+from oga_core.terminal import BROKEN_PIPE, Bar, OutputError, complete_streams, flush, notify, say, show_traceback, write
 
-BAD_INPUT, INTERRUPTED = 2, 130
-BAR = 30
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+TRACEBACK = "OGA_TRACEBACK"
+"""Environment variable: with 1, the traceback is shown of what has ended a command."""
+LONG_WORD = re.compile(r"\S{256,}")
+"""What no file name is, and nobody reads."""
 REPORTED = ("samples", "scored", "not_scored", "seconds", "model", "model_source", "held_out_accuracy", "detectors", "notes")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 2 for bad input, 130 when interrupted."""
+    """Run a command; returns the exit code.
+
+    It is 0, 2 for bad input and for files that cannot be read or written, 130 when interrupted, 141 when the reader of the output
+    has gone, and 1 when the output cannot be written or for an error of OGA's own. Each is one line on stderr.
+    """
     try:
         options = _parser().parse_args(arguments)
+        _check_current_folder()
         check_floors()
         set_limits(getattr(options, "limits", ()))
         if getattr(options, "allow_hub", False):
             hub.allow()
         return int(options.do(options) or 0)
-    except InputError as error:
-        _say(f"oga: {' '.join(str(error).split())}", sys.stderr)
-        return BAD_INPUT
     except (KeyboardInterrupt, Cancelled):
-        print("oga: stopped", file=sys.stderr)
+        notify("oga: stopped")
         return INTERRUPTED
+    except (SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # libraries in other languages raise kinds of their own
+        return _report(error)
+
+
+def _check_current_folder() -> None:
+    """InputError where it has been deleted: PyTorch would end the process."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise InputError("the current folder has been deleted; change to another one") from error
+
+
+def _report(error: BaseException) -> int:
+    """Say in one line what has ended a command; returns its exit code."""
+    if os.environ.get(TRACEBACK) == "1":
+        show_traceback(error)
+    if isinstance(error, OutputError):
+        if error.code != BROKEN_PIPE:
+            notify(f"oga: {error}")
+        return error.code
+    if isinstance(error, InputError):
+        notify("oga: " + LONG_WORD.sub(lambda found: shorten(found[0]), " ".join(str(error).split())))
+        return BAD_INPUT
+    if isinstance(error, OSError):
+        name = f"{shorten(os.fsdecode(error.filename))}: " if isinstance(error.filename, str | bytes) else ""
+        notify(f"oga: {name}{error.strerror or one_line(error) or type(error).__name__}")
+        return BAD_INPUT
+    notify(f"oga: unexpected {type(error).__name__}: {shorten(one_line(error), 500)} ({TRACEBACK}=1 shows the traceback)")
+    return FAILED
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,6 +95,10 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see {self.prog} --help")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if message:
+            write(message, file, end="")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,9 +109,13 @@ def _parser() -> argparse.ArgumentParser:
     limited.add_argument("--limit", metavar="NAME=VALUE", action="append", default=[], dest="limits",
                          help="change how much is read of a file (see oga limits); may be repeated")  # fmt: skip
     common = _Parser(add_help=False, parents=[limited])
-    common.add_argument("--workspace", metavar="DIR", help="folder of the runs (default: OGA_WORKSPACE, else your data folder)")
+    common.add_argument(
+        "--workspace", metavar="DIR", type=_path, help="folder of the runs (default: OGA_WORKSPACE, else your data folder)"
+    )
     data = _Parser(add_help=False)
-    data.add_argument("data", metavar="DATA", help=f"folder of images, {', '.join(SOURCES)}, or torchvision:NAME:FOLDER")
+    data.add_argument(
+        "data", metavar="DATA", type=_path, help=f"folder of images, {', '.join(SOURCES)}, or torchvision:NAME:FOLDER"
+    )
     data.add_argument("--inputs", metavar="NAME", help="column of the text (two as 'a,b', prompt and answer as 'a>b'), or array "
                       "of the samples")  # fmt: skip
     data.add_argument("--label", metavar="NAME", help="column or array of the given labels")
@@ -81,13 +129,13 @@ def _parser() -> argparse.ArgumentParser:
     _server_options(demo, _demo)
 
     serve = commands.add_parser("serve", parents=[common, networked], help="the dashboard")
-    serve.add_argument("--root", metavar="DIR", action="append", default=[], type=Path,
+    serve.add_argument("--root", metavar="DIR", action="append", default=[], type=_path_of_file,
                        help="the page may open data by path below it; may be repeated (default: this folder)")  # fmt: skip
     _server_options(serve, _serve)
 
     fit = commands.add_parser("train", parents=[data, limited], help="train a starter model")
     fit.add_argument("--arch", metavar="NAME", help="architecture (default: the starter that suits the data)")
-    fit.add_argument("--out", metavar="FILE", required=True, type=Path, help="weights, .safetensors")
+    fit.add_argument("--out", metavar="FILE", required=True, type=_path_of_file, help="weights, .safetensors")
     fit.add_argument("--seed", type=_seed, default=0)
     fit.add_argument("--epochs", type=int, help="times that each sample is seen")
     fit.set_defaults(do=_train)
@@ -95,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     score = commands.add_parser("score", parents=[data, common, networked], help="score every sample")
     score.add_argument("--model", metavar="NAME", help="architecture, or package.module:function (default: a starter is trained)")
     score.add_argument(
-        "--weights", metavar="FILE", help=".safetensors, a state dict in .pt, or a Hugging Face folder or zip of one"
+        "--weights", metavar="FILE", type=_path, help=".safetensors, a state dict in .pt, or a Hugging Face folder or zip of one"
     )
     score.add_argument("--scope", default="head", metavar="SCOPE",
                        help="parameters whose gradient is taken: head, all, lora, or patterns over their names joined by commas, "
@@ -138,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     write.add_argument("--what", choices=list(WHAT), default="removed")
     write.add_argument("--detector", metavar="NAME", help="with --budget: flagged samples count too, marked as such")
     write.add_argument("--budget", type=float, help="share of the samples, or a number of them")
-    write.add_argument("--out", metavar="FILE", required=True, type=Path)
+    write.add_argument("--out", metavar="FILE", required=True, type=_path_of_file)
     write.set_defaults(do=_export)
 
     runs = commands.add_parser("runs", parents=[common], help="list the runs, newest first")
@@ -146,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     runs.add_argument("--trash", action="store_true", help="list those that were deleted, the last one first")
     runs.set_defaults(do=_runs)
 
-    upkeep.add_commands(commands, common, _say)
+    upkeep.add_commands(commands, common, say)
 
     restored = commands.add_parser("restore", parents=[common], help="put the backup of a damaged workspace file in its place")
     restored.set_defaults(do=_restore)
@@ -157,9 +205,11 @@ def _parser() -> argparse.ArgumentParser:
 
     repeat = commands.add_parser("reproduce", help="repeat an experiment of the paper")
     repeat.add_argument("experiment", metavar="NAME", help=", ".join(experiments.EXPERIMENTS))
-    repeat.add_argument("--out", metavar="DIR", required=True, type=Path, help="folder of table, figures and report; "
+    repeat.add_argument("--out", metavar="DIR", required=True, type=_path_of_file, help="folder of table, figures and report; "
                         "the same again goes on where it was interrupted")  # fmt: skip
-    repeat.add_argument("--data", metavar="DIR", type=Path, help="folder of the data (default: what every installation has)")
+    repeat.add_argument(
+        "--data", metavar="DIR", type=_path_of_file, help="folder of the data (default: what every installation has)"
+    )
     repeat.add_argument("--seeds", metavar="N", type=int, help="how many (default: as many as the experiment needs)")
     repeat.add_argument("--quick", action="store_true", help="smaller, to see that it works")
     repeat.add_argument("--samples", metavar="N", type=int, help="training samples at most, in the vision experiment")
@@ -189,7 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     pages.add_argument("--samples", metavar="N", type=int, action="append",
                        help="size of the run; may be repeated (default: 10,000, 100,000 and 1,000,000)")  # fmt: skip
     pages.add_argument("--repeats", type=int, default=7, help="tries of each (default: %(default)s)")
-    pages.add_argument("--keep", metavar="DIR", type=Path, help="a workspace for the runs, which are used again from it")
+    pages.add_argument("--keep", metavar="DIR", type=_path_of_file, help="a workspace for the runs, which are used again from it")
     pages.add_argument("--json", action="store_true", help="print a JSON list")
     pages.set_defaults(do=_bench_dashboard)
     return parser
@@ -201,8 +251,32 @@ def _seed(written: str) -> int:
     return int(written)
 
 
+def _port(written: str) -> int:
+    if not (written.isascii() and written.isdecimal() and 0 < int(written[:6]) < 1 << 16):
+        raise argparse.ArgumentTypeError(f"port {written[:20]}: a port is a number from 1 to 65535")
+    return int(written)
+
+
+def _path(written: str) -> str:
+    """A path that a file can have; a name on the hub, or a torchvision set with its folder, is one too."""
+    if not written:
+        raise argparse.ArgumentTypeError("an empty path")
+    try:
+        os.lstat(os.path.expanduser(written))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{shorten(written)}: a path cannot hold a NUL character") from None
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise argparse.ArgumentTypeError(f"{shorten(written)}: {error.strerror}") from None
+    return written
+
+
+def _path_of_file(written: str) -> Path:
+    return Path(_path(written))
+
+
 def _server_options(parser: argparse.ArgumentParser, do: object) -> None:
-    parser.add_argument("--port", type=int, default=serving.PORT, help="where it listens (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=serving.PORT, help="where it listens (default: %(default)s)")
     parser.add_argument("--address", metavar="A", default=serving.ADDRESS,
                         help="likewise; on any but this machine's own the URL has a token (default: %(default)s)")  # fmt: skip
     parser.add_argument("--host", metavar="NAME", action="append", default=[], dest="hosts",
@@ -210,46 +284,86 @@ def _server_options(parser: argparse.ArgumentParser, do: object) -> None:
     parser.add_argument("--origin", metavar="URL", action="append", default=[], dest="origins",
                         help="where a tunnel or proxy leads to it from, as the browser has it, such as https://oga.example.org; "
                         "may be repeated")  # fmt: skip
+    parser.add_argument(
+        "--token", action="store_true", help="the URL has a token in any case: no other user of the machine is let in"
+    )
     parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
     parser.set_defaults(do=do)
 
 
 def _demo(options: argparse.Namespace) -> int:
-    run = scoring.prepare_example(Workspace(options.workspace), options.example)
-    worker.start(run, "score")  # it has begun by the time the server answers
-    return _until_stopped(options, page=f"?run={run.id}")
+    def begin(workspace: Workspace) -> str:
+        run = scoring.prepare_example(workspace, options.example)
+        worker.start(run, "score")  # it has begun by the time the server answers
+        return f"?run={run.id}"
+
+    return _until_stopped(options, begin)
 
 
 def _serve(options: argparse.Namespace) -> int:
     for root in options.root:
         if not root.is_dir():
             raise InputError(f"root {root} is not a folder")
-    return _until_stopped(options, roots=[root.resolve() for root in options.root])
+    return _until_stopped(options, roots=[resolve_path(root, "root") for root in options.root])
 
 
-def _until_stopped(options: argparse.Namespace, page: str = "", roots: Sequence[Path] = ()) -> int:
+def _until_stopped(
+    options: argparse.Namespace, begin: Callable[[Workspace], str] = lambda workspace: "", roots: Sequence[Path] = ()
+) -> int:
+    """Serve the page that ``begin`` names until Ctrl+C, SIGTERM or SIGHUP, or until the server ends."""
+    serving.find_place(options.address, options.port, options.hosts)  # before anything is created
     workspace = Workspace(options.workspace)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the server would outlive this process
-    dashboard = serving.serve(
-        workspace,
-        port=options.port,
-        page=page,
-        roots=roots,
-        address=options.address,
-        hosts=options.hosts,
-        origins=options.origins,
-    )
+    with _stopped_by_signals():
+        dashboard = serving.serve(
+            workspace,
+            port=options.port,
+            page=begin(workspace),
+            roots=roots,
+            address=options.address,
+            hosts=options.hosts,
+            origins=options.origins,
+            token=options.token,
+        )
+        try:
+            _say_where(dashboard, workspace, serving.is_loopback(options.address))
+            if not options.no_browser and not dashboard.open_browser():
+                notify("note: no browser could be opened; open the URL yourself")
+            code = dashboard.process.wait()
+        finally:
+            dashboard.stop()
+    if code < 0:
+        notify(f"oga: the server was ended by {signal.Signals(-code).name}")
+        return FAILED
+    return code
+
+
+def _say_where(dashboard: serving.Dashboard, workspace: Workspace, loopback: bool) -> None:
     if workspace.read_only:
-        _say(f"note: {workspace.read_only}", sys.stderr)
-    print(f"OGA is at {dashboard.url} (Ctrl+C stops it)", file=sys.stderr)
-    if not serving.is_loopback(options.address):
-        print("Whoever has this URL is let in. It goes unencrypted: a tunnel, or a proxy with TLS, is safer.", file=sys.stderr)
-    if not options.no_browser:
-        webbrowser.open(dashboard.url)
+        notify(f"note: {workspace.read_only}")
+    notify(f"OGA is at {dashboard.url} (Ctrl+C stops it)")
+    if dashboard.redirect is None:
+        notify("Every user of this machine can open it; --token asks for a launch token.")
+    elif loopback:
+        notify("Anyone on this machine who has this URL is let in.")
+    else:
+        notify("Anyone who has this URL is let in. The connection is not encrypted: a tunnel, or a proxy with TLS, is safer.")
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """While open, SIGTERM and SIGHUP do what Ctrl+C does; one that is ignored, as SIGHUP by nohup, stays ignored."""
+    interrupt = signal.getsignal(signal.SIGINT)
+    handler = interrupt if callable(interrupt) else signal.default_int_handler
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    heeded = [number for number, old in before.items() if old != signal.SIG_IGN]
+    for number in heeded:
+        signal.signal(number, handler)
     try:
-        return dashboard.process.wait()
+        yield
     finally:
-        dashboard.stop()
+        for number in heeded:
+            if signal.getsignal(number) is handler:  # else the command is being stopped
+                signal.signal(number, before[number])
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -267,7 +381,7 @@ def _train(options: argparse.Namespace) -> None:
         raise InputError(f"cannot write {options.out}: {error.strerror}") from error
     accuracy = "too few samples to hold any out" if trained.accuracy is None else (
         f"{trained.accuracy:.1%} of {len(trained.held_out):,} held-out samples agree with their given label")  # fmt: skip
-    _say(f"{options.out}: {trained.classifier.name}, {trained.epochs} epochs, seed {options.seed}; {accuracy}")
+    say(f"{options.out}: {trained.classifier.name}, {trained.epochs} epochs, seed {options.seed}; {accuracy}")
 
 
 def _score(options: argparse.Namespace) -> None:
@@ -279,8 +393,13 @@ def _score(options: argparse.Namespace) -> None:
     _do(run, options.json)
 
 
+def _existing(options: argparse.Namespace) -> Workspace:
+    """The workspace of a command that needs one, and creates none where its name is mistyped."""
+    return Workspace(options.workspace, create=False)
+
+
 def _resume(options: argparse.Namespace) -> None:
-    run = Workspace(options.workspace).run(options.run)
+    run = _existing(options).run(options.run)
     damaged = [name for name in run.file_names() if not run.intact(name)]
     if run.status().state == "done" and not damaged:
         raise InputError(f"run {run.id} is done; there is nothing to go on with")
@@ -296,47 +415,47 @@ def _do(run: Run, as_json: bool) -> None:
         with Bar() as bar:
             scoring.do_run(run, bar)
     except (KeyboardInterrupt, Cancelled):
-        _say(f"oga resume {run.id} goes on where it was stopped", sys.stderr)
+        notify(f"oga resume {run.id} goes on where it was stopped")
         raise
     summary = run.summary
     told = {"run": run.id, "table": str(run.file(TABLE)), **{key: summary[key] for key in REPORTED}}
     if as_json:
-        print(json.dumps(told))
+        write(json.dumps(told))
         return
-    _say(f"run {run.id}: {summary['scored']:,} of {summary['samples']:,} samples scored in {summary['seconds']:.1f} s "
+    say(f"run {run.id}: {summary['scored']:,} of {summary['samples']:,} samples scored in {summary['seconds']:.1f} s "
          f"by {summary['model']} ({summary['model_source']})")  # fmt: skip
     for note in summary["notes"]:
-        _say(f"note: {note}")
+        say(f"note: {note}")
     for row in run.not_scored.head(10).itertuples():
-        _say(f"not scored: {row.source}: {row.reason}")
+        say(f"not scored: {row.source}: {row.reason}")
     if summary["not_scored"] > 10:
-        _say(f"not scored: {summary['not_scored'] - 10:,} more")
-    _say(f"table: {told['table']}")
-    _say(f"look at it: oga serve --workspace {run.workspace.path}")
+        say(f"not scored: {summary['not_scored'] - 10:,} more")
+    say(f"table: {told['table']}")
+    say(f"look at it: oga serve --workspace {run.workspace.path}")
 
 
 def _recommend(options: argparse.Namespace) -> None:
-    run = Workspace(options.workspace).run(options.run)
+    run = _existing(options).run(options.run)
     found = recommend(run)
     _say_stale(run)
     if options.json:
-        print(json.dumps(found.to_dict()))
+        write(json.dumps(found.to_dict()))
         return
-    _say(f"recommended score: {' and '.join(named(name).title for name in found.detectors)}")
-    _say(f"labels estimated wrong: {_in_percent(found.wrong)}")
+    say(f"recommended score: {' and '.join(named(name).title for name in found.detectors)}")
+    say(f"labels estimated wrong: {_in_percent(found.wrong)}")
     if found.at_budget is None:
-        _say("suggested budget: nothing to trim")
+        say("suggested budget: nothing to trim")
     else:
-        _say(f"suggested budget: {found.budget:.4f} ({round(found.budget * len(run.table)):,} samples), "
+        say(f"suggested budget: {found.budget:.4f} ({round(found.budget * len(run.table)):,} samples), "
              f"of which wrong: {_in_percent(found.at_budget.precision)}")  # fmt: skip
     for true, given, count in found.mistaken[:5]:
-        _say(f"mistaken: {count:.1f} samples of {true} are labelled {given}")
+        say(f"mistaken: {count:.1f} samples of {true} are labelled {given}")
 
 
 def _influence(options: argparse.Namespace) -> None:
     from oga_core import influence  # seconds, which most commands should not wait
 
-    run = Workspace(options.workspace).run(options.run)
+    run = _existing(options).run(options.run)
     _say_stale(run)
     if options.top < 1:
         raise InputError(f"--top {options.top}: at least one is needed")
@@ -349,17 +468,17 @@ def _influence(options: argparse.Namespace) -> None:
             found = influence.influence_of(run, options.prompt, options.answer)
     lists = {"towards": influence.towards(found, options.top), "against": influence.against(found, options.top)}
     if options.json:
-        print(json.dumps({name: json.loads(rows.to_json(orient="records")) for name, rows in lists.items()}))
+        write(json.dumps({name: json.loads(rows.to_json(orient="records")) for name, rows in lists.items()}))
         return
     for name, rows in lists.items():
-        _say(f"{name}: a step of training on these {'lowers' if name == 'towards' else 'raises'} the loss of the test sample")
+        say(f"{name}: a step of training on these {'lowers' if name == 'towards' else 'raises'} the loss of the test sample")
         for row in rows.itertuples():
-            _say(f"{row.cosine:+.3f} ± {row.error:.3f}  {row.source}  {row.label}")
+            say(f"{row.cosine:+.3f} ± {row.error:.3f}  {row.source}  {row.label}")
 
 
 def _say_stale(run: Run) -> None:
     if why := stale(run):
-        _say(f"note: {why}", sys.stderr)
+        notify(f"note: {why}")
 
 
 def _in_percent(estimate: Interval) -> str:
@@ -367,33 +486,33 @@ def _in_percent(estimate: Interval) -> str:
 
 
 def _export(options: argparse.Namespace) -> None:
-    run = Workspace(options.workspace).run(options.run)
+    run = _existing(options).run(options.run)
     _say_stale(run)
     count = export(run, options.what, options.format, options.out, detector=options.detector, budget=options.budget)
-    _say(f"{options.out}: {count:,} rows")
+    say(f"{options.out}: {count:,} rows")
 
 
 def _runs(options: argparse.Namespace) -> None:
-    workspace = Workspace(options.workspace)
+    workspace = _existing(options)
     runs = workspace.trash() if options.trash else workspace.runs()
     if options.json:
-        print(json.dumps([{"run": r.id, "title": r.title, "created": r.created, "state": r.status().state} for r in runs]))
+        write(json.dumps([{"run": r.id, "title": r.title, "created": r.created, "state": r.status().state} for r in runs]))
         return
     for run in runs:
-        _say(f"{run.id}  {run.status().state:<9}  {run.created}  {run.title}")
+        say(f"{run.id}  {run.status().state:<9}  {run.created}  {run.title}")
 
 
 def _restore(options: argparse.Namespace) -> None:
     aside, before, saved = restore(options.workspace)
-    _say(f"{before:,} events are back, and {saved:,} more that could still be read; the damaged file is kept as {aside}")
+    say(f"{before:,} events are back, and {saved:,} more that could still be read; the damaged file is kept as {aside}")
 
 
 def _limits(options: argparse.Namespace) -> None:
     if options.json:
-        print(json.dumps([{"name": x.name, "value": x.value, "unit": x.unit, "of": x.meaning} for x in LIMITS.values()]))
+        write(json.dumps([{"name": x.name, "value": x.value, "unit": x.unit, "of": x.meaning} for x in LIMITS.values()]))
         return
     for limit in LIMITS.values():
-        _say(f"{limit.name:<17} {limit.value:>15,} {limit.unit:<10} {limit.meaning}")
+        say(f"{limit.name:<17} {limit.value:>15,} {limit.unit:<10} {limit.meaning}")
 
 
 def _reproduce(options: argparse.Namespace) -> None:
@@ -402,7 +521,7 @@ def _reproduce(options: argparse.Namespace) -> None:
             options.experiment, data=options.data, out=options.out, seeds=options.seeds, quick=options.quick, arch=options.arch,
             samples=options.samples, device=options.device, part=options.part, progress=bar,
         )  # fmt: skip
-    _say(str(report))
+    say(str(report))
 
 
 def _bench_gradients(options: argparse.Namespace) -> None:
@@ -413,7 +532,7 @@ def _bench_gradients(options: argparse.Namespace) -> None:
             options.model or benchmarks.SHOWN, options.scope, options.against, batch=options.batch, repeats=options.repeats,
             threads=options.threads, device=options.device, dtype=options.dtype, progress=bar,
         )  # fmt: skip
-    print(json.dumps(rows) if options.json else benchmarks.markdown(rows))
+    write(json.dumps(rows) if options.json else benchmarks.markdown(rows))
 
 
 def _bench_dashboard(options: argparse.Namespace) -> None:
@@ -425,41 +544,9 @@ def _bench_dashboard(options: argparse.Namespace) -> None:
             for samples in options.samples or dashboard.SIZES
             for row in dashboard.measure(samples, repeats=options.repeats, keep=options.keep, progress=bar)
         ]
-    print(json.dumps(rows) if options.json else dashboard.markdown(rows))
-
-
-def _say(line: str, file: TextIO | None = None) -> None:
-    """Print a line; what a terminal would obey or cannot show is escaped: names and labels are a stranger's."""
-    print("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line), file=file)
-
-
-class Bar:
-    """Progress on stderr: one line that is drawn over on a terminal, else a line a stage."""
-
-    def __init__(self) -> None:
-        self.terminal = sys.stderr.isatty()
-        self.stage = ""
-        self.drawn = 0.0
-
-    def __enter__(self) -> Bar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.terminal and self.stage:
-            print(file=sys.stderr)
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if not self.terminal:
-            if stage == self.stage or not done:  # a stage that fails at once leaves one line, the error's
-                return
-            print(stage, file=sys.stderr, flush=True)
-        elif stage != self.stage or done == total or time.monotonic() - self.drawn > 0.1:
-            filled = BAR * done // max(total, 1)
-            line = f"\r\033[K{'█' * filled}{'░' * (BAR - filled)} {stage} {done:,}/{total:,}"
-            print(line, end="", file=sys.stderr, flush=True)
-            self.drawn = time.monotonic()
-        self.stage = stage
+    write(json.dumps(rows) if options.json else dashboard.markdown(rows))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    complete_streams()
+    sys.exit(flush(main()))

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from oga_core.children import end_with_parent, spawn
 from oga_core.errors import InputError
 from oga_core.model_files import ADAPTER, CONFIG
 
@@ -49,11 +50,17 @@ def fetched(name: str) -> Path:
         )
     # -P: a folder "oga_core" where the user stands must not be taken for ours.
     command = [sys.executable, "-P", "-m", "oga_core.hub", name]
-    done = subprocess.run(command, env=os.environ | {"HF_HUB_OFFLINE": "0"}, stdout=subprocess.PIPE)  # progress is on stderr
+    process = spawn(command, {"HF_HUB_OFFLINE": "0"}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)  # progress is on stderr
+    with process:
+        try:
+            answer, _ = process.communicate()
+        except BaseException:  # Ctrl+C, which does not reach it
+            process.kill()
+            raise
     try:
-        told = json.loads(done.stdout)
+        told = json.loads(answer)
     except ValueError:
-        told = {"error": f"the process that fetches ended with code {done.returncode}"}
+        told = {"error": f"the process that fetches ended with code {process.returncode}"}
     if "path" not in told:
         raise InputError(f"{name} could not be fetched from the Hugging Face hub: {told['error'][:300]}")
     return Path(told["path"])
@@ -90,4 +97,5 @@ def main(name: str) -> int:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     sys.exit(main(sys.argv[1]))

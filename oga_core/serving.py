@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import html
 import ipaddress
 import os
 import re
@@ -19,39 +21,91 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from oga_core.errors import InputError
+from oga_core.children import TOKEN, spawn
+from oga_core.errors import InputError, shorten
+from oga_core.files import resolve_path, write_whole
 from oga_core.roots import ROOTS
 from oga_core.runs import Run, Workspace
 from oga_core.runs.workspace import ENVIRONMENT
 
 ADDRESS = "127.0.0.1"
 PORT = 8501
-TOKEN = "OGA_LAUNCH_TOKEN"
-"""Environment variable: what a browser must have to be let in, where the server listens beyond this machine."""
 ORIGINS = "OGA_ORIGINS"
 """Environment variable: origins of tunnels and proxies before the server, beside its own, separated by blanks."""
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """Addresses that stand for all of a machine, and where it reaches itself on them."""
 _PORTS = {"http": 80, "https": 443}
-START_SECONDS = 60.0
+START_SECONDS, STOP_SECONDS = 60.0, 10.0
+HOST_NAME = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
+REDIRECT = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="referrer" content="no-referrer"><title>OGA</title>
+<meta http-equiv="refresh" content="0; url={url}"></head><body><a href="{url}">Open the dashboard</a></body></html>
+"""
+_DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""A proxy would get to see the token."""
 _HERE = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
 class Dashboard:
-    """A running dashboard."""
+    """A running dashboard. It ends with the process that started it.
+
+    Attributes
+    ----------
+    url
+        What to open; it may have the launch token.
+    process
+        The server.
+    redirect
+        Where `open_browser` writes the page that leads to a URL with a token; None for one without.
+    """
 
     url: str
     process: subprocess.Popen[bytes]
+    redirect: Path | None = None
+
+    def open_browser(self) -> bool:
+        """Open the URL in the browser of this machine; returns whether a browser could be asked.
+
+        Every user of a machine sees the arguments of all processes. So a URL with a token is not among the browser's: it opens a
+        page in the workspace that only its owner can read and that leads to the URL. A browser in a sandbox (snap, flatpak) may
+        not be able to read that page; open the URL itself then.
+        """
+        if self.redirect is None:
+            return webbrowser.open(self.url)
+        page = REDIRECT.replace("{url}", html.escape(self.url))
+        try:
+            write_whole(self.redirect, lambda path: path.write_text(page, "utf-8"), private=True)
+        except OSError:
+            return False
+        atexit.register(self.redirect.unlink, missing_ok=True)  # a script may end without a call of `stop`
+        return webbrowser.open(self.redirect.as_uri())
+
+    def wait(self) -> None:
+        """Return when the server has ended; Ctrl+C stops it."""
+        try:
+            self.process.wait()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            self.stop()
 
     def stop(self) -> None:
-        """End the server. Everything it has called saved stays saved."""
+        """End the server, and its jobs with it. Everything it has called saved stays saved."""
         self.process.terminate()
-        self.process.wait()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self.redirect is not None:
+            self.redirect.unlink(missing_ok=True)
 
 
-def launch(run: Run | None = None, *, port: int | None = None, browser: bool = True) -> Dashboard:
+def launch(run: Run | None = None, *, port: int | None = None, browser: bool = True, token: bool = False) -> Dashboard:
     """Open the dashboard on a run, from a script or a notebook; returns once it answers.
+
+    The dashboard ends with the process that called this: a script calls ``wait()`` of the result at its end.
 
     Parameters
     ----------
@@ -60,7 +114,9 @@ def launch(run: Run | None = None, *, port: int | None = None, browser: bool = T
     port
         Port on 127.0.0.1; a free one where none is given.
     browser
-        Whether to open it in the browser of this machine.
+        Whether to open it in the browser of this machine: see `Dashboard.open_browser`.
+    token
+        Whether a browser needs the launch token in the URL. Without it every user of this machine can open the dashboard.
 
     Raises
     ------
@@ -68,9 +124,10 @@ def launch(run: Run | None = None, *, port: int | None = None, browser: bool = T
         If the port is taken or the server does not come up.
     """
     workspace = run.workspace if run is not None else Workspace()
-    dashboard = serve(workspace, port=port or free_port(), page=f"?run={run.id}" if run is not None else "")
+    page = f"?run={run.id}" if run is not None else ""
+    dashboard = serve(workspace, port=port or free_port(), page=page, token=token)
     if browser:
-        webbrowser.open(dashboard.url)
+        dashboard.open_browser()
     return dashboard
 
 
@@ -83,6 +140,7 @@ def serve(
     address: str = ADDRESS,
     hosts: Sequence[str] = (),
     origins: Sequence[str] = (),
+    token: bool = False,
 ) -> Dashboard:
     """Start the server on a workspace and wait until it answers.
 
@@ -93,36 +151,35 @@ def serve(
     roots
         Folders below which the page may open data by path; where the command was given, by default.
     address
-        Where it listens. On any but this machine's own, a browser needs the launch token in the URL.
+        Where it listens: an IP address, or a name, which is looked up once. On any but this machine's own, a browser needs the
+        launch token in the URL.
     hosts
         Names by which it is reached, beside the address.
     origins
         Where tunnels or proxies lead to it from, such as ``https://oga.example.org``: scheme, host and port of the page as the
         browser has it. Websockets and decisions are taken from pages of these and of its own origins only.
+    token
+        Whether a browser needs the launch token on this machine's own addresses, too.
 
     Raises
     ------
     InputError
         If port, address, name or origin is none, the port is taken, or the server does not come up.
     """
-    if not 0 < port < 1 << 16:
-        raise InputError(f"port {port}: a port is a number from 1 to 65535")
-    for host in hosts:
-        if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+", host):
-            raise InputError(f"host {host!r}: a name such as gpu7.example.org is needed, without port or asterisk")
-    if address in EVERYWHERE and not hosts:
-        raise InputError(f"address {address} is all of this machine; say by which name it is reached (--host NAME)")
-    _must_be_free(address, port)
-    token = None if is_loopback(address) else new_token()
-    origins = [origin_of(origin) for origin in origins]
-    environment = os.environ | {
-        ENVIRONMENT: str(workspace.path), ROOTS: os.pathsep.join(map(str, roots or [Path.cwd()])), TOKEN: token or "",
-        ORIGINS: " ".join(origins),
-    }  # fmt: skip
-    process = subprocess.Popen(command(port, address, hosts, origins), env=environment)
+    place = find_place(address, port, hosts)
+    named = [origin_of(origin) for origin in origins]
+    secret = new_token() if token or not is_loopback(place.address) else None
+    folders = roots or [resolve_path(".", "root")]
+    environment = {
+        ENVIRONMENT: str(workspace.path),
+        ROOTS: os.pathsep.join(map(str, folders)),
+        TOKEN: secret or "",
+        ORIGINS: " ".join(named),
+    }
+    process = spawn(command(port, place.address, place.hosts, named), environment, stdin=subprocess.DEVNULL)
     started = time.monotonic()
     try:
-        while not _healthy(_url(EVERYWHERE.get(address, address), port), token, port):
+        while not _healthy(_url(EVERYWHERE.get(place.address, place.address), port), secret, port):
             if process.poll() is not None or time.monotonic() - started > START_SECONDS:
                 raise InputError(f"the dashboard did not come up on port {port}; its messages are above")
             time.sleep(0.1)
@@ -130,8 +187,92 @@ def serve(
         process.kill()
         process.wait()
         raise
-    known = f"{'&' if '?' in page else '?'}token={token}" if token else ""
-    return Dashboard(_url(hosts[0] if hosts else address, port) + page + known, process)
+    known = f"{'&' if '?' in page else '?'}token={secret}" if secret else ""
+    url = _url(place.host, port) + page + known
+    return Dashboard(url, process, workspace.path / f"open-{port}.html" if secret else None)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a server listens, and what it is called there.
+
+    Attributes
+    ----------
+    address
+        The IP address, in its usual form.
+    host
+        In the URL.
+    hosts
+        Names by which it is reached, beside the address.
+    """
+
+    address: str
+    host: str
+    hosts: tuple[str, ...]
+
+
+def find_place(address: str, port: int, hosts: Sequence[str] = ()) -> Place:
+    """Return where a server would listen.
+
+    Raises
+    ------
+    InputError
+        If port, address or a name is none, or the server could not listen there.
+    """
+    if not 0 < port < 1 << 16:
+        raise InputError(f"port {port}: a port is a number from 1 to 65535")
+    for host in hosts:
+        if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+", host):
+            raise InputError(f"host {host!r}: a name such as gpu7.example.org is needed, without port or asterisk")
+    found = _look_up(address)
+    if found[0] in EVERYWHERE and not hosts:
+        raise InputError(f"address {address} is all of this machine; say by which name it is reached (--host NAME)")
+    _must_be_free(found[0], port)
+    name = [] if _ip(address) else [address]
+    # A name with several addresses may lead a browser to one of them where another program listens.
+    host = hosts[0] if hosts else address if name and len(found) == 1 else found[0]
+    return Place(found[0], host, (*hosts, *name))
+
+
+def _look_up(address: str) -> list[str]:
+    """The IP addresses, in their usual form, that an address or a name stands for, IPv4 first.
+
+    Raises
+    ------
+    InputError
+        If it stands for none. Short forms such as 127.1, which a browser or a proxy may read in another way, stand for none.
+    """
+    if (ip := _ip(address)) is not None:
+        return [ip]
+    refused = f"the dashboard cannot listen on {shorten(address)!r}: "
+    try:
+        socket.inet_aton(address)
+    except (OSError, ValueError):
+        pass
+    else:
+        raise InputError(refused + "write an IP address in full, such as 127.0.0.1")
+    if not HOST_NAME.fullmatch(address):
+        raise InputError(refused + "an IP address or a host name is needed; the port is given by --port")
+    try:
+        found = {_ip(str(place[0])): None for *_, place in socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)}
+    except (OSError, ValueError) as error:
+        raise InputError(refused + (getattr(error, "strerror", None) or "it is no host name")) from error
+    known = sorted((ip for ip in found if ip), key=lambda ip: ":" in ip)
+    if not known:
+        raise InputError(refused + "it has no address that a browser can open")
+    return known
+
+
+def _ip(address: str) -> str | None:
+    """An IP address in its usual form: without brackets or a mapping into IPv6; None for what is none."""
+    inner = address[1:-1] if address.startswith("[") and address.endswith("]") and ":" in address else address
+    try:
+        ip = ipaddress.ip_address(inner)
+    except ValueError:
+        return None
+    if getattr(ip, "scope_id", None):  # which no browser can open
+        return None
+    return str(getattr(ip, "ipv4_mapped", None) or ip)
 
 
 def command(port: int, address: str = ADDRESS, hosts: Sequence[str] = (), origins: Sequence[str] = ()) -> list[str]:
@@ -149,11 +290,12 @@ def command(port: int, address: str = ADDRESS, hosts: Sequence[str] = (), origin
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches a server on this address."""
+    """Whether only this machine reaches a server on this address; for a name, on each address that it stands for."""
     try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:  # a name, which a resolver may turn into anything, but for this one
-        return address.lower() == "localhost"
+        found = _look_up(address)
+    except InputError:
+        return False
+    return all(ipaddress.ip_address(ip).is_loopback for ip in found)
 
 
 def origin_of(url: str) -> str:
@@ -198,16 +340,24 @@ def allowed_path(path: str) -> Path:
     Raises
     ------
     InputError
-        If it is not there, or leads out of the roots, by ``..`` or a symbolic link too.
+        If it is not found, is no path, or leads out of the roots, by ``..`` or a symbolic link too.
     """
     roots = [Path(root).resolve() for root in os.environ.get(ROOTS, "").split(os.pathsep) if root]
-    resolved = next((p for p in [Path(path).expanduser(), *(root / path for root in roots)] if p.exists()), Path(path)).resolve()
+    tried = [resolve_path(p, "path") for p in (Path(path), *(root / path for root in roots))]
+    resolved = next((p for p in tried if _exists(p)), tried[0])
     if not any(resolved.is_relative_to(root) for root in roots):
         shown = ", ".join(map(str, roots)) or "none"
-        raise InputError(f"{path} is outside the folders that may be opened ({shown}); start oga serve with --root")
-    if not resolved.exists():
-        raise InputError(f"{path} is not there")
+        raise InputError(f"{shorten(path)} is outside the folders that may be opened ({shown}); start oga serve with --root")
+    if not _exists(resolved):
+        raise InputError(f"{shorten(path)} is not there")
     return resolved
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # in a folder that we may not look into
+        return False
 
 
 def free_port() -> int:
@@ -246,10 +396,9 @@ def _must_be_free(address: str, port: int) -> None:
     except OSError:
         pass
     try:
-        family, kind, protocol, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
+            probe.bind((address, port))
     except OSError as error:
         raise InputError(f"the dashboard cannot listen on {address}, port {port}: {error.strerror}") from error
 
@@ -257,7 +406,7 @@ def _must_be_free(address: str, port: int) -> None:
 def _healthy(url: str, token: str | None, port: int) -> bool:
     asked = urllib.request.Request(url + "_stcore/health", headers={"Cookie": f"{token_cookie(port)}={token}"} if token else {})
     try:
-        with urllib.request.urlopen(asked, timeout=2) as answer:
+        with _DIRECTLY.open(asked, timeout=2) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

@@ -13,8 +13,10 @@ from collections.abc import Callable
 from functools import partial
 
 from oga_core import maps, scoring
+from oga_core.children import end_with_parent, spawn
 from oga_core.containment import contain, limit_reading, machine_bytes, seclude
 from oga_core.errors import InputError
+from oga_core.files import open_private
 from oga_core.progress import Cancelled
 from oga_core.runs import DeletedRun, Job, Run, Workspace
 
@@ -26,8 +28,9 @@ CANCEL_SECONDS = 0.5
 
 
 def start(run: Run, kind: str) -> None:
-    """Start a job in a process of its own, which outlives this one; nothing happens where it is running already, or where
-    nothing can be saved.
+    """Start a job in a process of its own, which ends with this one at the latest; a scoring that was cut off can be resumed.
+
+    Nothing happens where the job is running already, or where nothing can be saved.
 
     Raises
     ------
@@ -42,11 +45,9 @@ def start(run: Run, kind: str) -> None:
     # -P: a folder "oga_core" where the user stands must not be taken for ours.
     command = [sys.executable, "-P", "-m", "oga_core.worker", kind, run.id, str(run.workspace.path)]
     # Threads that spin while they wait make a busy machine many times slower.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
-    with open(run.path / f"{kind}.log", "wb") as log:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
-        )
+    environment = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
+    with open(run.path / f"{kind}.log", "wb", opener=open_private) as log:
+        process = spawn(command, environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         job.entered(process.pid)  # a run that was deleted just now is refused here, and by the process itself
     finally:
@@ -65,6 +66,7 @@ def _tell_of_its_end(process: subprocess.Popen[bytes], job: Job) -> None:
 
 def main(kind: str, run_id: str, workspace: str) -> int:
     """Do a job; returns the exit code. How it ended is in the workspace."""
+    end_with_parent()
     contain(machine_bytes(), writes=True)
     limit_reading()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a script has started the server in the background

@@ -350,7 +350,7 @@ def test_runs_are_listed_newest_first_from_the_workspace_that_is_named(
         ("reproduce text --out out --data missing", "data missing is not a folder"),
         ("reproduce synthetic --out notes.txt", "cannot make notes.txt"),
         ("serve --port 65536", "port 65536: a port is a number from 1 to 65535"),
-        ("runs --workspace notes.txt", "cannot make the workspace"),
+        ("runs --workspace notes.txt", "no workspace at"),
         ("frobnicate", "invalid choice: 'frobnicate'"),
         ("", "the following arguments are required: COMMAND"),
     ],
@@ -416,10 +416,10 @@ def test_who_ends_the_command_ends_the_server_with_it(tmp_path: Path, answered: 
     port = serving.free_port()
     command = [*OGA, "serve", "--no-browser", "--port", str(port), "--workspace", str(tmp_path / "workspace")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        threads = Path(f"/proc/{process.pid}/task")
         if answered:
             assert f"OGA is at http://127.0.0.1:{port}/ (Ctrl+C stops it)\n" in iter(process.stderr.readline, "")  # type: ignore[union-attr]
-        while not (started := children.read_text().split()):
+        while not (started := [pid for path in threads.glob("*/children") for pid in path.read_text().split()]):
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 130

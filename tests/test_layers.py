@@ -15,7 +15,7 @@ import oga_core
 
 ROOT = Path(__file__).parent.parent
 ORDER = (
-    ("containment", "errors", "progress"),
+    ("children", "containment", "errors", "progress", "terminal"),
     ("limits", "floors", "measured", "model_files"),
     ("files", "hub", "threads"),
     ("data",),
@@ -30,6 +30,7 @@ ORDER = (
     ("experiments", "reader", "serving", "worker"),
     ("benchmarks",),
     ("cli",),
+    ("command",),
 )
 """The modules of ``oga_core``, each after all that it may import; those of one line do not know each other."""
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}

@@ -44,7 +44,7 @@ def test_the_wheel_has_every_file_of_the_core_and_the_page_and_nothing_else(unpa
 
 def test_the_wheel_has_the_command_and_the_licence(unpacked: Path) -> None:
     (about,) = unpacked.glob("oga-*.dist-info")
-    assert "oga = oga_core.cli:main" in (about / "entry_points.txt").read_text("utf-8").splitlines()
+    assert "oga = oga_core.command:run" in (about / "entry_points.txt").read_text("utf-8").splitlines()
     assert (about / "licenses" / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
     metadata = (about / "METADATA").read_text("utf-8")
     assert "\nLicense-Expression: Apache-2.0\n" in metadata

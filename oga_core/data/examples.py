@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from oga_core.errors import InputError
-from oga_core.files import write_whole
+from oga_core.files import PRIVATE_FOLDER, write_whole
 
 FLIPPED = 0.1
 """Share of the labels that are flipped to another class."""
@@ -65,7 +65,7 @@ def make_example(name: str, folder: Path) -> Path:
     example = EXAMPLES[name]
     path, truth = folder / example.file, folder / example.truth
     if not path.exists() or not truth.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
         example.write(path, truth)
     return path
 
@@ -96,7 +96,7 @@ def _write_digits(path: Path, truth: Path) -> None:
                 archive.writestr(zipfile.ZipInfo(source), buffer.getvalue())
 
     _write_truth(truth, sources, given, true)
-    write_whole(path, write)
+    write_whole(path, write, private=True)
 
 
 def _write_docstrings(path: Path, truth: Path) -> None:
@@ -115,7 +115,7 @@ def _write_docstrings(path: Path, truth: Path) -> None:
             csv.writer(handle).writerows([("text", "label"), *zip(texts, given, strict=True)])
 
     _write_truth(truth, [f"row {i}" for i in range(len(texts))], given, true)
-    write_whole(path, write)
+    write_whole(path, write, private=True)
 
 
 def _docstrings(library: str, subpackage: str) -> Iterator[str]:
@@ -142,7 +142,7 @@ def _write_truth(path: Path, sources: list[str], given: list[str], true: list[st
         with open(temporary, "w", encoding="utf-8", newline="") as handle:
             csv.writer(handle).writerows([("source", "label", "true_label"), *zip(sources, given, true, strict=True)])
 
-    write_whole(path, write)
+    write_whole(path, write, private=True)
 
 
 EXAMPLES = {

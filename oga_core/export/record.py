@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 
+from oga_core.files import PRIVATE_FILE
 from oga_core.review.standing import standing_of
 from oga_core.runs import Run
 from oga_core.runs.workspace import now
@@ -44,7 +45,7 @@ def remember(run: Run, what: str, fmt: str, rows: int, to: str) -> None:
     """Enter an export that has just been written; OSError where the run's folder cannot be written to."""
     entry = Exported(what, fmt, rows, to, now(), _decisions(run))
     line = json.dumps({k: v for k, v in asdict(entry).items() if k != "superseded"}) + "\n"
-    handle = os.open(run.path / RECORD, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    handle = os.open(run.path / RECORD, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE)
     try:
         os.write(handle, line.encode())  # one write: two processes do not mix their lines
         os.fsync(handle)

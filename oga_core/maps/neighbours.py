@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from oga_core.files import PRIVATE_FOLDER, make_private
 from oga_core.gradients import Factors, nearest
 from oga_core.progress import Progress, silent
 
@@ -56,6 +58,8 @@ def umap(
     progress("loading UMAP", 10, 100)
     if cache is not None:
         os.environ.setdefault("NUMBA_CACHE_DIR", str(cache))
+        with suppress(OSError):  # numba does without
+            cache.mkdir(PRIVATE_FOLDER, exist_ok=True)
     from umap import UMAP
 
     start = SPAN * start / max(float(np.abs(start).max()), 1e-9)
@@ -70,4 +74,7 @@ def umap(
         warnings.filterwarnings("ignore", message=".*NNDescent.*", category=UserWarning)  # new data are never placed by UMAP
         # Of the data UMAP needs no more than their number: their neighbours and where they begin are given.
         positions = layout.fit_transform(start)
+    if cache is not None:
+        with suppress(OSError):
+            make_private(cache)
     return np.asarray(positions, np.float32)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from oga_core.children import spawn
 from oga_core.data import Dataset, SampleError, located
 from oga_core.errors import InputError, one_line
 from oga_core.gradients import NAMED
@@ -66,7 +67,7 @@ class _Lost(Exception):
 
 
 class _Process:
-    """A process that reads; it ends with this object."""
+    """A process that reads; it ends with this object, and with this process."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -75,12 +76,11 @@ class _Process:
         # -P: a folder "oga_core" where the user stands must not be taken for ours.
         command = [sys.executable, "-P", "-m", "oga_core.reader.process"]
         # Arrow's own allocators set a gigabyte aside at their start.
-        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"}
+        waiting = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
+        environment = {"OMP_WAIT_POLICY": waiting, "ARROW_DEFAULT_MEMORY_POOL": "system"}
         try:
             with theirs:
-                self.child = subprocess.Popen(  # not in our session, whose Ctrl+C is for the server
-                    command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, start_new_session=True, env=environment
-                )
+                self.child = spawn(command, environment, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)
         except OSError as error:
             raise _Lost(f"could not be started: {error.strerror}") from error
 

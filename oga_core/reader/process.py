@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from oga_core import models, scoring
+from oga_core.children import end_with_parent
 from oga_core.containment import allow_seconds, contain, machine_bytes, seclude
 from oga_core.data import Dataset, SampleError, open_dataset
 from oga_core.errors import InputError
@@ -146,6 +147,7 @@ DONE: dict[str, Callable[..., Any]] = {
 
 
 def main() -> None:
+    end_with_parent()
     seclude()
     os.dup2(2, 1)  # what a library prints is no answer
     tempfile.gettempdir()  # is found by writing to it, and torch asks

@@ -7,12 +7,12 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from oga_core.errors import InputError
-from oga_core.files import write_whole
+from oga_core.files import open_private, write_whole
 
 BUSY_SECONDS = 20.0
 BACKUP_SECONDS = 24 * 3600.0
@@ -146,6 +146,8 @@ def create(path: Path) -> None:
     try:
         if path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
             raise _failed("attempt to write a readonly database", sqlite3.SQLITE_READONLY)
+        with suppress(OSError):  # SQLite says what is wrong
+            os.close(open_private(path, os.O_RDWR | os.O_CREAT))  # its journal gets the same permissions
         _bring_up_to_date(path)
         _back_up(path)
     except sqlite3.DatabaseError as error:
@@ -313,7 +315,7 @@ def _copy(path: Path, to: Path) -> None:
         with closing(_open(path)) as source, closing(sqlite3.connect(temporary)) as target:
             source.backup(target)
 
-    write_whole(to, write)
+    write_whole(to, write, private=True)
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -53,7 +53,7 @@ class Job:
             else:
                 state, message = (
                     "failed",
-                    "the process doing this ended unexpectedly: it was killed, or memory ran out; start it again",
+                    "the process doing this ended unexpectedly: OGA was stopped, it was killed, or memory ran out; start again",
                 )
         return Status(state, row["stage"], row["done"], row["total"], message)
 

@@ -118,7 +118,7 @@ class Run:
 
     def add_file(self, name: str, write: Callable[[Path], object]) -> None:
         """Write a file of the run whole, then enter it with its hash in the manifest."""
-        write_whole(self.path / name, write)
+        write_whole(self.path / name, write, private=True)
         entry = (self.id, name, sha256(self.path / name), (self.path / name).stat().st_size)
         with database.writing(self.workspace.database) as connection:
             connection.execute("INSERT OR REPLACE INTO files (run, name, sha256, bytes) VALUES (?, ?, ?, ?)", entry)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from oga_core.errors import InputError
+from oga_core.files import PRIVATE_FOLDER, open_private
 from oga_core.limits import UPLOAD_BYTES
 
 NAME_BYTES = 255
@@ -41,13 +42,13 @@ class Upload:
     def __init__(self, folder: Path, name: str, announced: int = 0) -> None:
         self.name, self.bytes = plain(name), 0
         _bounded(name, announced)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
         _sweep(folder)
         if announced > (free := shutil.disk_usage(folder).free):
             raise InputError(f"{name!r} has {announced:,} bytes; the disk of the workspace has room for {free:,}")
         self._hash = hashlib.sha256()
         self._path = folder / f".{uuid.uuid4().hex}{_PART}"
-        self._handle = open(self._path, "xb")  # noqa: SIM115  closed by keep and drop
+        self._handle = open(self._path, "xb", opener=open_private)  # noqa: SIM115  closed by keep and drop
 
     def __enter__(self) -> Upload:
         return self
@@ -81,7 +82,7 @@ class Upload:
         self._handle.flush()
         os.fsync(self._handle.fileno())
         path = self._path.parent / self._hash.hexdigest()[:32] / self.name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(PRIVATE_FOLDER, exist_ok=True)
         if not path.exists() or path.stat().st_size != self.bytes:
             os.replace(self._path, path)
         os.utime(path.parent)  # when it was dropped last: `clean` spares what somebody may be about to use

@@ -7,13 +7,15 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
-from oga_core.errors import InputError, one_line
+from oga_core.errors import InputError, one_line, shorten
+from oga_core.files import PRIVATE_FOLDER, resolve_path
 from oga_core.runs import database
 from oga_core.runs.deleted import DeletedRun, UnknownRun
 from oga_core.runs.job import check_idle
@@ -24,6 +26,7 @@ from oga_core.runs.upload import Upload, plain
 ENVIRONMENT = "OGA_WORKSPACE"
 DATABASE = "oga.sqlite"
 UPLOADS = "uploads"
+ANOTHER = f"name another folder with --workspace or {ENVIRONMENT}"
 
 
 def now() -> str:
@@ -32,12 +35,35 @@ def now() -> str:
 
 
 def _chosen(path: str | Path | None) -> Path:
-    return Path(path or os.environ.get(ENVIRONMENT) or platformdirs.user_data_path("oga", appauthor=False)).expanduser().resolve()
+    named = path or os.environ.get(ENVIRONMENT) or platformdirs.user_data_path("oga", appauthor=False)
+    try:
+        return resolve_path(named, "workspace")
+    except InputError as error:
+        raise InputError(f"{error}; {ANOTHER}") from error
 
 
 def restore(path: str | Path | None = None) -> tuple[Path, int, int]:
-    """Put the backup of a workspace's file in its place: see `database.restore`."""
-    return database.restore(_chosen(path) / DATABASE)
+    """Put the backup of a workspace's file in its place: see `database.restore`.
+
+    Raises
+    ------
+    InputError
+        As there, and if there is no workspace.
+    """
+    folder = _chosen(path)
+    _check_exists(folder, DATABASE, database.backup_of(folder / DATABASE).name)
+    return database.restore(folder / DATABASE)
+
+
+def _check_exists(folder: Path, *files: str) -> None:
+    """InputError where a folder holds none of the files by which a workspace is known."""
+    for name in files:
+        with suppress(OSError):
+            if (folder / name).is_file() and (folder / name).stat().st_size:
+                return
+    if database.backup_of(folder / DATABASE).is_file():
+        raise InputError(f"{folder} has lost its {DATABASE} but has a backup of it: oga restore --workspace {folder}")
+    raise InputError(f"no workspace at {shorten(folder)}; {ANOTHER}")
 
 
 class Workspace:
@@ -46,24 +72,26 @@ class Workspace:
     Parameters
     ----------
     path
-        The folder; by default ``OGA_WORKSPACE``, else ``oga`` in the user's data directory. It is made if absent.
+        The folder; by default ``OGA_WORKSPACE``, else ``oga`` in the user's data directory.
     create
-        Whether to create a workspace where there is none.
+        Whether to create a workspace where there is none; only its owner can look into it.
 
     Raises
     ------
     InputError
-        If the folder cannot be made or holds something else; without ``create``, if it is no workspace.
+        If the folder cannot be created or holds something else; without ``create``, if it is no workspace.
     """
 
     def __init__(self, path: str | Path | None = None, *, create: bool = True) -> None:
         self.path = _chosen(path)
-        if not create and not (self.path / DATABASE).is_file():
-            raise InputError(f"no workspace at {self.path}; name another folder with --workspace or {ENVIRONMENT}")
+        if not create:
+            _check_exists(self.path, DATABASE)
         try:
-            (self.path / "runs").mkdir(parents=True, exist_ok=True)
+            for folder in (self.path, self.path / "runs"):
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(PRIVATE_FOLDER, exist_ok=True)
         except OSError as error:
-            raise InputError(f"cannot make the workspace {self.path}: {error.strerror}") from error
+            raise InputError(f"cannot make the workspace {shorten(self.path)}: {error.strerror}; {ANOTHER}") from error
         self.database = self.path / DATABASE
         database.create(self.database)
 
@@ -98,7 +126,7 @@ class Workspace:
         """Enter a run that has not started, with all that is needed to do it again; InputError where nothing can be saved."""
         self.check_writable()
         run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
-        (self.path / "runs" / run_id).mkdir()
+        (self.path / "runs" / run_id).mkdir(PRIVATE_FOLDER)
         with database.writing(self.database) as connection:
             connection.execute(
                 "INSERT INTO runs (id, created, title, settings) VALUES (?, ?, ?, ?)",

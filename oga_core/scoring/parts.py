@@ -24,7 +24,7 @@ import torch
 
 from oga_core.data import Dataset, SampleError, Unreadable
 from oga_core.errors import InputError
-from oga_core.files import remove_unfinished, save_array
+from oga_core.files import PRIVATE_FOLDER, open_private, remove_unfinished, save_array
 from oga_core.models import Classifier, TrainedModel, load_model, save_weights
 from oga_core.progress import Progress, silent
 from oga_core.runs import Run
@@ -84,7 +84,7 @@ class Parts:
             remove_unfinished(folder)
         if not run.intact(VERSIONS) or json.loads((run.path / VERSIONS).read_text("utf-8")) != _versions():
             self.remove()  # another version may compute other last digits
-        (run.path / PARTS).mkdir(exist_ok=True)
+        (run.path / PARTS).mkdir(PRIVATE_FOLDER, exist_ok=True)
         if run.intact(IDS):
             self._compare(np.load(run.path / IDS), dataset)
         else:
@@ -208,7 +208,7 @@ def _megabytes(size: int) -> str:
 def alone(run: Run) -> Iterator[None]:
     """While open, no other process scores this run; InputError where one does already, or nothing can be saved."""
     run.workspace.check_writable()
-    with open(run.path / "score.lock", "ab") as handle:
+    with open(run.path / "score.lock", "ab", opener=open_private) as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system gives it back, however this process ends
         except OSError as error:

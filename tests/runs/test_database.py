@@ -278,7 +278,7 @@ def test_one_that_stops_half_way_leaves_the_first_version(
 def test_where_the_copy_cannot_be_made_nothing_is_changed(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before, as_it_was = everything(old), schema(old)
 
-    def full(path: Path, write: object) -> None:
+    def full(path: Path, write: object, **_: bool) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(database, "write_whole", full)
@@ -316,7 +316,7 @@ def test_a_backup_is_made_once_there_is_something_in_it_and_again_a_day_later(pa
 
 
 def test_where_there_is_no_room_for_a_backup_work_goes_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, write: object) -> None:
+    def full(path: Path, write: object, **_: bool) -> None:
         raise OSError(28, "No space left on device")
 
     decide(path, "a")

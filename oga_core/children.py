@@ -1,0 +1,123 @@
+"""The processes that OGA starts of its own: the server, its jobs and its readers. Each ends with the process that started it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any
+
+PARENT = "OGA_PARENT"
+"""Environment variable: the id of the process that started this one."""
+TOKEN = "OGA_LAUNCH_TOKEN"
+"""Environment variable: what a browser must have to be let in. Only the server gets it."""
+WATCH_SECONDS = 1.0
+"""Time between two looks at the parent, on systems that send no signal when it ends."""
+_SET_DEATH_SIGNAL = 1
+"""Linux: PR_SET_PDEATHSIG."""
+
+_lock = threading.Lock()
+_starter: tuple[int, queue.SimpleQueue[Any]] | None = None
+"""The process that has the thread which starts children, and what it is asked through."""
+
+
+def spawn(command: Sequence[str], environment: Mapping[str, str] | None = None, **options: Any) -> subprocess.Popen[bytes]:
+    """Start a process that ends with this one, in a session of its own: Ctrl+C on the terminal does not reach it.
+
+    It must call `end_with_parent` first thing. Linux sends the death signal when the *thread* that started the process ends, so
+    all processes are started by one thread, which lives as long as this process.
+
+    Parameters
+    ----------
+    command
+        Program and arguments.
+    environment
+        Variables beside those of this process; the launch token is passed on only where it is among them.
+    options
+        Of `subprocess.Popen`.
+
+    Raises
+    ------
+    OSError
+        If it cannot be started.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name != TOKEN}
+    variables = {**inherited, **(environment or {}), PARENT: str(os.getpid())}
+    task: Future[subprocess.Popen[bytes]] = Future()
+    _tasks().put((task, list(command), {"start_new_session": True, "env": variables, **options}))
+    try:
+        return task.result()
+    except BaseException:
+        if task.exception() is None:  # the wait was interrupted: nobody would end the process
+            task.result().kill()
+            task.result().wait()
+        raise
+
+
+def end_with_parent() -> None:
+    """End this process with SIGKILL as soon as the process ends that started it by `spawn`.
+
+    A process that was started in another way is left alone.
+    """
+    parent = os.environ.pop(PARENT, "")
+    if not parent.isdecimal():
+        return
+    if not _set_death_signal():
+        threading.Thread(target=_watch, args=(int(parent),), name="oga-watch-parent", daemon=True).start()
+    if os.getppid() != int(parent):  # it ended before the signal was set
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _tasks() -> queue.SimpleQueue[Any]:
+    """What the thread that starts children is asked through; a forked process has no such thread and gets its own."""
+    global _starter
+    with _lock:
+        if _starter is None or _starter[0] != os.getpid():
+            tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+            threading.Thread(target=_start_all, args=(tasks,), name="oga-children", daemon=True).start()
+            _starter = os.getpid(), tasks
+        return _starter[1]
+
+
+def _start_all(tasks: queue.SimpleQueue[Any]) -> None:
+    while True:
+        task, command, options = tasks.get()
+        try:
+            task.set_result(subprocess.Popen(command, **options))
+        except BaseException as error:
+            task.set_exception(error)
+        del task, command, options  # nothing is kept of it while the next is waited for
+
+
+def _set_death_signal() -> bool:
+    """Ask the kernel for SIGKILL at the parent's end; False where it has no such thing."""
+    if sys.platform != "linux":
+        return False
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+        return bool(libc.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0) == 0)
+    return False
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(WATCH_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _forget_lock() -> None:
+    """In a forked process: the lock may have been held by a thread that this process does not have."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_lock)
