@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = (
     ("children", "containment", "errors", "progress", "terminal"),
     ("limits", "floors", "measured", "model_files"),
-    ("files", "hub", "threads"),
+    ("files", "hub", "roots", "threads"),
     ("data",),
     ("models",),
     ("gradients",),
