@@ -30,7 +30,7 @@ from oga_core.runs import Run, Workspace, recommend
 from oga_core.runs.run import TABLE
 from oga_core.runs.stale import stale
 from oga_core.runs.workspace import restore
-from oga_core.terminal import BROKEN_PIPE, Bar, OutputError, complete_streams, flush, notify, say, show_traceback, write
+from oga_core.terminal import BROKEN_PIPE, Bar, OutputError, notify, say, show_traceback, write
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 TRACEBACK = "OGA_TRACEBACK"
@@ -61,6 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise
     except BaseException as error:  # libraries in other languages raise kinds of their own
         return _report(error)
+
+
+def find_workspace(arguments: Sequence[str]) -> Workspace | None:
+    """Return the workspace that a command works in; None where it has none, or there is none."""
+    try:
+        return _existing(_parser().parse_args(arguments))
+    except (InputError, OSError, AttributeError):
+        return None
 
 
 def _check_current_folder() -> None:
@@ -548,5 +556,6 @@ def _bench_dashboard(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    complete_streams()
-    sys.exit(flush(main()))
+    from oga_core.command import run
+
+    sys.exit(run())

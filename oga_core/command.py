@@ -2,6 +2,7 @@
 
 # Each import here costs milliseconds, in which Ctrl+C would show a traceback: `_signal` is `signal` without enumerations.
 import _signal  # type: ignore[import-not-found]
+import os
 import sys
 
 TYPE_CHECKING = False
@@ -26,6 +27,12 @@ def run() -> int:
     from oga_core.terminal import complete_streams, flush, notify
 
     complete_streams()
+    from oga_core.supervision import COMMANDS, SUPERVISED, begin, supervise
+
+    if SUPERVISED in os.environ:
+        begin()
+    elif sys.argv[1:2] and sys.argv[1] in COMMANDS:
+        return flush(supervise(sys.argv[1:]))
     from oga_core.cli import main
 
     try:
@@ -58,3 +65,7 @@ def _end_or_show(unraisable: "Any") -> None:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
         _signal.raise_signal(_signal.SIGINT)
     sys.__unraisablehook__(unraisable)
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import resource
+import signal
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -46,6 +47,14 @@ def contain(memory: int, *, writes: bool) -> None:
     _lower(resource.RLIMIT_DATA, memory)
     if not writes:
         _lower(resource.RLIMIT_FSIZE, 0)
+
+
+def explain_end(ended: signal.Signals, taken: int) -> str:
+    """Say why a signal has ended a process that read or scored, which had taken so many bytes of memory."""
+    if ended == signal.SIGXCPU:
+        return f"reading data or model took too long: {READER_SECONDS}"
+    reason = f"the process that did this was ended by {ended.name}, having taken {taken:,} of {machine_bytes():,} bytes of memory"
+    return f"{reason}, perhaps because it needed more: {READER_BYTES}" if ended == signal.SIGABRT else reason
 
 
 _limited = False

@@ -14,7 +14,7 @@ from functools import partial
 
 from oga_core import maps, scoring
 from oga_core.children import end_with_parent, spawn
-from oga_core.containment import contain, limit_reading, machine_bytes, seclude
+from oga_core.containment import contain, explain_end, limit_reading, machine_bytes, seclude
 from oga_core.errors import InputError
 from oga_core.files import open_private
 from oga_core.progress import Cancelled
@@ -59,9 +59,7 @@ def _tell_of_its_end(process: subprocess.Popen[bytes], job: Job) -> None:
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode < 0:
-        taken, there = used.ru_maxrss * 1024, machine_bytes()
-        job.died(process.pid, f"the process doing this was ended by {signal.Signals(-process.returncode).name}, having taken "
-                              f"{taken:,} of {there:,} bytes of memory; start it again")  # fmt: skip
+        job.died(process.pid, explain_end(signal.Signals(-process.returncode), used.ru_maxrss * 1024) + "; start it again")
 
 
 def main(kind: str, run_id: str, workspace: str) -> int:

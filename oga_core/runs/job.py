@@ -160,6 +160,15 @@ def check_idle(connection: sqlite3.Connection, run_id: str) -> None:
             raise InputError(f"run {run_id} {doing}: {then}")
 
 
+def fail_jobs(path: Path, pid: int, message: str) -> None:
+    """Enter how the jobs of a process ended that could not do so itself, as `Job.died` does, whichever they were."""
+    with suppress(sqlite3.Error, InputError), database.writing(path) as connection:
+        connection.execute(
+            "UPDATE jobs SET state = 'failed', message = ?, pid = NULL WHERE pid = ? AND state = 'running' AND cancel = 0",
+            (message, pid),
+        )
+
+
 def _alive(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/stat") as handle:

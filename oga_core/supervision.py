@@ -1,0 +1,89 @@
+"""A command that opens files in a process of its own: bounds end that process, and this one says why."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from subprocess import Popen
+from types import FrameType
+
+from oga_core.children import spawn
+from oga_core.terminal import notify
+
+COMMANDS = ("score", "resume", "train", "influence")
+"""Commands that open data or models."""
+SUPERVISED = "OGA_SUPERVISED"
+"""Environment variable: set in the process that does the work."""
+FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+FAILED, BAD_INPUT, STOPPED = 1, 2, 130
+
+
+def supervise(arguments: Sequence[str]) -> int:
+    """Run a command in a process of its own that bounds itself; returns the exit code.
+
+    Signals are passed on. Where a signal has ended the process, one line on stderr says which, and its job has failed with that
+    reason.
+    """
+    child = spawn([sys.executable, "-P", "-m", "oga_core.command", *arguments], {SUPERVISED: "1"})
+    _pass_on(child)
+    code = child.wait()
+    if code >= 0:
+        return code
+    ended = signal.Signals(-code)
+    if ended == signal.SIGINT:
+        return STOPPED
+    if ended in (signal.SIGTERM, getattr(signal, "SIGHUP", None), getattr(signal, "SIGQUIT", None)):
+        signal.signal(ended, signal.SIG_DFL)
+        signal.raise_signal(ended)
+    import resource
+
+    from oga_core.containment import explain_end
+
+    reason = explain_end(ended, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
+    notify(f"oga: {reason}")
+    _enter(arguments, child.pid, reason)
+    return BAD_INPUT if ended in (getattr(signal, "SIGXCPU", None), signal.SIGABRT) else FAILED
+
+
+def begin() -> None:
+    """In the process that does the work: end with the one that supervises it, and bound what is read."""
+    from oga_core.children import end_with_parent
+    from oga_core.containment import contain, limit_reading, machine_bytes
+
+    os.environ.pop(SUPERVISED, None)
+    end_with_parent()
+    contain(machine_bytes(), writes=True)
+    limit_reading()
+
+
+def _pass_on(child: Popen[bytes]) -> None:
+    """Pass on the signals that this process heeds: the child is in a session of its own, so that each reaches it once."""
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        with suppress(ProcessLookupError):
+            child.send_signal(number)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        with suppress(ProcessLookupError):
+            child.send_signal(signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    for name in FORWARDED:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, forward)
+    if hasattr(signal, "SIGTSTP"):
+        signal.signal(signal.SIGTSTP, stop)
+        signal.signal(signal.SIGCONT, forward)
+
+
+def _enter(arguments: Sequence[str], pid: int, reason: str) -> None:
+    """Enter in the workspace why the job of a process has ended."""
+    from oga_core.cli import find_workspace
+    from oga_core.runs.job import fail_jobs
+
+    if (workspace := find_workspace(arguments)) is not None:
+        fail_jobs(workspace.database, pid, reason)
