@@ -63,10 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _report(error)
 
 
-def find_workspace(arguments: Sequence[str]) -> Workspace | None:
-    """Return the workspace that a command works in; None where it has none, or there is none."""
+def apply_options(arguments: Sequence[str]) -> Workspace | None:
+    """Set the limits that a command names; return the workspace that it works in, None where it has none or there is none."""
     try:
-        return _existing(_parser().parse_args(arguments))
+        options = _parser().parse_args(arguments)
+        set_limits(options.limits)
+        return _existing(options)
     except (InputError, OSError, AttributeError):
         return None
 

@@ -2,7 +2,6 @@
 
 # Each import here costs milliseconds, in which Ctrl+C would show a traceback: `_signal` is `signal` without enumerations.
 import _signal  # type: ignore[import-not-found]
-import os
 import sys
 
 TYPE_CHECKING = False
@@ -27,9 +26,9 @@ def run() -> int:
     from oga_core.terminal import complete_streams, flush, notify
 
     complete_streams()
-    from oga_core.supervision import COMMANDS, SUPERVISED, begin, supervise
+    from oga_core.supervision import COMMANDS, begin, is_supervised, supervise
 
-    if SUPERVISED in os.environ:
+    if is_supervised():
         begin()
     elif sys.argv[1:2] and sys.argv[1] in COMMANDS:
         return flush(supervise(sys.argv[1:]))
@@ -56,6 +55,9 @@ def _interrupt(number: int, frame: "FrameType | None") -> "NoReturn":
     """Raise KeyboardInterrupt; the same signal once more, or Ctrl+C, ends the process at once."""
     for each in (number, _signal.SIGINT):
         _signal.signal(each, _signal.SIG_DFL)
+    torch = sys.modules.get("torch")
+    if torch is not None and getattr(torch.__spec__, "_initializing", False):  # its C++ part would abort, with a long trace
+        _signal.raise_signal(number)
     raise KeyboardInterrupt
 
 

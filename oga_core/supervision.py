@@ -38,14 +38,13 @@ def supervise(arguments: Sequence[str]) -> int:
     if ended in (signal.SIGTERM, getattr(signal, "SIGHUP", None), getattr(signal, "SIGQUIT", None)):
         signal.signal(ended, signal.SIG_DFL)
         signal.raise_signal(ended)
-    import resource
-
-    from oga_core.containment import explain_end
-
-    reason = explain_end(ended, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
-    notify(f"oga: {reason}")
-    _enter(arguments, child.pid, reason)
+    _tell_why(arguments, child.pid, ended)
     return BAD_INPUT if ended in (getattr(signal, "SIGXCPU", None), signal.SIGABRT) else FAILED
+
+
+def is_supervised() -> bool:
+    """Return whether this is the process that does the work."""
+    return SUPERVISED in os.environ
 
 
 def begin() -> None:
@@ -80,10 +79,16 @@ def _pass_on(child: Popen[bytes]) -> None:
         signal.signal(signal.SIGCONT, forward)
 
 
-def _enter(arguments: Sequence[str], pid: int, reason: str) -> None:
-    """Enter in the workspace why the job of a process has ended."""
-    from oga_core.cli import find_workspace
+def _tell_why(arguments: Sequence[str], pid: int, ended: signal.Signals) -> None:
+    """Say on stderr, and enter in the workspace, why a process has ended."""
+    import resource
+
+    from oga_core.cli import apply_options
+    from oga_core.containment import explain_end
     from oga_core.runs.job import fail_jobs
 
-    if (workspace := find_workspace(arguments)) is not None:
+    workspace = apply_options(arguments)
+    reason = explain_end(ended, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
+    notify(f"oga: {reason}")
+    if workspace is not None:
         fail_jobs(workspace.database, pid, reason)
