@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from threading import Lock
 from urllib.parse import urlsplit
 
@@ -38,6 +39,9 @@ def others(identity: str) -> bool:
 
 def is_public() -> bool:
     """Return whether the server is reached from beyond this machine: it listens there, or a proxy's origin is named."""
-    return not is_loopback(st.get_option("server.address") or "") or any(
-        not is_loopback(urlsplit(origin).hostname or "") for origin in named_origins()
-    )
+    return _is_public(st.get_option("server.address") or "", tuple(named_origins()))
+
+
+@cache  # a name is looked up
+def _is_public(address: str, origins: tuple[str, ...]) -> bool:
+    return not all(map(is_loopback, [address, *(urlsplit(origin).hostname or "" for origin in origins)]))

@@ -72,6 +72,11 @@ def load_folder(path: Path, dataset: Dataset) -> Classifier:
         raise InputError(f"{path.name} takes texts, and these are {dataset.kind}")
     hf = transformers_offline()
     folder = opened(path)
+    with raised_as(InputError, f"{folder.name} cannot be loaded as a model"):  # settings of types that nobody expects
+        return _load(hf, folder, dataset)
+
+
+def _load(hf: Any, folder: ModelFolder, dataset: Dataset) -> Classifier:
     base, adapter = base_and_adapter(folder)
     notes: list[str] = []
     config = _config(hf, base, notes)

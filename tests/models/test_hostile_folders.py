@@ -109,6 +109,23 @@ def test_lists_and_settings_within_settings_are_looked_at_too(save: Save) -> Non
     assert "depths" in refusal(rewritten(save(), "config.json", depths=[2, 10**7]))
 
 
+@pytest.mark.parametrize(
+    ("file", "settings"),
+    [
+        ("config.json", {"architectures": -1}), ("config.json", {"id2label": {"x": "y"}}), ("config.json", {"id2label": 3}),
+        ("config.json", {"max_position_embeddings": "x"}), ("config.json", {"model_type": ["bert"]}),
+        ("tokenizer_config.json", {"model_max_length": "x"}), ("tokenizer_config.json", {"unk_token": ""}),
+        ("tokenizer_config.json", {"pad_token": {"a": 1}}), ("tokenizer_config.json", {"model_input_names": 3}),
+    ],
+)  # fmt: skip
+def test_settings_of_another_type_are_a_refusal_or_heeded_as_nothing(save: Save, file: str, settings: dict[str, Any]) -> None:
+    folder = rewritten(save(), file, **settings)
+    try:
+        load_model(None, folder, from_texts(TEXTS, LABELS))
+    except InputError as error:
+        assert "model" in str(error)  # noqa: PT017  any other exception fails the test
+
+
 # ---- a normaliser that explodes ------------------------------------------------------------------------------------------------
 def sequence(*steps: Step, key: str = "normalizers") -> Step:
     return {"type": "Sequence", key: list(steps)}

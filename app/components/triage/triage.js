@@ -256,7 +256,7 @@ class Triage {
   }
 
   // ---- a queue that several share --------------------------------------------------------------------------------------------
-  /** Samples are claimed from the first on, so that whoever joins is given others; those who want to decide on the same do not. */
+  /** Samples are claimed from the first on: a reviewer who joins gets others. Off, for those who want to decide on the same. */
   get claims() {
     return !this.strip && sessionStorage.getItem(SHARING) !== `off ${this.data.run}`;
   }
