@@ -181,9 +181,8 @@ def _reviewer(request: Request) -> Reviewer:
     return state.reviewer_of(login.user_of(request.cookies), request.cookies.get(state.BROWSER_COOKIE, ""))
 
 
-def _company(run: Run, request: Request) -> dict[str, bool]:
-    """What a browser must know of other reviewers."""
-    known = _reviewer(request)
+def _company(run: Run, known: Reviewer) -> dict[str, bool]:
+    """What a reviewer's browser must know of the others."""
     return {"several": state.others(run, known), "needsName": state.needs_name(known)}
 
 
@@ -335,7 +334,7 @@ def window(request: Request) -> Response:
         at = at if place is None else place
         start = at - at % count if "aligned" in asked else max(at - count // 3, 0)
     version = standing_of(run).version
-    rows = queue.rows[start : start + count]
+    rows, reviewer = queue.rows[start : start + count], _reviewer(request)
     found = queues.items(run, rows, queue.selection.detector)
     if queue.groups is not None and queue.sizes is not None:
         for item, group in zip(found, queue.groups[start : start + count].tolist(), strict=True):
@@ -344,8 +343,7 @@ def window(request: Request) -> Response:
         for item, cosine in zip(found, queue.cosines[start : start + count].tolist(), strict=True):
             item["cosine"] = cosine
     return answer({"start": start, "total": total, "place": place, "items": found, "alone": alone, "version": version,
-                   "progress": _progress(run, queue, _reviewer(request)),
-                   **_company(run, request)})  # fmt: skip
+                   "progress": _progress(run, queue, reviewer), **_company(run, reviewer)})  # fmt: skip
 
 
 def _placed(run: Run, queue: queues.Queue, sample_id: str) -> tuple[int | None, list[dict[str, Any]]]:
@@ -378,7 +376,7 @@ def take(request: Request, sent: dict[str, Any]) -> Response:
     reviewer = _reviewer(request)
     mine = [place_of[s] for s in claim(run, list(dict.fromkeys(ids)), reviewer, CLAIMED)]
     found = queues.items(run, queue.rows[mine], queue.selection.detector)
-    return answer({"places": mine, "items": found, "version": standing.version, **_company(run, request)})
+    return answer({"places": mine, "items": found, "version": standing.version, **_company(run, reviewer)})
 
 
 def shares(request: Request) -> Response:
@@ -414,9 +412,10 @@ def decided(request: Request, sent: dict[str, Any]) -> Response:
     new_label: str | list[str] = label or ""
     if label is None and run.predicts:
         new_label = samples["suggested_label"].astype(str).tolist()
-    saved = decide(run, samples, _text(sent, "action"), reviewer=_deciding(request), new_label=new_label, seen=seen,
+    reviewer = _deciding(request)
+    saved = decide(run, samples, _text(sent, "action"), reviewer=reviewer, new_label=new_label, seen=seen,
                    op_id=_text(sent, "op"))  # fmt: skip
-    return _saved(request, run, queue, saved, [] if sent.get("all") else samples["sample_id"].tolist())
+    return _saved(reviewer, run, queue, saved, [] if sent.get("all") else samples["sample_id"].tolist())
 
 
 def _rows_and_seen(run: Run, given: object) -> tuple[list[int], list[int]]:
@@ -435,20 +434,21 @@ def _stepped(step: Callable[..., list[str]]) -> Work:
     def work(request: Request, sent: dict[str, Any]) -> Response:
         run = _run(sent.get("run"))
         queue = queues.kept(str(sent.get("queue")))
-        return _saved(request, run, queue, None, step(run, reviewer=_deciding(request), op_id=_text(sent, "op")))
+        reviewer = _deciding(request)
+        return _saved(reviewer, run, queue, None, step(run, reviewer=reviewer, op_id=_text(sent, "op")))
 
     return work
 
 
-def _saved(request: Request, run: Run, queue: queues.Queue | None, saved: int | None, ids: Sequence[str]) -> Response:
+def _saved(reviewer: Reviewer, run: Run, queue: queues.Queue | None, saved: int | None, ids: Sequence[str]) -> Response:
     """What stands now of the samples concerned; of a bulk action only of the first, which is to be shown."""
     standing = standing_of(run)
     shown = list(dict.fromkeys(ids))[: queues.AT_ONCE]
     stands = {s: queues.decision(standing.by_id.get(s)) for s in shown}
-    progress = _progress(run, queue, _reviewer(request)) if queue is not None else None
+    progress = _progress(run, queue, reviewer) if queue is not None else None
     return answer({"saved": len(ids) if saved is None else saved, "ids": shown, "decisions": stands,
                    "version": standing.version, "at": now(), "progress": progress,
-                   **_company(run, request)})  # fmt: skip
+                   **_company(run, reviewer)})  # fmt: skip
 
 
 def name(request: Request, sent: dict[str, Any]) -> Response:
