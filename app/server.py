@@ -174,7 +174,7 @@ class Door:
         host = asked.headers.get("host", "")
         if not HOST.fullmatch(host) or (urlsplit(f"//{host}").hostname or "") not in self.hosts:
             return page(400, "This server does not go by that name",
-                        "Whoever started it can add the name: oga serve --host NAME.")  # fmt: skip
+                        "The person who started it can add the name: oga serve --host NAME.")  # fmt: skip
         if self._is_page(asked) and not any(urlsplit(origin).netloc == host.lower() for origin in self.origins):
             return page(400, "This server is not reached at this address",
                         f"A tunnel or proxy leads here from http://{host}. Start the server with this address named: "

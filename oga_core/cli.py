@@ -30,7 +30,7 @@ from oga_core.runs import Run, Workspace, recommend
 from oga_core.runs.run import TABLE
 from oga_core.runs.stale import stale
 from oga_core.runs.workspace import restore
-from oga_core.terminal import BROKEN_PIPE, Bar, OutputError, notify, say, show_traceback, write
+from oga_core.terminal import BROKEN_PIPE, Bar, OutputError, complete_streams, flush, notify, say, show_traceback, write
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 TRACEBACK = "OGA_TRACEBACK"
@@ -558,6 +558,5 @@ def _bench_dashboard(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    from oga_core.command import run
-
-    sys.exit(run())
+    complete_streams()
+    sys.exit(flush(main()))

@@ -15,9 +15,9 @@ import oga_core
 
 ROOT = Path(__file__).parent.parent
 ORDER = (
-    ("children", "containment", "errors", "progress", "terminal"),
+    ("children", "errors", "progress", "terminal"),
     ("limits", "floors", "measured", "model_files"),
-    ("files", "hub", "roots", "threads"),
+    ("containment", "files", "hub", "roots", "threads"),
     ("data",),
     ("models",),
     ("gradients",),
@@ -30,6 +30,7 @@ ORDER = (
     ("experiments", "reader", "serving", "worker"),
     ("benchmarks",),
     ("cli",),
+    ("supervision",),
     ("command",),
 )
 """The modules of ``oga_core``, each after all that it may import; those of one line do not know each other."""

@@ -133,7 +133,10 @@ def _changed(run: Run, field: str) -> None:
 
 
 def _renamed() -> None:
-    state.set_reviewer(st.session_state["reviewer_name"])
+    try:
+        state.set_reviewer(st.session_state["reviewer_name"])
+    except InputError as error:
+        st.toast(literal(error), icon=":material/error:")
 
 
 def _share(budget: float) -> str:
