@@ -309,7 +309,7 @@ def test_runs_are_listed_newest_first_from_the_workspace_that_is_named(
         ("score TEXTS --label nope", "has no column 'nope'"),
         ("score TEXTS --model resnet51", "unknown architecture 'resnet51'; did you mean resnet50"),
         ("score TEXTS --model text_ngrams", "needs a weights file (--weights)"),
-        ("score TEXTS --model no.such:model", "the factory no.such:model is not there"),
+        ("score TEXTS --model no.such:model", "factory not found: no.such:model"),
         ("score TEXTS --weights missing.pt", "weights file missing.pt is not there"),
         ("score TEXTS --weights notes.txt", "weights come as"),
         ("score TEXTS --detectors l1,l9", "unknown detector 'l9'; there are: l1, l2, iforest"),
