@@ -63,7 +63,7 @@ def damage_page(path: Path, page: int) -> bytes:
 
 def test_a_damaged_file_is_only_read_and_left_as_it_is_and_the_backup_is_offered(reviewed: Run) -> None:
     path = reviewed.workspace.database
-    damaged = damage_page(path, root_page(path, "events_of_reviewer"))
+    damaged = damage_page(path, root_page(path, "events_of_identity"))
     opened = Workspace(path.parent)
     assert f"{path} is damaged" in opened.read_only
     assert "a backup of 20" in opened.read_only
@@ -83,7 +83,7 @@ def test_restoring_brings_back_the_backup_and_what_can_still_be_read_beside_it(
 ) -> None:
     path = reviewed.workspace.database
     wanted = standing(reviewed)
-    damaged = damage_page(path, root_page(path, "events_of_reviewer"))
+    damaged = damage_page(path, root_page(path, "events_of_identity"))
     assert main(["restore", "--workspace", str(path.parent)]) == 0
     assert "25 events are back, and 3 more that could still be read" in capsys.readouterr().out
     opened = Workspace(path.parent)
@@ -129,7 +129,7 @@ def test_a_damaged_file_never_takes_the_place_of_the_backup(reviewed: Run) -> No
     path, backup = reviewed.workspace.database, database.backup_of(reviewed.workspace.database)
     before = backup.read_bytes()
     os.utime(backup, (1, 1))
-    damage_page(path, root_page(path, "events_of_reviewer"))
+    damage_page(path, root_page(path, "events_of_identity"))
     Workspace(path.parent)
     assert backup.read_bytes() == before
     damage_page(backup, 1)
