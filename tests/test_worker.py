@@ -20,6 +20,7 @@ import pytest
 
 from oga_core import Run, Workspace, maps, worker
 from oga_core.containment import machine_bytes
+from oga_core.limits import READER_BYTES
 from oga_core.scoring import prepare
 
 SECONDS = 60.0
