@@ -188,9 +188,10 @@ def _company(run: Run, known: Reviewer) -> dict[str, bool]:
 
 def _deciding(request: Request) -> Reviewer:
     """Return the reviewer of a decision, with a name."""
-    known = _reviewer(request)
-    if not request.cookies.get(state.BROWSER_COOKIE) and login.user_of(request.cookies) is None:
+    user, cookie = login.user_of(request.cookies), request.cookies.get(state.BROWSER_COOKIE, "")
+    if not user and not cookie:
         raise Refused(403, "This browser has sent no cookie, so its decisions cannot be told from others'. Allow cookies here.")
+    known = state.reviewer_of(user, cookie)
     if state.needs_name(known):
         raise Refused(428, NAME_FIRST)
     return known._replace(name=state.shown_name(known))

@@ -30,9 +30,21 @@ from oga_core.runs import Run, Workspace, recommend
 from oga_core.runs.run import TABLE
 from oga_core.runs.stale import stale
 from oga_core.runs.workspace import restore
-from oga_core.terminal import BROKEN_PIPE, Bar, OutputError, complete_streams, flush, notify, say, show_traceback, write
+from oga_core.terminal import (
+    BAD_INPUT,
+    BROKEN_PIPE,
+    FAILED,
+    INTERRUPTED,
+    Bar,
+    OutputError,
+    complete_streams,
+    flush,
+    notify,
+    say,
+    show_traceback,
+    write,
+)
 
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 TRACEBACK = "OGA_TRACEBACK"
 """Environment variable: with 1, the traceback is shown of what has ended a command."""
 LONG_WORD = re.compile(r"\S{256,}")

@@ -9,9 +9,6 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any, NoReturn
 
-STOPPED = 130
-"""Exit code after Ctrl+C."""
-
 
 def run() -> int:
     """Run the command that ``sys.argv`` holds; returns the exit code for the shell.
@@ -23,7 +20,7 @@ def run() -> int:
     heeded = _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler
     if heeded:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-    from oga_core.terminal import complete_streams, flush, notify
+    from oga_core.terminal import INTERRUPTED, complete_streams, flush, notify
 
     complete_streams()
     from oga_core.supervision import COMMANDS, begin, is_supervised, supervise
@@ -47,7 +44,7 @@ def run() -> int:
             _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # until the interpreter has ended
     except KeyboardInterrupt:
         notify("oga: stopped")
-        code = flush(STOPPED)
+        code = flush(INTERRUPTED)
     return code
 
 

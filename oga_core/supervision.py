@@ -11,14 +11,13 @@ from subprocess import Popen
 from types import FrameType
 
 from oga_core.children import spawn
-from oga_core.terminal import notify
+from oga_core.terminal import BAD_INPUT, FAILED, INTERRUPTED, notify
 
 COMMANDS = ("score", "resume", "train", "influence")
 """Commands that open data or models."""
 SUPERVISED = "OGA_SUPERVISED"
 """Environment variable: set in the process that does the work."""
 FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
-FAILED, BAD_INPUT, STOPPED = 1, 2, 130
 
 
 def supervise(arguments: Sequence[str]) -> int:
@@ -34,7 +33,7 @@ def supervise(arguments: Sequence[str]) -> int:
         return code
     ended = signal.Signals(-code)
     if ended == signal.SIGINT:
-        return STOPPED
+        return INTERRUPTED
     if ended in (signal.SIGTERM, getattr(signal, "SIGHUP", None), getattr(signal, "SIGQUIT", None)):
         signal.signal(ended, signal.SIG_DFL)
         signal.raise_signal(ended)

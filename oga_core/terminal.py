@@ -7,6 +7,8 @@ import sys
 import time
 from typing import Any, TextIO
 
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+"""Exit codes: an error of OGA's own; bad input, or files that cannot be read or written; Ctrl+C."""
 BROKEN_PIPE, UNWRITABLE = 128 + 13, 1
 """Exit codes: the reader of the output has gone, as a shell tells SIGPIPE; the output cannot be written."""
 BAR = 30

@@ -63,7 +63,7 @@ def _fragment(
 
 
 def _mount(run: Run, rows: np.ndarray, groups: np.ndarray | None, cosines: np.ndarray | None, layout: str, key: str) -> None:
-    chosen, standing = state.selection(run), standing_of(run)
+    chosen, standing, reviewer = state.selection(run), standing_of(run), state.reviewer()
     queue = queues.keep(run, rows, chosen, groups, cosines)
     _TRIAGE(
         key=key,
@@ -78,8 +78,8 @@ def _mount(run: Run, rows: np.ndarray, groups: np.ndarray | None, cosines: np.nd
             "focus": st.session_state.get(state.FOCUS) or st.query_params.get(state.SAMPLE),
             "keyed": keys_of_classes(run.class_names) if run.predicts else {},
             "relabels": run.predicts,
-            "several": state.others(run, state.reviewer()),
-            "needsName": state.needs_name(state.reviewer()),
+            "several": state.others(run, reviewer),
+            "needsName": state.needs_name(reviewer),
             "version": standing.version,
         },
     )

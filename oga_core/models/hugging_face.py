@@ -6,7 +6,6 @@ and checked here, and never a name on the hub.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from dataclasses import dataclass
@@ -22,9 +21,10 @@ from torch.nn.modules.module import register_module_module_registration_hook
 from oga_core.data.dataset import Dataset, SampleError
 from oga_core.data.tables import ANSWERED
 from oga_core.errors import InputError, raised_as
-from oga_core.limits import CLASSES, MODEL_BYTES
+from oga_core.limits import MODEL_BYTES
 from oga_core.model_files import ADAPTER, CONFIG
 from oga_core.models.classifier import Classifier, token_count
+from oga_core.models.config_file import check_sizes
 from oga_core.models.inputs import ENDS, KEPT, TokenCollate
 from oga_core.models.language_model import language_model
 from oga_core.models.model_folder import ADAPTER_WEIGHTS, INDEX, WEIGHTS, ModelFolder, base_and_adapter, opened
@@ -36,12 +36,6 @@ if TYPE_CHECKING:
 ADAPTED = ("r", "lora_alpha", "target_modules", "exclude_modules", "fan_in_fan_out", "bias", "use_rslora", "use_dora",
            "modules_to_save", "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern", "task_type")  # fmt: skip
 """Settings of a LoRA adapter that are taken over; any other must be off."""
-COUNTED = re.compile(r"layer|depth|block|stage|expert|head|(^|_)num_|^n_(?!positions|ctx|vocab)")
-"""Settings that say how many of something a model has: loops run so often."""
-LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers")
-"""Settings of which at least one is needed: a model without a layer has an answer, too, and weights are then left out."""
-MOST_PARTS, MOST_SIZE = 100_000, 1 << 40
-"""Largest number in such a setting, and in any other (the base of rotary positions is in the billions)."""
 NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 """Of a layer, in the name of its tensors."""
 MOST_MODULES, MODULES_A_TENSOR = 10_000, 20
@@ -171,24 +165,10 @@ def _config(hf: Any, base: ModelFolder, notes: list[str]) -> PretrainedConfig:
     left_out = sorted(set(given) - allowed - {"_name_or_path", "_attn_implementation", "_attn_implementation_autoset"})
     if left_out:
         notes.append(f"{CONFIG}: settings that transformers does not know were left out: {', '.join(left_out[:5])}")
-    _check_sizes(base, given)
+    check_sizes(base.name, given)
     with raised_as(InputError, f"{base.name}: {CONFIG} is no settings of a {kind} model"):  # each checks them in its own way
         config: PretrainedConfig = known.from_dict({key: value for key, value in given.items() if key in allowed})
     return config
-
-
-def _check_sizes(base: ModelFolder, settings: Any, above: str = "") -> None:
-    """Refuse numbers in the settings that a loop of transformers would count up to."""
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            _check_sizes(base, value, f"{above}{key}.")
-        most = CLASSES.value if "label" in key else MOST_PARTS if COUNTED.search(key) else MOST_SIZE
-        numbers = value if isinstance(value, list) else [value]
-        if wrong := [n for n in numbers if isinstance(n, (int, float)) and not isinstance(n, bool) and not abs(n) <= most]:
-            raise InputError(f"{base.name}: {CONFIG} sets {above}{key} to {str(wrong[0])[:30]}; at most {most:,} is taken")
-        least = 1 if key in LAYERS else 0 if COUNTED.search(key) else -math.inf
-        if wrong := [n for n in numbers if isinstance(n, (int, float)) and n < least]:
-            raise InputError(f"{base.name}: {CONFIG} sets {above}{key} to {wrong[0]}; at least {least} is needed")
 
 
 def _tensors(folder: ModelFolder, notes: list[str]) -> dict[str, Tensor]:

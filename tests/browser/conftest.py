@@ -75,6 +75,16 @@ def page(chromium: Browser, start_server: Callable[..., Dashboard]) -> Iterator[
     assert wrong == []
 
 
+@pytest.fixture
+def loose(chromium: Browser) -> Iterator[Page]:
+    """A page on which requests may fail."""
+    context = chromium.new_context(viewport={"width": 1400, "height": 1000})
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    yield page
+    context.close()
+
+
 QUIET = """() => new Promise(done => {
     let timer = setTimeout(done, 400)
     const observer = new MutationObserver(() => { clearTimeout(timer); timer = setTimeout(done, 400) })

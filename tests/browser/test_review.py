@@ -8,7 +8,7 @@ import re
 import shutil
 import signal
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -40,16 +40,6 @@ def run(workspace: Workspace, scored: Run) -> Run:
     run = workspace.run(scored.id)
     save_view(run, Selection("l1", flagged_only=False))
     return run
-
-
-@pytest.fixture
-def loose(chromium: Browser) -> Iterator[Page]:
-    """A page on which requests may fail."""
-    context = chromium.new_context(viewport={"width": 1400, "height": 1000})
-    page = context.new_page()
-    page.set_default_timeout(60_000)
-    yield page
-    context.close()
 
 
 def order(run: Run) -> list[str]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from oga_core import Run, Workspace
 from oga_core.review import decide, decisions
@@ -15,16 +14,6 @@ from tests.browser.conftest import picture, settled
 
 StartServer = Callable[..., Dashboard]
 LONG = "resnet50 fine-tuned on the street scenes of March with the second round of labels and all corrections <b>v7</b>.zip"
-
-
-@pytest.fixture
-def loose(chromium: Browser) -> Iterator[Page]:
-    """A page on which requests may fail."""
-    context = chromium.new_context(viewport={"width": 1400, "height": 1000})
-    page = context.new_page()
-    page.set_default_timeout(60_000)
-    yield page
-    context.close()
 
 
 def run_in(workspace: Workspace, title: str) -> Run:
