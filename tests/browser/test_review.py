@@ -339,6 +339,11 @@ def test_two_browsers_are_two_reviewers_from_the_moment_the_second_comes(
     review(page, server, run)
     at(page, 1)
     press(page, "k", "Saved: keep")  # alone, no name is asked for
+    at(page, 2)
+    expect(page.get_by_test_id("stSidebar").get_by_text(f"1 of {SAMPLES} decided")).to_be_visible()
+    settled(page)
+    page.wait_for_load_state("networkidle")
+    page.route("**/oga/claim", lambda route: route.abort())  # from here on it learns nothing of what others decide
     other = chromium.new_context(viewport={"width": 1400, "height": 1000}).new_page()
     review(other, server, run)
     expect(other.get_by_role("checkbox", name="Share the queue")).to_be_checked()
@@ -362,6 +367,7 @@ def test_two_browsers_are_two_reviewers_from_the_moment_the_second_comes(
     name_asked(page, "k", "Sam", "Saved, overtaking what Sam had decided meanwhile: keep")  # the same name, another person
     page.keyboard.press("ArrowLeft")
     expect(page.locator(".stands")).to_contain_text("Sam said remove")
+    page.unroute("**/oga/claim")
     picture(page, "review_conflict")
     second = decisions(run)[order(run)[1]]
     assert (second.reviewer, second.action, second.conflict) == ("Sam", "keep", True)
