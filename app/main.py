@@ -22,21 +22,41 @@ if login.is_asked_for() and login.user() is None:
     st.stop()
 
 state.release_deleted()
-INFLUENCE = st.Page("app_pages/influence.py", title="Influence", icon=":material/compare_arrows:",
-                    help="Which training samples push the model towards a test sample, and which against it.")  # fmt: skip
+INFLUENCE = st.Page(
+    "app_pages/influence.py",
+    title="Influence",
+    icon=":material/compare_arrows:",
+    help="Which training samples push the model towards a test sample, and which against it.",
+)
 PAGES = [
-    st.Page("app_pages/start.py", title="Start", icon=":material/play_circle:", default=True,
-            help="Give a model and the data it was trained on, and score the data."),
-    st.Page("app_pages/scores.py", title="Scores", icon=":material/bar_chart:",
-            help="How suspicious the samples are, and what would be flagged."),
-    st.Page("app_pages/map.py", title="Map", icon=":material/bubble_chart:",
-            help="The gradients as a map: pick samples with the lasso."),
-    st.Page("app_pages/review.py", title="Review", icon=":material/fact_check:",
-            help="Look at the selected samples and decide: keep, remove, relabel."),
+    st.Page(
+        "app_pages/start.py",
+        title="Start",
+        icon=":material/play_circle:",
+        default=True,
+        help="Give a model and the data it was trained on, and score the data.",
+    ),
+    st.Page(
+        "app_pages/scores.py",
+        title="Scores",
+        icon=":material/bar_chart:",
+        help="How suspicious the samples are, and what would be flagged.",
+    ),
+    st.Page(
+        "app_pages/map.py",
+        title="Map",
+        icon=":material/bubble_chart:",
+        help="The gradients as a map: pick samples with the lasso.",
+    ),
+    st.Page(
+        "app_pages/review.py",
+        title="Review",
+        icon=":material/fact_check:",
+        help="Look at the selected samples and decide: keep, remove, relabel.",
+    ),
     *([INFLUENCE] if influence.is_offered(state.current_run()) else []),
-    st.Page("app_pages/export.py", title="Export", icon=":material/download:",
-            help="Leave with the lists or the cleaned data."),
-]  # fmt: skip
+    st.Page("app_pages/export.py", title="Export", icon=":material/download:", help="Leave with the lists or the cleaned data."),
+]
 
 page = st.navigation(PAGES, position="top")
 run = state.current_run()

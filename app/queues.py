@@ -105,17 +105,26 @@ def items(run: Run, rows: Sequence[int] | np.ndarray, detector: str) -> list[dic
     for row, entry in zip(rows, table.to_dict("records"), strict=True):
         score = float(entry[detector])
         item = {
-            "row": int(row), "id": entry["sample_id"], "index": int(entry["index"]), "source": one_line(entry["source"]),
-            "label": str(entry["label"]), **(_predicted(entry) if run.predicts else {"loss": number(entry["loss"])}),
-            "score": number(score), "percentile": number(np.searchsorted(below, score, "right") / len(below)),
-            "decision": decision(standing.by_id.get(entry["sample_id"])), "disputed": bool(standing.disputed[row]),
-        }  # fmt: skip
+            "row": int(row),
+            "id": entry["sample_id"],
+            "index": int(entry["index"]),
+            "source": one_line(entry["source"]),
+            "label": str(entry["label"]),
+            **(_predicted(entry) if run.predicts else {"loss": number(entry["loss"])}),
+            "score": number(score),
+            "percentile": number(np.searchsorted(below, score, "right") / len(below)),
+            "decision": decision(standing.by_id.get(entry["sample_id"])),
+            "disputed": bool(standing.disputed[row]),
+        }
         out.append(item)
     if data.kind == "prompts":
         answers = data.answers([(item["index"], item["id"]) for item in out], SHORT // 2)
         for item, found in zip(out, answers, strict=True):
-            item |= {"changed": True} if found is None else {"text": found[0], "answer": found[1],
-                                                             "long": max(found[2:]) > SHORT // 2}  # fmt: skip
+            item |= (
+                {"changed": True}
+                if found is None
+                else {"text": found[0], "answer": found[1], "long": max(found[2:]) > SHORT // 2}
+            )
     elif data.kind != "image":
         texts = data.beginnings([(item["index"], item["id"]) for item in out], SHORT)
         for item, text in zip(out, texts, strict=True):
@@ -129,9 +138,11 @@ PREDICTED = ["predicted", "confidence", "suggested_label", "suggested_label_sour
 def _predicted(entry: dict[Hashable, Any]) -> dict[str, Any]:
     """What the model says of a sample's label."""
     return {
-        "predicted": str(entry["predicted"]), "confidence": number(entry["confidence"]),
-        "suggested": str(entry["suggested_label"]), "suggestedBy": str(entry["suggested_label_source"]),
-    }  # fmt: skip
+        "predicted": str(entry["predicted"]),
+        "confidence": number(entry["confidence"]),
+        "suggested": str(entry["suggested_label"]),
+        "suggestedBy": str(entry["suggested_label_source"]),
+    }
 
 
 def decision(stands: Decision | None) -> dict[str, Any] | None:
@@ -140,9 +151,15 @@ def decision(stands: Decision | None) -> dict[str, Any] | None:
         return None
     others = [[word.reviewer, word.action, word.new_label] for word in stands.others]  # the names, never the identities
     return {
-        "seq": stands.seq, "action": stands.action, "label": stands.new_label, "reviewer": stands.reviewer, "time": stands.time,
-        "conflict": stands.conflict, "disputed": stands.disputed, "others": others,
-    }  # fmt: skip
+        "seq": stands.seq,
+        "action": stands.action,
+        "label": stands.new_label,
+        "reviewer": stands.reviewer,
+        "time": stands.time,
+        "conflict": stands.conflict,
+        "disputed": stands.disputed,
+        "others": others,
+    }
 
 
 def text_of(run: Run, index: int, sample_id: str) -> str | None:

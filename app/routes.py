@@ -217,8 +217,9 @@ def image(request: Request) -> Response:
         data = _images().get((run, index, size), partial(_png, run, index, sample_id, size))
     except (TypeError, IndexError) as error:
         raise Refused(404, str(error)) from error
-    return Response(data, media_type="image/png",
-                    headers={"Cache-Control": FOREVER, "Cross-Origin-Resource-Policy": "same-origin"})  # fmt: skip
+    return Response(
+        data, media_type="image/png", headers={"Cache-Control": FOREVER, "Cross-Origin-Resource-Policy": "same-origin"}
+    )
 
 
 @state.cleared_with_runs
@@ -343,8 +344,18 @@ def window(request: Request) -> Response:
     if queue.cosines is not None:
         for item, cosine in zip(found, queue.cosines[start : start + count].tolist(), strict=True):
             item["cosine"] = cosine
-    return answer({"start": start, "total": total, "place": place, "items": found, "alone": alone, "version": version,
-                   "progress": _progress(run, queue, reviewer), **_company(run, reviewer)})  # fmt: skip
+    return answer(
+        {
+            "start": start,
+            "total": total,
+            "place": place,
+            "items": found,
+            "alone": alone,
+            "version": version,
+            "progress": _progress(run, queue, reviewer),
+            **_company(run, reviewer),
+        }
+    )
 
 
 def _placed(run: Run, queue: queues.Queue, sample_id: str) -> tuple[int | None, list[dict[str, Any]]]:
@@ -414,8 +425,9 @@ def decided(request: Request, sent: dict[str, Any]) -> Response:
     if label is None and run.predicts:
         new_label = samples["suggested_label"].astype(str).tolist()
     reviewer = _deciding(request)
-    saved = decide(run, samples, _text(sent, "action"), reviewer=reviewer, new_label=new_label, seen=seen,
-                   op_id=_text(sent, "op"))  # fmt: skip
+    saved = decide(
+        run, samples, _text(sent, "action"), reviewer=reviewer, new_label=new_label, seen=seen, op_id=_text(sent, "op")
+    )
     return _saved(reviewer, run, queue, saved, [] if sent.get("all") else samples["sample_id"].tolist())
 
 
@@ -447,9 +459,17 @@ def _saved(reviewer: Reviewer, run: Run, queue: queues.Queue | None, saved: int 
     shown = list(dict.fromkeys(ids))[: queues.AT_ONCE]
     stands = {s: queues.decision(standing.by_id.get(s)) for s in shown}
     progress = _progress(run, queue, reviewer) if queue is not None else None
-    return answer({"saved": len(ids) if saved is None else saved, "ids": shown, "decisions": stands,
-                   "version": standing.version, "at": now(), "progress": progress,
-                   **_company(run, reviewer)})  # fmt: skip
+    return answer(
+        {
+            "saved": len(ids) if saved is None else saved,
+            "ids": shown,
+            "decisions": stands,
+            "version": standing.version,
+            "at": now(),
+            "progress": progress,
+            **_company(run, reviewer),
+        }
+    )
 
 
 def name(request: Request, sent: dict[str, Any]) -> Response:

@@ -173,15 +173,24 @@ class Door:
         """What is answered in place of what was asked for; None where that may be had."""
         host = asked.headers.get("host", "")
         if not HOST.fullmatch(host) or (urlsplit(f"//{host}").hostname or "") not in self.hosts:
-            return page(400, "This server does not go by that name",
-                        "The person who started it can add the name: oga serve --host NAME.")  # fmt: skip
+            return page(
+                400, "This server does not go by that name", "The person who started it can add the name: oga serve --host NAME."
+            )
         if self._is_page(asked) and not any(urlsplit(origin).netloc == host.lower() for origin in self.origins):
-            return page(400, "This server is not reached at this address",
-                        f"A tunnel or proxy leads here from http://{host}. Start the server with this address named: "
-                        f"oga serve --origin http://{host} (https:// where the proxy has TLS).")  # fmt: skip
+            return page(
+                400,
+                "This server is not reached at this address",
+                f"A tunnel or proxy leads here from http://{host}. Start the server with this address named: "
+                f"oga serve --origin http://{host} (https:// where the proxy has TLS).",
+            )
         if not self._from_own_page(asked):
-            return refusal(Refused(403, "This is taken from the pages of this server only. Behind a tunnel or proxy, start it "
-                                        "with the address in the browser named: oga serve --origin URL."))  # fmt: skip
+            return refusal(
+                Refused(
+                    403,
+                    "This is taken from the pages of this server only. Behind a tunnel or proxy, start it "
+                    "with the address in the browser named: oga serve --origin URL.",
+                )
+            )
         if self.token is not None and not self._right(asked.cookies.get(self.cookie, "")):
             return self._without_token(asked, self.token)
         if self.login and asked.scope["path"].startswith(FOR_USERS) and user_of(asked.cookies) is None:
@@ -202,8 +211,11 @@ class Door:
             own = site in ("same-origin", "none") or not asked.scope["path"].startswith(OWN_PAGES_ONLY)
         if not own and origin is not None and len(self.refused) < MOST_REFUSED and origin not in self.refused:
             self.refused.add(origin)
-            print(f"oga: refused a page of {one_line(origin)[:200]}; if this is the address of a proxy or tunnel of yours, start "
-                  f"oga serve with --origin", file=sys.stderr)  # fmt: skip
+            print(
+                f"oga: refused a page of {one_line(origin)[:200]}; if this is the address of a proxy or tunnel of yours, start "
+                f"oga serve with --origin",
+                file=sys.stderr,
+            )
         return own
 
     def _without_token(self, asked: HTTPConnection, token: str) -> Response:
@@ -213,12 +225,19 @@ class Door:
             known.set_cookie(self.cookie, token, path="/", httponly=True, samesite="strict")
             return known
         headers = asked.headers
-        if (headers.get("sec-fetch-site") in ("cross-site", "same-site") and headers.get("sec-fetch-mode") == "navigate"
-                and headers.get("sec-fetch-dest") == "document" and asked.scope.get("method") == "GET"):  # fmt: skip
+        if (
+            headers.get("sec-fetch-site") in ("cross-site", "same-site")
+            and headers.get("sec-fetch-mode") == "navigate"
+            and headers.get("sec-fetch-dest") == "document"
+            and asked.scope.get("method") == "GET"
+        ):
             return _from_here(asked)
-        return page(403, "This dashboard asks for its launch token",
-                    "oga serve has printed an address that ends in token=…; open that one. "
-                    + ("This token is not the one of the server that runs now." if given else ""))  # fmt: skip
+        return page(
+            403,
+            "This dashboard asks for its launch token",
+            "oga serve has printed an address that ends in token=…; open that one. "
+            + ("This token is not the one of the server that runs now." if given else ""),
+        )
 
     def _right(self, given: str) -> bool:
         return hmac.compare_digest(given.encode("utf-8", "replace"), str(self.token).encode())

@@ -51,8 +51,9 @@ class Film:
         self.lengths.append(round(1000 * seconds))
 
     def save(self, path: Path) -> None:
-        self.frames[0].save(path, save_all=True, append_images=self.frames[1:], duration=self.lengths, loop=0, quality=60,
-                            method=6)  # fmt: skip
+        self.frames[0].save(
+            path, save_all=True, append_images=self.frames[1:], duration=self.lengths, loop=0, quality=60, method=6
+        )
         print(f"{path.name}: {sum(self.lengths) / 1000:.0f} s, {path.stat().st_size / 1e6:.1f} MB")
 
 

@@ -128,8 +128,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"oga {version('oga')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     limited = _Parser(add_help=False)
-    limited.add_argument("--limit", metavar="NAME=VALUE", action="append", default=[], dest="limits",
-                         help="change how much is read of a file (see oga limits); may be repeated")  # fmt: skip
+    limited.add_argument(
+        "--limit",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        dest="limits",
+        help="change how much is read of a file (see oga limits); may be repeated",
+    )
     common = _Parser(add_help=False, parents=[limited])
     common.add_argument(
         "--workspace", metavar="DIR", type=_path, help="folder of the runs (default: OGA_WORKSPACE, else your data folder)"
@@ -138,21 +144,29 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument(
         "data", metavar="DATA", type=_path, help=f"folder of images, {', '.join(SOURCES)}, or torchvision:NAME:FOLDER"
     )
-    data.add_argument("--inputs", metavar="NAME", help="column of the text (two as 'a,b', prompt and answer as 'a>b'), or array "
-                      "of the samples")  # fmt: skip
+    data.add_argument(
+        "--inputs", metavar="NAME", help="column of the text (two as 'a,b', prompt and answer as 'a>b'), or array of the samples"
+    )
     data.add_argument("--label", metavar="NAME", help="column or array of the given labels")
 
     networked = _Parser(add_help=False)
-    networked.add_argument("--allow-hub", action="store_true",
-                           help="weights may be named as on the Hugging Face hub and are fetched from there")  # fmt: skip
+    networked.add_argument(
+        "--allow-hub", action="store_true", help="weights may be named as on the Hugging Face hub and are fetched from there"
+    )
 
     demo = commands.add_parser("demo", parents=[common], help="the dashboard on an embedded example")
     demo.add_argument("--example", choices=list(EXAMPLES), default="digits")
     _server_options(demo, _demo)
 
     serve = commands.add_parser("serve", parents=[common, networked], help="the dashboard")
-    serve.add_argument("--root", metavar="DIR", action="append", default=[], type=_path_of_file,
-                       help="the page may open data by path below it; may be repeated (default: this folder)")  # fmt: skip
+    serve.add_argument(
+        "--root",
+        metavar="DIR",
+        action="append",
+        default=[],
+        type=_path_of_file,
+        help="the page may open data by path below it; may be repeated (default: this folder)",
+    )
     _server_options(serve, _serve)
 
     fit = commands.add_parser("train", parents=[data, limited], help="train a starter model")
@@ -167,16 +181,28 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument(
         "--weights", metavar="FILE", type=_path, help=".safetensors, a state dict in .pt, or a Hugging Face folder or zip of one"
     )
-    score.add_argument("--scope", default="head", metavar="SCOPE",
-                       help="parameters whose gradient is taken: head, all, lora, or patterns over their names joined by commas, "
-                            "such as 'layer4.*' (default: %(default)s)")  # fmt: skip
+    score.add_argument(
+        "--scope",
+        default="head",
+        metavar="SCOPE",
+        help="parameters whose gradient is taken: head, all, lora, or patterns over their names joined by commas, "
+        "such as 'layer4.*' (default: %(default)s)",
+    )
     score.add_argument("--head", metavar="NAME", help="the layer that gives the logits, where it is not found")
-    score.add_argument("--detectors", default=",".join(DEFAULT), metavar="NAMES",
-                       help="joined by commas: l1, l2, iforest, ocsvm, noise, the controls, pyod:NAME; each also with by_class: "
-                            "or oof: before it (default: %(default)s)")  # fmt: skip
-    score.add_argument("--folds", type=int, metavar="K",
-                       help="train K more starters, each without a part of the samples, for the recommendation; 0 for none "
-                            "(default: 5 for texts and features, none for images)")  # fmt: skip
+    score.add_argument(
+        "--detectors",
+        default=",".join(DEFAULT),
+        metavar="NAMES",
+        help="joined by commas: l1, l2, iforest, ocsvm, noise, the controls, pyod:NAME; each also with by_class: "
+        "or oof: before it (default: %(default)s)",
+    )
+    score.add_argument(
+        "--folds",
+        type=int,
+        metavar="K",
+        help="train K more starters, each without a part of the samples, for the recommendation; 0 for none "
+        "(default: 5 for texts and features, none for images)",
+    )
     score.add_argument("--seed", type=_seed, default=0)
     score.add_argument("--json", action="store_true", help="print the result as one JSON object")
     score.set_defaults(do=_score)
@@ -191,9 +217,11 @@ def _parser() -> argparse.ArgumentParser:
     advice.add_argument("--json", action="store_true", help="print it with all its evidence as one JSON object")
     advice.set_defaults(do=_recommend)
 
-    pushes = commands.add_parser("influence", parents=[common, networked],
-                                 help="training samples that push a language model or classifier of texts towards a test sample, "
-                                 "and against it")  # fmt: skip
+    pushes = commands.add_parser(
+        "influence",
+        parents=[common, networked],
+        help="training samples that push a language model or classifier of texts towards a test sample, and against it",
+    )
     pushes.add_argument("run", metavar="RUN", help="id of a run, or its unique beginning")
     pushes.add_argument("--prompt", metavar="TEXT", help="the test prompt; of a classifier the text")
     pushes.add_argument("--answer", metavar="TEXT", help="its answer; of a classifier the name of its class")
@@ -227,8 +255,13 @@ def _parser() -> argparse.ArgumentParser:
 
     repeat = commands.add_parser("reproduce", help="repeat an experiment of the paper")
     repeat.add_argument("experiment", metavar="NAME", help=", ".join(experiments.EXPERIMENTS))
-    repeat.add_argument("--out", metavar="DIR", required=True, type=_path_of_file, help="folder of table, figures and report; "
-                        "the same again goes on where it was interrupted")  # fmt: skip
+    repeat.add_argument(
+        "--out",
+        metavar="DIR",
+        required=True,
+        type=_path_of_file,
+        help="folder of table, figures and report; the same again goes on where it was interrupted",
+    )
     repeat.add_argument(
         "--data", metavar="DIR", type=_path_of_file, help="folder of the data (default: what every installation has)"
     )
@@ -237,19 +270,26 @@ def _parser() -> argparse.ArgumentParser:
     repeat.add_argument("--samples", metavar="N", type=int, help="training samples at most, in the vision experiment")
     repeat.add_argument("--arch", metavar="NAME", help="model to train, in the vision, text and shift experiments")
     repeat.add_argument("--device", default="cpu", help="cpu or cuda, for transformers (default: %(default)s)")
-    repeat.add_argument("--part", metavar="SETTING:SEED", help="do only this, in the text and llm experiments; without it the "
-                        "parts in the folder are put together")  # fmt: skip
+    repeat.add_argument(
+        "--part",
+        metavar="SETTING:SEED",
+        help="do only this, in the text and llm experiments; without it the parts in the folder are put together",
+    )
     repeat.set_defaults(do=_reproduce)
 
     bench = commands.add_parser("bench", help="measure what things cost on this machine")
     benches = bench.add_subparsers(required=True, metavar="WHAT")
-    measured = benches.add_parser(
-        "gradients", help="per-sample gradients, as a ratio to a plain forward and backward pass")  # fmt: skip
-    measured.add_argument("--model", metavar="NAME", action="append",
-                          help="resnet18, encoder, bert, llama, …; may be repeated (default: the first two)")  # fmt: skip
+    measured = benches.add_parser("gradients", help="per-sample gradients, as a ratio to a plain forward and backward pass")
+    measured.add_argument(
+        "--model",
+        metavar="NAME",
+        action="append",
+        help="resnet18, encoder, bert, llama, …; may be repeated (default: the first two)",
+    )
     measured.add_argument("--scope", metavar="SCOPE", help="all, head, lora, or patterns (default: lora if there are adapters)")
-    measured.add_argument("--against", default="all", metavar="NAMES",
-                          help="other libraries, joined by commas, all or none (default: %(default)s)")  # fmt: skip
+    measured.add_argument(
+        "--against", default="all", metavar="NAMES", help="other libraries, joined by commas, all or none (default: %(default)s)"
+    )
     measured.add_argument("--batch", type=int, default=64, help="samples (default: %(default)s)")
     measured.add_argument("--repeats", type=int, default=9, help="measurements of each method (default: %(default)s)")
     measured.add_argument("--threads", type=int, help="of torch (default: as many as torch takes)")
@@ -258,8 +298,13 @@ def _parser() -> argparse.ArgumentParser:
     measured.add_argument("--json", action="store_true", help="print a JSON list")
     measured.set_defaults(do=_bench_gradients)
     pages = benches.add_parser("dashboard", help="what a person waits for, in a real Chromium")
-    pages.add_argument("--samples", metavar="N", type=int, action="append",
-                       help="size of the run; may be repeated (default: 10,000, 100,000 and 1,000,000)")  # fmt: skip
+    pages.add_argument(
+        "--samples",
+        metavar="N",
+        type=int,
+        action="append",
+        help="size of the run; may be repeated (default: 10,000, 100,000 and 1,000,000)",
+    )
     pages.add_argument("--repeats", type=int, default=7, help="tries of each (default: %(default)s)")
     pages.add_argument("--keep", metavar="DIR", type=_path_of_file, help="a workspace for the runs, which are used again from it")
     pages.add_argument("--json", action="store_true", help="print a JSON list")
@@ -299,13 +344,28 @@ def _path_of_file(written: str) -> Path:
 
 def _server_options(parser: argparse.ArgumentParser, do: object) -> None:
     parser.add_argument("--port", type=_port, default=serving.PORT, help="where it listens (default: %(default)s)")
-    parser.add_argument("--address", metavar="A", default=serving.ADDRESS,
-                        help="likewise; on any but this machine's own the URL has a token (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--host", metavar="NAME", action="append", default=[], dest="hosts",
-                        help="a name by which it is reached, beside the address; may be repeated")  # fmt: skip
-    parser.add_argument("--origin", metavar="URL", action="append", default=[], dest="origins",
-                        help="where a tunnel or proxy leads to it from, as the browser has it, such as https://oga.example.org; "
-                        "may be repeated")  # fmt: skip
+    parser.add_argument(
+        "--address",
+        metavar="A",
+        default=serving.ADDRESS,
+        help="likewise; on any but this machine's own the URL has a token (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--host",
+        metavar="NAME",
+        action="append",
+        default=[],
+        dest="hosts",
+        help="a name by which it is reached, beside the address; may be repeated",
+    )
+    parser.add_argument(
+        "--origin",
+        metavar="URL",
+        action="append",
+        default=[],
+        dest="origins",
+        help="where a tunnel or proxy leads to it from, as the browser has it, such as https://oga.example.org; may be repeated",
+    )
     parser.add_argument(
         "--token", action="store_true", help="the URL has a token in any case: no other user of the machine is let in"
     )
@@ -401,17 +461,28 @@ def _train(options: argparse.Namespace) -> None:
         models.save_weights(trained.classifier, options.out)
     except OSError as error:
         raise InputError(f"cannot write {options.out}: {error.strerror}") from error
-    accuracy = "too few samples to hold any out" if trained.accuracy is None else (
-        f"{trained.accuracy:.1%} of {len(trained.held_out):,} held-out samples agree with their given label")  # fmt: skip
+    accuracy = (
+        "too few samples to hold any out"
+        if trained.accuracy is None
+        else (f"{trained.accuracy:.1%} of {len(trained.held_out):,} held-out samples agree with their given label")
+    )
     say(f"{options.out}: {trained.classifier.name}, {trained.epochs} epochs, seed {options.seed}; {accuracy}")
 
 
 def _score(options: argparse.Namespace) -> None:
     run = scoring.prepare(
-        Workspace(options.workspace), options.data, inputs=options.inputs, label=options.label, model=options.model,
-        weights=options.weights, scope=options.scope, head=options.head, detectors=options.detectors, seed=options.seed,
+        Workspace(options.workspace),
+        options.data,
+        inputs=options.inputs,
+        label=options.label,
+        model=options.model,
+        weights=options.weights,
+        scope=options.scope,
+        head=options.head,
+        detectors=options.detectors,
+        seed=options.seed,
         folds=options.folds,
-    )  # fmt: skip
+    )
     _do(run, options.json)
 
 
@@ -444,8 +515,10 @@ def _do(run: Run, as_json: bool) -> None:
     if as_json:
         write(json.dumps(told))
         return
-    say(f"run {run.id}: {summary['scored']:,} of {summary['samples']:,} samples scored in {summary['seconds']:.1f} s "
-         f"by {summary['model']} ({summary['model_source']})")  # fmt: skip
+    say(
+        f"run {run.id}: {summary['scored']:,} of {summary['samples']:,} samples scored in {summary['seconds']:.1f} s "
+        f"by {summary['model']} ({summary['model_source']})"
+    )
     for note in summary["notes"]:
         say(f"note: {note}")
     for row in run.not_scored.head(10).itertuples():
@@ -468,8 +541,10 @@ def _recommend(options: argparse.Namespace) -> None:
     if found.at_budget is None:
         say("suggested budget: nothing to trim")
     else:
-        say(f"suggested budget: {found.budget:.4f} ({round(found.budget * len(run.table)):,} samples), "
-             f"of which wrong: {_in_percent(found.at_budget.precision)}")  # fmt: skip
+        say(
+            f"suggested budget: {found.budget:.4f} ({round(found.budget * len(run.table)):,} samples), "
+            f"of which wrong: {_in_percent(found.at_budget.precision)}"
+        )
     for true, given, count in found.mistaken[:5]:
         say(f"mistaken: {count:.1f} samples of {true} are labelled {given}")
 
@@ -540,9 +615,17 @@ def _limits(options: argparse.Namespace) -> None:
 def _reproduce(options: argparse.Namespace) -> None:
     with Bar() as bar:
         report = experiments.reproduce(
-            options.experiment, data=options.data, out=options.out, seeds=options.seeds, quick=options.quick, arch=options.arch,
-            samples=options.samples, device=options.device, part=options.part, progress=bar,
-        )  # fmt: skip
+            options.experiment,
+            data=options.data,
+            out=options.out,
+            seeds=options.seeds,
+            quick=options.quick,
+            arch=options.arch,
+            samples=options.samples,
+            device=options.device,
+            part=options.part,
+            progress=bar,
+        )
     say(str(report))
 
 
@@ -551,9 +634,16 @@ def _bench_gradients(options: argparse.Namespace) -> None:
 
     with Bar() as bar:
         rows = benchmarks.compare(
-            options.model or benchmarks.SHOWN, options.scope, options.against, batch=options.batch, repeats=options.repeats,
-            threads=options.threads, device=options.device, dtype=options.dtype, progress=bar,
-        )  # fmt: skip
+            options.model or benchmarks.SHOWN,
+            options.scope,
+            options.against,
+            batch=options.batch,
+            repeats=options.repeats,
+            threads=options.threads,
+            device=options.device,
+            dtype=options.dtype,
+            progress=bar,
+        )
     write(json.dumps(rows) if options.json else benchmarks.markdown(rows))
 
 

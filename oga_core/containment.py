@@ -132,10 +132,14 @@ def seclude() -> bool:
     allowed, refused = 0x7FFF0000, 0x00050000 | EACCES  # SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO
     last = len(calls) + 5  # the step that refuses, to which the others jump by how many lie between
     program = [
-        (load, 0, 0, 4), (equal, 0, last - 2, architecture), (load, 0, 0, 0), (at_least, last - 4, 0, _OTHER_NUMBERS),
+        (load, 0, 0, 4),
+        (equal, 0, last - 2, architecture),
+        (load, 0, 0, 0),
+        (at_least, last - 4, 0, _OTHER_NUMBERS),
         *((equal, last - 5 - i, 0, call) for i, call in enumerate(calls)),
-        (give, 0, 0, allowed), (give, 0, 0, refused),
-    ]  # fmt: skip
+        (give, 0, 0, allowed),
+        (give, 0, 0, refused),
+    ]
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in program))
     filters = struct.pack("@HP", len(program), ctypes.addressof(code))
     libc = ctypes.CDLL(None, use_errno=True)

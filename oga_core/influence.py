@@ -42,8 +42,9 @@ def gradient_of(run: Run, prompt: str, answer: str, dataset: Dataset, measure: M
     if (kind := run.summary.get("kind")) not in KINDS:
         raise InputError(f"run {run.id} is on {kind} data: a test sample must be one of the run's")
     if run.has_file(f"{SKETCHES[0]}.npy") and run.summary.get("sketch_form") != FORM:
-        raise InputError(f"the sketches of run {run.id} are of another version of OGA: choose one of its samples, or score the "
-                         "data again")  # fmt: skip
+        raise InputError(
+            f"the sketches of run {run.id} are of another version of OGA: choose one of its samples, or score the data again"
+        )
     if why := stale(run):
         raise InputError(why)
     settings, measure = run.settings, measure or scoring.one_sample.gradient_of
@@ -112,9 +113,10 @@ def with_cosines(run: Run, cosines: np.ndarray, norm: float) -> pd.DataFrame:
     """
     factors = run.factors
     table = run.table[COLUMNS].assign(
-        cosine=cosines, error=standard_error(run, cosines),
+        cosine=cosines,
+        error=standard_error(run, cosines),
         inner_product=cosines * norm * factors.residual_norms * factors.feature_norms,
-    )  # fmt: skip
+    )
     return table.sort_values("cosine", ascending=False, kind="stable")
 
 

@@ -63,10 +63,25 @@ IMAGE_CACHE_BYTES = Limit("image_cache_bytes", 64 << 20, "bytes", "the server's 
 LIMITS = {
     limit.name: limit
     for limit in (
-        IMAGE_PIXELS, FILE_BYTES, FILES, NAME_CHARACTERS, TABLE_BYTES, CELL_BYTES, CELLS, ARRAYS_BYTES, CLASSES, PICKLE_BYTES,
-        HEADER_BYTES, MODEL_BYTES, SETTINGS_BYTES, UPLOAD_BYTES, READER_BYTES, READER_SECONDS, IMAGE_CACHE_BYTES,
+        IMAGE_PIXELS,
+        FILE_BYTES,
+        FILES,
+        NAME_CHARACTERS,
+        TABLE_BYTES,
+        CELL_BYTES,
+        CELLS,
+        ARRAYS_BYTES,
+        CLASSES,
+        PICKLE_BYTES,
+        HEADER_BYTES,
+        MODEL_BYTES,
+        SETTINGS_BYTES,
+        UPLOAD_BYTES,
+        READER_BYTES,
+        READER_SECONDS,
+        IMAGE_CACHE_BYTES,
     )
-}  # fmt: skip
+}
 
 
 def set_limits(written: Iterable[str]) -> None:

@@ -22,10 +22,16 @@ ROWS = [(*make(word), kind) for word in WORDS for kind, make in TASKS.items()]
 LENGTH = 48
 TARGETS = {"llama": ["q_proj", "v_proj"], "gpt2": ["c_attn"]}
 SIZES: dict[str, dict[str, Any]] = {
-    "llama": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
-              "num_key_value_heads": 2, "max_position_embeddings": LENGTH},
+    "llama": {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": LENGTH,
+    },
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": LENGTH},
-}  # fmt: skip
+}
 
 
 def tokenizer() -> hf.PreTrainedTokenizerFast:
@@ -34,9 +40,13 @@ def tokenizer() -> hf.PreTrainedTokenizerFast:
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.train_from_iterator(
         [f"{prompt} {answer}" for prompt, answer, _ in ROWS],
-        trainers.BpeTrainer(vocab_size=340, special_tokens=["<pad>", "<s>", "</s>"], show_progress=False,
-                            initial_alphabet=pre_tokenizers.ByteLevel.alphabet()),
-    )  # fmt: skip
+        trainers.BpeTrainer(
+            vocab_size=340,
+            special_tokens=["<pad>", "<s>", "</s>"],
+            show_progress=False,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        ),
+    )
     made.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)])
     return hf.PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
 

@@ -95,11 +95,15 @@ def test_other_scopes_and_detectors_by_group_are_scored_too(folder: Path, table:
     assert sum(share for _, share in shares) == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("options", "reason"), [
-    ({"detectors": "l1,margin"}, "margin looks at the probabilities of classes"),
-    ({"detectors": "oof:l1"}, "oof:l1 looks at the probabilities"),
-    ({"scope": "head"}, "tied to its embeddings: take lora, all"), ({"scope": "nothing.*"}, "nor does it match a parameter"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"detectors": "l1,margin"}, "margin looks at the probabilities of classes"),
+        ({"detectors": "oof:l1"}, "oof:l1 looks at the probabilities"),
+        ({"scope": "head"}, "tied to its embeddings: take lora, all"),
+        ({"scope": "nothing.*"}, "nor does it match a parameter"),
+    ],
+)
 def test_what_such_a_model_cannot_have_is_refused_before_anything_is_scored(
     folder: Path, table: Path, tmp_path: Path, options: dict[str, str], reason: str
 ) -> None:

@@ -32,18 +32,45 @@ from oga_core.runs.run import RECOMMENDATION, TABLE
 WORDS = {"fruit": "apple pear plum cherry grape", "tool": "hammer saw drill wrench chisel", "bird": "robin crow finch heron"}
 OGA = [sys.executable, "-P", "-c", "import sys; from oga_core.cli import main; sys.exit(main())"]
 KEYS = {
-    "run", "table", "samples", "scored", "not_scored", "seconds", "model", "model_source", "held_out_accuracy", "detectors",
+    "run",
+    "table",
+    "samples",
+    "scored",
+    "not_scored",
+    "seconds",
+    "model",
+    "model_source",
+    "held_out_accuracy",
+    "detectors",
     "notes",
-}  # fmt: skip
+}
 COLUMNS = [
-    "sample_id", "index", "source", "label", "predicted", "loss", "confidence", "recommended", "l1", "l2", "iforest", "random",
-    "low_confidence", "suggested_label", "suggested_label_source",
-]  # fmt: skip
+    "sample_id",
+    "index",
+    "source",
+    "label",
+    "predicted",
+    "loss",
+    "confidence",
+    "recommended",
+    "l1",
+    "l2",
+    "iforest",
+    "random",
+    "low_confidence",
+    "suggested_label",
+    "suggested_label_source",
+]
 RECOMMENDED = Recommendation(
-    ["oof:noise", "oof:iforest"], unseen=True, wrong=Interval(0.0612, 0.0355, 0.125), budget=0.0347,
-    at_budget=AtBudget(0.0347, Interval(0.911, 0.87, 0.95), 0.52), curve=[], canaries=[],
+    ["oof:noise", "oof:iforest"],
+    unseen=True,
+    wrong=Interval(0.0612, 0.0355, 0.125),
+    budget=0.0347,
+    at_budget=AtBudget(0.0347, Interval(0.911, 0.87, 0.95), 0.52),
+    curve=[],
+    canaries=[],
     mistaken=[("pear", "\x1b[31mplum", 4.25), *[("plum", "pear", 2.0)] * 6],
-)  # fmt: skip
+)
 
 Oga = Callable[..., tuple[int, str, str]]
 
@@ -207,18 +234,49 @@ def test_reproduce_passes_all_on_and_prints_where_the_report_is(oga: Oga, monkey
         return Path("out") / "report.md"
 
     monkeypatch.setattr(experiments, "reproduce", reproduce)
-    command = ["reproduce", "text", "--data", "data", "--out", "out", "--seeds", 3, "--quick", "--arch", "text_ngrams",
-               "--samples", 90, "--device", "cuda", "--part", "sst2:1"]  # fmt: skip
+    command = [
+        "reproduce",
+        "text",
+        "--data",
+        "data",
+        "--out",
+        "out",
+        "--seeds",
+        3,
+        "--quick",
+        "--arch",
+        "text_ngrams",
+        "--samples",
+        90,
+        "--device",
+        "cuda",
+        "--part",
+        "sst2:1",
+    ]
     assert oga(*command) == (0, "out/report.md\n", "sst2, seed 0: l1\n")
     assert asked == {
-        "name": "text", "data": Path("data"), "out": Path("out"), "seeds": 3, "quick": True, "arch": "text_ngrams",
-        "samples": 90, "device": "cuda", "part": "sst2:1",
-    }  # fmt: skip
+        "name": "text",
+        "data": Path("data"),
+        "out": Path("out"),
+        "seeds": 3,
+        "quick": True,
+        "arch": "text_ngrams",
+        "samples": 90,
+        "device": "cuda",
+        "part": "sst2:1",
+    }
     oga("reproduce", "shift", "--out", "out")
     assert asked == {
-        "name": "shift", "data": None, "out": Path("out"), "seeds": None, "quick": False, "arch": None, "samples": None,
-        "device": "cpu", "part": None,
-    }  # fmt: skip
+        "name": "shift",
+        "data": None,
+        "out": Path("out"),
+        "seeds": None,
+        "quick": False,
+        "arch": None,
+        "samples": None,
+        "device": "cpu",
+        "part": None,
+    }
 
 
 def test_export_writes_what_is_removed_by_default_and_finds_the_run_by_its_beginning(oga: Oga, workspace: Workspace) -> None:
@@ -260,8 +318,9 @@ def test_where_nothing_is_to_be_trimmed_recommend_says_so(oga: Oga, advised: Run
     nothing = replace(RECOMMENDED, budget=0.0, at_budget=None, mistaken=[])
     advised.add_file(RECOMMENDATION, lambda path: path.write_text(json.dumps(nothing.to_dict())))
     assert oga("recommend", advised.id)[1].splitlines()[1:] == [
-        "labels estimated wrong: 6.1% (3.5% to 12.5%)", "suggested budget: nothing to trim",
-    ]  # fmt: skip
+        "labels estimated wrong: 6.1% (3.5% to 12.5%)",
+        "suggested budget: nothing to trim",
+    ]
 
 
 def test_what_is_recommended_for_texts_is_by_models_that_have_not_seen_them(oga: Oga, workspace: Workspace) -> None:

@@ -98,8 +98,12 @@ def test_ctrl_c_at_any_moment_leaves_one_line_at_most(workspace: Path, tmp_path:
         command = [sys.executable, "-P", "-c", CODE.format(before="print('go', flush=True)"), *arguments]
         process = subprocess.Popen(
             [*command, "--workspace", str(workspace if arguments == ["runs"] else tmp_path / "workspace")],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=heed_interrupts,
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            preexec_fn=heed_interrupts,
+        )
         with process:
             assert process.stdout is not None
             assert process.stdout.readline() == "go\n"
@@ -114,8 +118,13 @@ def test_ctrl_c_at_any_moment_leaves_one_line_at_most(workspace: Path, tmp_path:
 
 def test_before_the_command_heeds_ctrl_c_it_imports_next_to_nothing() -> None:
     code = "import sys; before = set(sys.modules); import oga_core.command; print(*sorted(set(sys.modules) - before))"
-    done = subprocess.run([sys.executable, "-P", "-S", "-c", code], env={"PYTHONPATH": os.pathsep.join(sys.path)},
-                          capture_output=True, text=True, check=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-P", "-S", "-c", code],
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.split() == ["oga_core", "oga_core.command"]
 
 
@@ -123,13 +132,16 @@ def scripted(main: str, *, ignored: bool = False) -> subprocess.Popen[str]:
     """The entry point with another `main`, which may print what happens."""
     lines = ["import signal, sys, time", "from oga_core import cli, command", main, "cli.main = main", "sys.exit(command.run())"]
     heed = (lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if ignored else heed_interrupts
-    return subprocess.Popen([sys.executable, "-P", "-c", "\n".join(lines)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            text=True, preexec_fn=heed)  # type: ignore[arg-type]  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", "\n".join(lines)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed
+    )  # type: ignore[arg-type]
 
 
 def test_a_second_ctrl_c_ends_what_takes_long_to_stop() -> None:
-    main = ("def main():\n    try:\n        print('go', flush=True); time.sleep(60)\n"
-            "    finally:\n        print('stopping', flush=True); time.sleep(60)")  # fmt: skip
+    main = (
+        "def main():\n    try:\n        print('go', flush=True); time.sleep(60)\n"
+        "    finally:\n        print('stopping', flush=True); time.sleep(60)"
+    )
     with scripted(main) as process:
         assert process.stdout is not None
         for line in ("go\n", "stopping\n"):
@@ -178,13 +190,16 @@ Failed = type("PanicException", (BaseException,), {})
         (OSError(errno.ENOSPC, "No space left on device", "/x/table.parquet"), 2, "/x/table.parquet: No space left on device"),
         (PermissionError(errno.EACCES, "Permission denied", "d/" * 300), 2, "d/…"),
         (OSError(errno.EIO, "Input/output error"), 2, "Input/output error"),
-        (RuntimeError("two\nlines \x1b[31m"), 1,
-         "unexpected RuntimeError: two lines \\x1b[31m (OGA_TRACEBACK=1 shows the traceback)"),
+        (
+            RuntimeError("two\nlines \x1b[31m"),
+            1,
+            "unexpected RuntimeError: two lines \\x1b[31m (OGA_TRACEBACK=1 shows the traceback)",
+        ),
         (MemoryError(), 1, "unexpected MemoryError:  (OGA_TRACEBACK=1 shows the traceback)"),
         (Failed("a regex gave up"), 1, "unexpected PanicException: a regex gave up (OGA_TRACEBACK=1 shows the traceback)"),
     ],
     ids=["file", "long", "no file", "unexpected", "memory", "panic"],
-)  # fmt: skip
+)
 def test_whatever_ends_a_command_is_one_line_and_a_traceback_on_request(
     error: BaseException, code: int, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -247,13 +262,24 @@ def test_a_workspace_that_has_lost_its_file_is_not_begun_anew(tmp_path: Path, ca
 @pytest.mark.parametrize(
     "command",
     [
-        "score PATH", "score DATA --weights PATH", "score DATA --workspace PATH", "score DATA --model PATH.made:make",
-        "score torchvision:CIFAR10:PATH", "train PATH --out x.safetensors", "train DATA --out PATH.safetensors",
-        "runs --workspace PATH", "restore --workspace PATH", "export RUN --format csv --out PATH", "serve --root PATH",
-        "serve --workspace PATH", "demo --workspace PATH", "reproduce synthetic --out PATH", "reproduce text --out x --data PATH",
+        "score PATH",
+        "score DATA --weights PATH",
+        "score DATA --workspace PATH",
+        "score DATA --model PATH.made:make",
+        "score torchvision:CIFAR10:PATH",
+        "train PATH --out x.safetensors",
+        "train DATA --out PATH.safetensors",
+        "runs --workspace PATH",
+        "restore --workspace PATH",
+        "export RUN --format csv --out PATH",
+        "serve --root PATH",
+        "serve --workspace PATH",
+        "demo --workspace PATH",
+        "reproduce synthetic --out PATH",
+        "reproduce text --out x --data PATH",
         "bench dashboard --keep PATH",
     ],
-)  # fmt: skip
+)
 def test_what_can_be_no_path_is_refused_in_one_line_that_names_it(
     command: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,14 +70,16 @@ PEEK = "import ctypes; libc = ctypes.CDLL(None, use_errno=True); {}; assert ctyp
         ("import socket; socket.create_connection(('127.0.0.1', {port}), 5)", "PermissionError"),
         ("import socket; socket.socket(socket.AF_UNIX)", "PermissionError"),
         ("import socket; socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)", "PermissionError"),
-        ("import subprocess, sys; subprocess.run([sys.executable, '-c', 'import socket; socket.socket()'], check=True)",
-         "PermissionError"),
+        (
+            "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import socket; socket.socket()'], check=True)",
+            "PermissionError",
+        ),
         ("import threading; threading.Thread(target=lambda: __import__('socket').socket()).start()", "PermissionError"),
         (PEEK.format("libc.ptrace(0, 0, 0, 0)"), "Permission denied"),
         (PEEK.format("libc.syscall(425, 1, 0)"), "Permission denied"),
     ],
     ids=["tcp", "unix", "udp", "child", "thread", "ptrace", "io_uring"],
-)  # fmt: skip
+)
 def test_a_secluded_process_reaches_neither_the_network_nor_another_process(code: str, told: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         code = code.replace("{port}", str(server.getsockname()[1]))

@@ -44,16 +44,28 @@ def test_each_dependency_has_a_floor_and_a_reason() -> None:
 
 @pytest.mark.parametrize(
     ("there", "floor", "enough"),
-    [("2.14.0", "2.14", True), ("2.14.1+cu130", "2.14.1", True), ("2.9", "2.14", False), ("2.14.0rc1", "2.14", True),
-     ("12.3", "12.3.0", True), ("12.2.9", "12.3", False), ("1!1.0", "2", False), ("13", "12.3", True), ("0", "0.1", False)],
-)  # fmt: skip
+    [
+        ("2.14.0", "2.14", True),
+        ("2.14.1+cu130", "2.14.1", True),
+        ("2.9", "2.14", False),
+        ("2.14.0rc1", "2.14", True),
+        ("12.3", "12.3.0", True),
+        ("12.2.9", "12.3", False),
+        ("1!1.0", "2", False),
+        ("13", "12.3", True),
+        ("0", "0.1", False),
+    ],
+)
 def test_versions_are_compared_by_their_numbers(monkeypatch: pytest.MonkeyPatch, there: str, floor: str, enough: bool) -> None:
     monkeypatch.setattr(floors, "version", lambda name: there)
     if enough:
         check_floors([f"pillow>={floor}"])
     else:
-        with pytest.raises(InputError, match=rf"^pillow {there.replace('+', '.')} is too old: {floor} or newer is needed; "
-                           "pip install --upgrade 'pillow>="):  # fmt: skip
+        with pytest.raises(
+            InputError,
+            match=rf"^pillow {there.replace('+', '.')} is too old: {floor} or newer is needed; "
+            "pip install --upgrade 'pillow>=",
+        ):
             check_floors([f"pillow>={floor}"])
 
 

@@ -117,8 +117,13 @@ def test_both_lists_begin_with_what_pushes_most_and_never_share_a_sample(run: Ru
 
 def test_what_the_process_that_reads_says_is_not_believed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     contained = open_contained(run.settings["data"])
-    for answer in ({}, [], {"residual": [[1]], "feature": [1], "norm": 1, "loss": 1}, {"residual": [float("nan")], "feature": [],
-                   "norm": 1, "loss": 1}, {"residual": "x", "feature": [], "norm": 1, "loss": 1}):  # fmt: skip
+    for answer in (
+        {},
+        [],
+        {"residual": [[1]], "feature": [1], "norm": 1, "loss": 1},
+        {"residual": [float("nan")], "feature": [], "norm": 1, "loss": 1},
+        {"residual": "x", "feature": [], "norm": 1, "loss": 1},
+    ):
         monkeypatch.setattr(contained, "_about_all", lambda *_, answer=answer: answer)
         with pytest.raises(InputError, match="answered what makes no sense"):
             gradient_of(run, PROMPT, ANSWER, contained, Contained.gradient_of)

@@ -86,7 +86,7 @@ def classifier(*, sorts: bool) -> Classifier:
 
 def columns(
     model: Classifier, dataset: Dataset, scope: str = "all", parts: Kept | None = None
-) -> tuple[dict[str, np.ndarray], list[int]]:  # fmt: skip
+) -> tuple[dict[str, np.ndarray], list[int]]:
     each = OnePass(model, dataset, np.arange(LABELS), scope)
     model.collate.sizes.clear()  # type: ignore[attr-defined]
     whole, failed = passed(each, dataset, lambda done, total: None, parts)  # type: ignore[arg-type]

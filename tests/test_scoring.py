@@ -32,9 +32,22 @@ from oga_core.scoring.parts import Parts
 from oga_core.scoring.unseen import Unseen
 
 COLUMNS = [
-    "sample_id", "index", "source", "label", "predicted", "loss", "confidence", "recommended",
-    "l1", "l2", "iforest", "random", "low_confidence", "suggested_label", "suggested_label_source",
-]  # fmt: skip
+    "sample_id",
+    "index",
+    "source",
+    "label",
+    "predicted",
+    "loss",
+    "confidence",
+    "recommended",
+    "l1",
+    "l2",
+    "iforest",
+    "random",
+    "low_confidence",
+    "suggested_label",
+    "suggested_label_source",
+]
 """The loss is a control too, in the one column of that name."""
 N, FLIPS, NAMES = 330, 20, ["ant", "bee", "cat"]
 
@@ -547,13 +560,15 @@ def removed(run: oga.Run) -> oga.Run:
     [
         (lambda w, s: score(clamped(), data(), workspace=w), "scope 'head' needs a model whose logits"),
         (lambda w, s: score(nn.Linear(5, 3), data(), head="fc", workspace=w), "no Linear layer named 'fc'"),
-        (lambda w, s: score(nn.Linear(5, 2), oga.from_arrays(X[:3] * [[1], [np.nan], [np.nan]], [0, 1, 1]), workspace=w),
-         "only 1 of 3 samples could be scored; the first reason: row 1: a feature is not a finite number"),
+        (
+            lambda w, s: score(nn.Linear(5, 2), oga.from_arrays(X[:3] * [[1], [np.nan], [np.nan]], [0, 1, 1]), workspace=w),
+            "only 1 of 3 samples could be scored; the first reason: row 1: a feature is not a finite number",
+        ),
         (lambda w, s: do_run(removed(prepare(w, shutil.copy(s, s.with_name("gone.npz"))))), "gone.npz is not there"),
         (lambda w, s: do_run(prepare(w, s, model="resnet51")), "did you mean resnet"),
         (lambda w, s: do_run(prepare(w, s, model="resnet18")), "needs a weights file"),
     ],
-)  # fmt: skip
+)
 def test_a_failed_run_says_so(
     start: Callable[[Workspace, Path], object], reason: str, files: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -618,7 +633,11 @@ def test_progress_tells_every_stage_to_its_end(module: nn.Module, tmp_path: Path
     score(module, data(), workspace=tmp_path, progress=lambda *step: told.append(step))
     last = {stage: (done, total) for stage, done, total in told}
     assert last == {
-        "scoring": (N, N), "planting canaries": (6, 6), "estimating wrong labels": (20, 20), "isolation forest": (100, 100),
-        "looking at every sample": (N, N), "writing": (1, 1),
-    }  # fmt: skip
+        "scoring": (N, N),
+        "planting canaries": (6, 6),
+        "estimating wrong labels": (20, 20),
+        "isolation forest": (100, 100),
+        "looking at every sample": (N, N),
+        "writing": (1, 1),
+    }
     assert [t[1] for t in told if t[0] == "scoring"] == [64, 128, 192, 256, 320, N]

@@ -34,19 +34,39 @@ def flags(port: int = 8600) -> list[str]:
 @pytest.mark.parametrize(
     ("url", "origin"),
     [
-        ("https://oga.example.org", "https://oga.example.org"), ("HTTPS://OGA.example.org:443/", "https://oga.example.org"),
-        ("http://localhost:9000", "http://localhost:9000"), ("http://[::1]:9000", "http://[::1]:9000"),
-        ("http://x:80", "http://x"), ("https://x:80", "https://x:80"),
+        ("https://oga.example.org", "https://oga.example.org"),
+        ("HTTPS://OGA.example.org:443/", "https://oga.example.org"),
+        ("http://localhost:9000", "http://localhost:9000"),
+        ("http://[::1]:9000", "http://[::1]:9000"),
+        ("http://x:80", "http://x"),
+        ("https://x:80", "https://x:80"),
     ],
-)  # fmt: skip
+)
 def test_an_origin_is_written_as_browsers_write_it(url: str, origin: str) -> None:
     assert serving.origin_of(url) == origin
 
 
 @pytest.mark.parametrize(
-    "url", ["", "x", "x:1", "ftp://x", "https://", "https://x/y", "https://a@x", "https://x:y", "https://x:99999", "*", "https://*",
-            "null", "https://x?y", "https://x y", "https://[x", "javascript:alert(1)"]
-)  # fmt: skip
+    "url",
+    [
+        "",
+        "x",
+        "x:1",
+        "ftp://x",
+        "https://",
+        "https://x/y",
+        "https://a@x",
+        "https://x:y",
+        "https://x:99999",
+        "*",
+        "https://*",
+        "null",
+        "https://x?y",
+        "https://x y",
+        "https://[x",
+        "javascript:alert(1)",
+    ],
+)
 def test_what_is_no_origin_is_refused(url: str) -> None:
     with pytest.raises(InputError, match="the address of a page is needed"):
         serving.origin_of(url)
@@ -85,8 +105,11 @@ def test_nested_sections_truths_and_lists_are_written_as_streamlit_reads_them(mo
     settings = {"theme": {"light": {"textColor": "#000"}}, "server": {"runOnSave": False, "allowedHosts": ["a", "b"]}}
     monkeypatch.setattr(serving, "_config", lambda: settings)
     assert flags()[:4] == [
-        "--theme.light.textColor=#000", "--server.runOnSave=false", "--server.allowedHosts=a", "--server.allowedHosts=b",
-    ]  # fmt: skip
+        "--theme.light.textColor=#000",
+        "--server.runOnSave=false",
+        "--server.allowedHosts=a",
+        "--server.allowedHosts=b",
+    ]
 
 
 def test_a_free_port_can_be_bound_on_this_machine() -> None:
@@ -127,18 +150,30 @@ def test_what_is_no_port_is_refused(tmp_path: Path, port: int) -> None:
         ("::ffff:192.0.2.7", {}, "192.0.2.7", "192.0.2.7", ["127.0.0.1", "localhost", "192.0.2.7"], False),
         ("localhost", {"localhost": ["127.0.0.1"]}, "127.0.0.1", "localhost", ["127.0.0.1", "localhost"], True),
         ("localhost", {"localhost": ["::1", "127.0.0.1"]}, "127.0.0.1", "127.0.0.1", ["127.0.0.1", "localhost"], True),
-        ("ip6-localhost", {"ip6-localhost": ["::1"]}, "::1", "ip6-localhost",
-         ["127.0.0.1", "localhost", "::1", "ip6-localhost"], True),
+        (
+            "ip6-localhost",
+            {"ip6-localhost": ["::1"]},
+            "::1",
+            "ip6-localhost",
+            ["127.0.0.1", "localhost", "::1", "ip6-localhost"],
+            True,
+        ),
         ("mine", {"mine": ["127.0.1.1"]}, "127.0.1.1", "mine", ["127.0.0.1", "localhost", "127.0.1.1", "mine"], True),
         ("gpu7", {"gpu7": ["192.0.2.7"]}, "192.0.2.7", "gpu7", ["127.0.0.1", "localhost", "192.0.2.7", "gpu7"], False),
         ("both", {"both": ["127.0.0.1", "192.0.2.7"]}, "127.0.0.1", "127.0.0.1", ["127.0.0.1", "localhost", "both"], True),
         ("localhost", {"localhost": ["192.0.2.7"]}, "192.0.2.7", "localhost", ["127.0.0.1", "localhost", "192.0.2.7"], False),
     ],
-)  # fmt: skip
+)
 def test_where_it_listens_is_what_url_token_and_names_say(
-    address: str, names: dict[str, list[str]], listens: str, url: str, allowed: list[str], only_here: bool,
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
-) -> None:  # fmt: skip
+    address: str,
+    names: dict[str, list[str]],
+    listens: str,
+    url: str,
+    allowed: list[str],
+    only_here: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
     def look_up(name: str, *_: Any, **__: Any) -> list[Any]:
         if name not in names:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -157,10 +192,33 @@ def test_where_it_listens_is_what_url_token_and_names_say(
 
 @pytest.mark.parametrize(
     "address",
-    ["127.1", "127.0.1", "0x7f.1", "0", "2130706433", "127.0.0.01", "0177.0.0.1", "", " ", "127.0.0.1:8501", "localhost:8501",
-     "[::1]:8501", "[127.0.0.1]", "::1%lo", "fe80::1%eth0", "http://localhost", "unix:///tmp/x", "a b", "é", "x" * 300,
-     "1.2.3.4.5", "localhost\n", "..", "*"],
-)  # fmt: skip
+    [
+        "127.1",
+        "127.0.1",
+        "0x7f.1",
+        "0",
+        "2130706433",
+        "127.0.0.01",
+        "0177.0.0.1",
+        "",
+        " ",
+        "127.0.0.1:8501",
+        "localhost:8501",
+        "[::1]:8501",
+        "[127.0.0.1]",
+        "::1%lo",
+        "fe80::1%eth0",
+        "http://localhost",
+        "unix:///tmp/x",
+        "a b",
+        "é",
+        "x" * 300,
+        "1.2.3.4.5",
+        "localhost\n",
+        "..",
+        "*",
+    ],
+)
 def test_an_address_that_can_be_read_in_two_ways_or_in_none_is_refused(tmp_path: Path, address: str) -> None:
     with pytest.raises(InputError, match="cannot listen on") as refused:
         serving.find_place(address, serving.free_port())
@@ -286,9 +344,20 @@ def test_beyond_this_machine_the_server_goes_by_its_address_and_the_names_it_was
 
 @pytest.mark.parametrize(
     ("address", "only_here"),
-    [("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False),
-     ("192.168.1.4", False), ("10.0.0.1", False), ("fe80::1", False), ("localhost.example.org", False), ("", False)],
-)  # fmt: skip
+    [
+        ("127.0.0.1", True),
+        ("127.8.9.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.4", False),
+        ("10.0.0.1", False),
+        ("fe80::1", False),
+        ("localhost.example.org", False),
+        ("", False),
+    ],
+)
 def test_what_others_can_reach_is_told_from_what_only_this_machine_can(address: str, only_here: bool) -> None:
     assert serving.is_loopback(address) is only_here
 

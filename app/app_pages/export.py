@@ -51,9 +51,15 @@ else:
         return data
 
     st.download_button(
-        "Download", written, file_name=name, mime="application/octet-stream",
-        type="primary", icon=":material/download:", on_click="ignore", key="download",
-    )  # fmt: skip
+        "Download",
+        written,
+        file_name=name,
+        mime="application/octet-stream",
+        type="primary",
+        icon=":material/download:",
+        on_click="ignore",
+        key="download",
+    )
 if fmt == "csv":
     st.caption(
         "CSV encodes two kinds of text: one that a spreadsheet would run as a formula gets an apostrophe before it; one with "

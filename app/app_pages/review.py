@@ -15,10 +15,13 @@ st.session_state["review_order"] = state.selection(run).order
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
     st.title("Review")
     st.segmented_control(
-        "Order by", ORDERS, required=True, key="review_order",
+        "Order by",
+        ORDERS,
+        required=True,
+        key="review_order",
         on_change=lambda: state.change(run, order=st.session_state["review_order"]),
         help="By suspicion: by the chosen score. By cluster: samples whose gradients point the same way stand together. By "
         "uncertainty: those nearest to where the flag begins first.",
-    )  # fmt: skip
+    )
 triage(run, state.rows(run), layout="single", key="review")
 agreement.draw(run)

@@ -18,9 +18,13 @@ if why := stale(run):
     st.warning(literal(why), icon=":material/history:")
 recommendation.draw(run)
 by = st.segmented_control(
-    "Colour the histogram by", histogram.WAYS, default=histogram.WAYS[0], required=True, key="histogram_by",
+    "Colour the histogram by",
+    histogram.WAYS,
+    default=histogram.WAYS[0],
+    required=True,
+    key="histogram_by",
     format_func=lambda way: state.label_word(run) if way == "given label" else way,
-)  # fmt: skip
+)
 histogram.draw(run, chosen, by)
 triage(run, state.rows(run), layout="strip", key="scores_strip")
 

@@ -22,14 +22,16 @@ def draw(run: Run) -> None:
             st.text("No sample has been decided on by two reviewers yet.")
             return
         st.dataframe(
-            found, hide_index=True,
+            found,
+            hide_index=True,
             column_config={
                 "both": st.column_config.NumberColumn("both decided", help="Samples that both have decided on."),
                 "same": st.column_config.NumberColumn("the same", help="Of these, how many have the same decision and label."),
                 "kappa": st.column_config.NumberColumn(
-                    "Cohen's kappa", format="%.2f",
+                    "Cohen's kappa",
+                    format="%.2f",
                     help="(share the same − share expected by chance) / (1 − that): 1 = always the same, 0 = as by chance "
                     "(Cohen, 1960).",
                 ),
             },
-        )  # fmt: skip
+        )

@@ -38,24 +38,38 @@ def draw(run: Run, chosen: Selection, by: str) -> None:
     for i, name in enumerate(names):
         if counts[i].any():
             figure.add_bar(
-                x=(edges[:-1] + edges[1:]) / 2, y=counts[i], width=np.diff(edges), name=in_chart(name),
-                marker_color=PALETTE[i % len(PALETTE)], marker_line_width=0,
+                x=(edges[:-1] + edges[1:]) / 2,
+                y=counts[i],
+                width=np.diff(edges),
+                name=in_chart(name),
+                marker_color=PALETTE[i % len(PALETTE)],
+                marker_line_width=0,
                 hovertemplate="%{x:.4g}: %{y:,} samples<extra>%{fullData.name}</extra>",  # the name itself could be a template
-            )  # fmt: skip
+            )
     flags = run.flagged(chosen.detector, chosen.budget)
     if len(flags):
         threshold = float(run.table[chosen.detector].iloc[flags[-1]])
         figure.add_vline(
-            threshold, line_dash="dash", line_width=2, line_color=LINE,
+            threshold,
+            line_dash="dash",
+            line_width=2,
+            line_color=LINE,
             annotation_text=f"flagged: {len(flags):,} of {len(bins):,}, from {threshold:.4g}",
             annotation_position="top right" if threshold < edges[0] + 0.6 * (edges[-1] - edges[0]) else "top left",
-        )  # fmt: skip
+        )
     if chosen.score_range is not None:
         figure.add_vrect(*np.clip(chosen.score_range, edges[0], edges[-1]), line_width=0, fillcolor=LINE, opacity=0.2)
     figure.update_layout(
-        barmode="stack", bargap=0, height=360, margin={"l": 10, "r": 10, "t": 30, "b": 10}, xaxis_title=detector.title,
-        yaxis_title="samples", legend={"orientation": "h", "y": 1.12}, dragmode="select", selectdirection="h",
-    )  # fmt: skip
+        barmode="stack",
+        bargap=0,
+        height=360,
+        margin={"l": 10, "r": 10, "t": 30, "b": 10},
+        xaxis_title=detector.title,
+        yaxis_title="samples",
+        legend={"orientation": "h", "y": 1.12},
+        dragmode="select",
+        selectdirection="h",
+    )
     figure.update_xaxes(range=[edges[0], edges[-1]], fixedrange=True)
     with st.container(border=True):
         towering = counts.sum(0).max() > TOWERING * np.median(counts.sum(0)[counts.sum(0) > 0])
@@ -63,9 +77,13 @@ def draw(run: Run, chosen: Selection, by: str) -> None:
         figure.update_yaxes(type="log" if logarithmic else "linear", fixedrange=True)
         key = f"histogram_{chosen.detector}"
         st.plotly_chart(
-            figure, key=key, config={"displayModeBar": False}, on_select=partial(_select, run, key), selection_mode="box",
+            figure,
+            key=key,
+            config={"displayModeBar": False},
+            on_select=partial(_select, run, key),
+            selection_mode="box",
             alt=f"Histogram of {detector.title}: {len(flags):,} of {len(bins):,} samples are flagged.",
-        )  # fmt: skip
+        )
         st.caption(f"{detector.meaning} Drag across the histogram to select a range.")
 
 

@@ -64,15 +64,22 @@ def _written(run: Run) -> pd.DataFrame | None:
         known = None
     with st.form("influence_test"):
         left, right = st.columns(2)
-        prompt = left.text_area("Text" if run.predicts else "Prompt", known.prompt if known else "", max_chars=CHARACTERS,
-                                key="influence_prompt")  # fmt: skip
+        prompt = left.text_area(
+            "Text" if run.predicts else "Prompt", known.prompt if known else "", max_chars=CHARACTERS, key="influence_prompt"
+        )
         if run.predicts:
             names = run.class_names
-            answer = right.selectbox("Class", names, names.index(known.answer) if known else 0, format_func=visible,
-                                     key="influence_answer")  # fmt: skip
+            answer = right.selectbox(
+                "Class", names, names.index(known.answer) if known else 0, format_func=visible, key="influence_answer"
+            )
         else:
-            answer = right.text_area("Answer", known.answer if known else "", max_chars=CHARACTERS, key="influence_answer",
-                                     help="The loss is taken on these words alone, given the prompt.")  # fmt: skip
+            answer = right.text_area(
+                "Answer",
+                known.answer if known else "",
+                max_chars=CHARACTERS,
+                key="influence_answer",
+                help="The loss is taken on these words alone, given the prompt.",
+            )
         asked = st.form_submit_button("Find the training samples", type="primary", icon=":material/compare_arrows:")
     if asked:
         st.session_state.pop(_FOUND, None)
@@ -91,8 +98,15 @@ def _chosen(run: Run) -> pd.DataFrame:
     """What is found for a sample of the run, by its position in the data; at first the one that was looked at last."""
     indices = run.table["index"].to_numpy()
     focus = run.rows_of([st.session_state.get(state.FOCUS) or ""])
-    index = st.number_input("Position in the data", 0, int(indices[-1]), int(indices[focus[0] if len(focus) else 0]),
-                            key="influence_index", help="From 0, as the table of the scores has it.", width=240)  # fmt: skip
+    index = st.number_input(
+        "Position in the data",
+        0,
+        int(indices[-1]),
+        int(indices[focus[0] if len(focus) else 0]),
+        key="influence_index",
+        help="From 0, as the table of the scores has it.",
+        width=240,
+    )
     row = int(np.searchsorted(indices, index))
     if indices[row] != index:
         raise InputError(f"the sample at position {index} was not scored; the page Start says why")
@@ -120,9 +134,11 @@ def _draw_found(run: Run, samples: pd.DataFrame) -> None:
         both = pd.concat([towards(samples, count), against(samples, count)])
         reviewed = st.button(f"Review these {len(both):,}", icon=":material/fact_check:", disabled=not len(both))
     error = samples["error"].max()
-    exact = "The gradients are those of the head, and the cosines are exact." if error == 0 else (
-        f"Gradients are known by sketches: a cosine near 0 has a standard error of about {error:.2f}, others less."
-    )  # fmt: skip
+    exact = (
+        "The gradients are those of the head, and the cosines are exact."
+        if error == 0
+        else (f"Gradients are known by sketches: a cosine near 0 has a standard error of about {error:.2f}, others less.")
+    )
     st.caption(
         "Cosine of two gradients: above 0, a small step of gradient descent on the training sample lowers the loss of the test "
         f"sample, below 0 it raises it. {exact}"
@@ -131,5 +147,6 @@ def _draw_found(run: Run, samples: pd.DataFrame) -> None:
         chosen = state.selection(run)
         state.put(run, Selection(chosen.detector, chosen.budget, flagged_only=False, samples=tuple(both["sample_id"])))
         st.switch_page("app_pages/review.py")
-    triage(run, both.index.to_numpy(np.int32), layout="gallery", key="influence_triage",
-           cosines=both["cosine"].to_numpy(np.float32))  # fmt: skip
+    triage(
+        run, both.index.to_numpy(np.int32), layout="gallery", key="influence_triage", cosines=both["cosine"].to_numpy(np.float32)
+    )

@@ -48,8 +48,12 @@ def draw(run: Run) -> None:
     """Draw the maps of a finished run."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view = _choice("Map of", [v for v, spaces in VIEWS.items() if run.predicts or spaces == ("gradients",)], _VIEW)
-        by = _choice("Colour by", [way for way in WAYS if run.predicts or way != "predicted"], _BY,
-                     lambda way: state.label_word(run) if way == "given label" else way)  # fmt: skip
+        by = _choice(
+            "Colour by",
+            [way for way in WAYS if run.predicts or way != "predicted"],
+            _BY,
+            lambda way: state.label_word(run) if way == "given label" else way,
+        )
     colours = _colours(run, state.selection(run), by)
     spaces = VIEWS[view]
     for column, space in zip(st.columns(len(spaces)), spaces):
@@ -102,9 +106,14 @@ def _draw(run: Run, space: str, colours: Colours, alone: bool) -> None:
     last = chosen.lassos[-1] if chosen.lassos and chosen.lassos[-1][2] == name else None
     with room:
         embedding_map(
-            _picture(run, space, name, chosen.detector), colours, selected=state.rows(run), polygon=last and last[1],
-            key=_key(run, space), focus=_focus(run), height=HEIGHT,
-        )  # fmt: skip
+            _picture(run, space, name, chosen.detector),
+            colours,
+            selected=state.rows(run),
+            polygon=last and last[1],
+            key=_key(run, space),
+            focus=_focus(run),
+            height=HEIGHT,
+        )
 
 
 def _shown(run: Run, space: str) -> str:
@@ -127,9 +136,15 @@ def _caption(run: Run, space: str, name: str, alone: bool) -> None:
         st.caption(f"**UMAP of the {space}**: {NEAR[space]}", help=MEANING[space])
     elif better in pictures(run):
         st.caption(f"**Principal components of the {space}**")
-        st.button("Show UMAP", key=f"map_show_{space}", type="tertiary", icon=":material/auto_awesome:",
-                  help="The selection stays as it is, though its lasso was drawn on this picture.",
-                  on_click=_move_on, args=(run, space))  # fmt: skip
+        st.button(
+            "Show UMAP",
+            key=f"map_show_{space}",
+            type="tertiary",
+            icon=":material/auto_awesome:",
+            help="The selection stays as it is, though its lasso was drawn on this picture.",
+            on_click=_move_on,
+            args=(run, space),
+        )
     else:
         other = _another_that_runs(run, space)
         if run.job(JOBS[space]).status().state in ("absent", "done") and other is None:
@@ -161,8 +176,14 @@ def _waiting(run: Run, space: str, other: str | None, alone: bool) -> None:
             st.button("Cancel", key=f"map_cancel_{space}", type="tertiary", on_click=job.cancel)
         elif status.state in ("failed", "cancelled"):
             st.caption(f"{shown}; UMAP {status.state}: {literal(status.message)}")
-            st.button("Start again", key=f"map_again_{space}", type="tertiary", icon=":material/replay:",
-                      on_click=jobs.start, args=(run, kind))  # fmt: skip
+            st.button(
+                "Start again",
+                key=f"map_again_{space}",
+                type="tertiary",
+                icon=":material/replay:",
+                on_click=jobs.start,
+                args=(run, kind),
+            )
         elif other is not None:
             job_progress(run, other, f"{label} after the other map's", percent=True, key=f"map_progress_{space}")
         elif picture(space, "umap") in pictures(run):  # by now
@@ -193,10 +214,14 @@ def _picture(run: Run, space: str, name: str, detector: str) -> Picture:
     at = f"/oga/map/{quote(run.id)}"
     title = f"Map of the {space} by {METHODS[name.partition('-')[2]]}"
     card = Card(
-        given=f"{at}/codes/label", predicted=f"{at}/codes/predicted" if run.predicts else "",
-        scores=f"{at}/scores/{quote(detector, safe='')}", indices=f"{at}/indices/all", names=f"/oga/classes/{quote(run.id)}",
-        kind=_kind(run), sample=_sample(run),
-    )  # fmt: skip
+        given=f"{at}/codes/label",
+        predicted=f"{at}/codes/predicted" if run.predicts else "",
+        scores=f"{at}/scores/{quote(detector, safe='')}",
+        indices=f"{at}/indices/all",
+        names=f"/oga/classes/{quote(run.id)}",
+        kind=_kind(run),
+        sample=_sample(run),
+    )
     return Picture(name, title, f"{at}/positions/{name}", run.id, card)
 
 

@@ -33,18 +33,39 @@ def draw(run: Run) -> None:
         return
     with st.container(border=True):
         wrong, budget, precision = st.columns(3)
-        wrong.metric("Labels estimated wrong", _percent(found.wrong.value), _range(found.wrong), delta_color="off",
-                     delta_arrow="off", help="Expected share of wrong labels, with a 90 % interval.")  # fmt: skip
+        wrong.metric(
+            "Labels estimated wrong",
+            _percent(found.wrong.value),
+            _range(found.wrong),
+            delta_color="off",
+            delta_arrow="off",
+            help="Expected share of wrong labels, with a 90 % interval.",
+        )
         if found.at_budget is None:
-            budget.metric("Suggested budget", "nothing to trim",
-                          help="No label is surely enough wrong: less than three to one, with 90 % confidence.")  # fmt: skip
+            budget.metric(
+                "Suggested budget",
+                "nothing to trim",
+                help="No label is surely enough wrong: less than three to one, with 90 % confidence.",
+            )
         else:
             count = f"{round(found.budget * len(run.table)):,} samples"
-            budget.metric("Suggested budget", _percent(found.budget), count, delta_color="off", delta_arrow="off",
-                          help="As far as labels are surely wrong: three to one, with 90 % confidence.")  # fmt: skip
+            budget.metric(
+                "Suggested budget",
+                _percent(found.budget),
+                count,
+                delta_color="off",
+                delta_arrow="off",
+                help="As far as labels are surely wrong: three to one, with 90 % confidence.",
+            )
             expected = found.at_budget.precision
-            precision.metric("Wrong among them", _percent(expected.value), _range(expected), delta_color="off", delta_arrow="off",
-                             help="Expected precision at the suggested budget, with a 90 % interval.")  # fmt: skip
+            precision.metric(
+                "Wrong among them",
+                _percent(expected.value),
+                _range(expected),
+                delta_color="off",
+                delta_arrow="off",
+                help="Expected precision at the suggested budget, with a 90 % interval.",
+            )
         st.text(f"Recommended score: {' and '.join(named(name).title for name in found.detectors)}.")
         with st.expander("Evidence", icon=":material/science:"):
             _draw_evidence(found)
@@ -60,48 +81,70 @@ def _draw_evidence(found: Recommendation) -> None:
         st.markdown("**Most frequent mistakes**")
         if found.mistaken:
             mistakes = pd.DataFrame(found.mistaken, columns=["true class", "given label", "expected samples"])
-            st.dataframe(mistakes, hide_index=True, column_config={
-                "expected samples": st.column_config.NumberColumn(format="%.1f")})  # fmt: skip
+            st.dataframe(
+                mistakes, hide_index=True, column_config={"expected samples": st.column_config.NumberColumn(format="%.1f")}
+            )
         else:
             st.text("None is expected even once.")
     st.markdown("**Flipped labels planted among the samples: how well each score finds them**")
     table = canary_table(found)
-    st.dataframe(table, hide_index=True, column_config={
-        name: st.column_config.NumberColumn(format="%.2f") for name in table.columns[2:]})  # fmt: skip
+    st.dataframe(
+        table, hide_index=True, column_config={name: st.column_config.NumberColumn(format="%.2f") for name in table.columns[2:]}
+    )
     st.text(ASSUMES)
 
 
 def canary_table(found: Recommendation) -> pd.DataFrame:
     """A row a score and kind of flip: average precision, and precision and recall at some budgets."""
     at = [BUDGETS.index(b) for b in SHOWN]
-    return pd.DataFrame([
-        {
-            "score": named(c.detector).title, "flips": "to any class" if c.kind == "uniform" else "to a likely class",
-            "average precision": c.average_precision,
-            **{f"precision at {100 * b:g} %": c.precision[i] for b, i in zip(SHOWN, at)},
-            **{f"recall at {100 * b:g} %": c.recall[i] for b, i in zip(SHOWN, at)},
-        }
-        for c in found.canaries
-    ])  # fmt: skip
+    return pd.DataFrame(
+        [
+            {
+                "score": named(c.detector).title,
+                "flips": "to any class" if c.kind == "uniform" else "to a likely class",
+                "average precision": c.average_precision,
+                **{f"precision at {100 * b:g} %": c.precision[i] for b, i in zip(SHOWN, at)},
+                **{f"recall at {100 * b:g} %": c.recall[i] for b, i in zip(SHOWN, at)},
+            }
+            for c in found.canaries
+        ]
+    )
 
 
 def _curve(found: Recommendation) -> go.Figure:
     budgets = [100 * one.budget for one in found.curve]
     figure = go.Figure()
     band = [one.precision.high for one in found.curve] + [one.precision.low for one in reversed(found.curve)]
-    figure.add_scatter(x=budgets + budgets[::-1], y=band, fill="toself", line_width=0, mode="lines", opacity=0.25,
-                       fillcolor=PALETTE[0], name="90 % interval", hoverinfo="skip")  # fmt: skip
-    figure.add_scatter(x=budgets, y=[one.precision.value for one in found.curve], mode="lines+markers", line_color=PALETTE[0],
-                       name="expected", hovertemplate="%{x:.2g} %: %{y:.0%}<extra></extra>")  # fmt: skip
+    figure.add_scatter(
+        x=budgets + budgets[::-1],
+        y=band,
+        fill="toself",
+        line_width=0,
+        mode="lines",
+        opacity=0.25,
+        fillcolor=PALETTE[0],
+        name="90 % interval",
+        hoverinfo="skip",
+    )
+    figure.add_scatter(
+        x=budgets,
+        y=[one.precision.value for one in found.curve],
+        mode="lines+markers",
+        line_color=PALETTE[0],
+        name="expected",
+        hovertemplate="%{x:.2g} %: %{y:.0%}<extra></extra>",
+    )
     if found.budget:
         figure.add_vline(100 * found.budget, line_dash="dash", line_width=2, line_color=PALETTE[1])
         # Unlike the line, an annotation is placed by the logarithm.
         figure.add_annotation(x=np.log10(100 * found.budget), y=0.08, text="suggested", showarrow=False, xanchor="left", xshift=6)
     figure.update_layout(
-        height=300, margin={"l": 10, "r": 10, "t": 20, "b": 10}, showlegend=False,
+        height=300,
+        margin={"l": 10, "r": 10, "t": 20, "b": 10},
+        showlegend=False,
         xaxis={"type": "log", "title": "budget in %", "range": np.log10([0.08, 60]).tolist()},
         yaxis={"title": "wrong among the trimmed", "range": [0, 1.02], "tickformat": ".0%"},
-    )  # fmt: skip
+    )
     return figure
 
 

@@ -16,8 +16,13 @@ from oga_core.runs.removal import format_bytes
 from oga_core.runs.sizes import own_uploads, run_size
 
 SHOWN = 20
-ICONS = {"done": ":material/check_circle:", "running": ":material/progress_activity:", "failed": ":material/error:",
-         "cancelled": ":material/cancel:", "absent": ":material/schedule:"}  # fmt: skip
+ICONS = {
+    "done": ":material/check_circle:",
+    "running": ":material/progress_activity:",
+    "failed": ":material/error:",
+    "cancelled": ":material/cancel:",
+    "absent": ":material/schedule:",
+}
 _ASKED, _DELETED, _FAILED = "run_list_asked", "run_list_deleted", "run_list_failed"
 
 

@@ -45,8 +45,10 @@ def draw(run: Run) -> None:
         )
     for column, (label, value, meaning) in zip(st.columns(len(figures)), figures, strict=True):
         column.metric(label, value, help=meaning, border=True)
-    st.text(f"Model: {summary['model']} ({summary['model_source']}), {_scope(summary)}, seed {summary['seed']}, "
-            f"scored in {summary['seconds']:.1f} s.")  # fmt: skip
+    st.text(
+        f"Model: {summary['model']} ({summary['model_source']}), {_scope(summary)}, seed {summary['seed']}, "
+        f"scored in {summary['seconds']:.1f} s."
+    )
     own = list(run.settings.get("notes", ()))
     for note in (n for n in summary["notes"] if n not in own):
         st.text(f"Note: {note}")

@@ -24,43 +24,82 @@ def draw(run: Run) -> None:
         _draw_count(run)
         _bound("detector", chosen.detector)
         st.selectbox(
-            "Score", [d.name for d in run.detectors], format_func=lambda name: named(name).title, key=_key("detector"),
-            on_change=_changed, args=(run, "detector"), help=f"{named(chosen.detector).meaning} Higher = more suspicious.",
-        )  # fmt: skip
+            "Score",
+            [d.name for d in run.detectors],
+            format_func=lambda name: named(name).title,
+            key=_key("detector"),
+            on_change=_changed,
+            args=(run, "detector"),
+            help=f"{named(chosen.detector).meaning} Higher = more suspicious.",
+        )
         options = sorted({*BUDGETS, chosen.budget})
         _bound("budget", chosen.budget)
         st.select_slider(
-            "Budget", options, format_func=_share, key=_key("budget"), on_change=_changed, args=(run, "budget"),
+            "Budget",
+            options,
+            format_func=_share,
+            key=_key("budget"),
+            on_change=_changed,
+            args=(run, "budget"),
             help="The share of the samples that counts as flagged: the most suspicious by the score above.",
-        )  # fmt: skip
+        )
         _bound("flagged_only", chosen.flagged_only)
         st.toggle("Flagged samples only", key=_key("flagged_only"), on_change=_changed, args=(run, "flagged_only"))
         _bound("search", chosen.search)
-        st.text_input("Search", key=_key("search"), on_change=_changed, args=(run, "search"), icon=":material/search:",
-                      placeholder="words in the text or the file name")  # fmt: skip
+        st.text_input(
+            "Search",
+            key=_key("search"),
+            on_change=_changed,
+            args=(run, "search"),
+            icon=":material/search:",
+            placeholder="words in the text or the file name",
+        )
         for field, label, values in (
             ("labels", state.label_word(run).capitalize(), run.class_names),
             *([("predicted", "Predicted", run.class_names)] if run.predicts else []),
             ("decisions", "Decision", [s for s in STATES if run.predicts or s != "relabel"]),
         ):
             _bound(field, list(getattr(chosen, field)))
-            st.multiselect(label, values, format_func=visible, key=_key(field), on_change=_changed, args=(run, field),
-                           placeholder="All")  # fmt: skip
+            st.multiselect(
+                label, values, format_func=visible, key=_key(field), on_change=_changed, args=(run, field), placeholder="All"
+            )
         _bound("disputed", chosen.disputed)
-        st.toggle("Disputed only", key=_key("disputed"), on_change=_changed, args=(run, "disputed"),
-                  help="Samples on which reviewers have decided differently, one without having seen the other.")  # fmt: skip
+        st.toggle(
+            "Disputed only",
+            key=_key("disputed"),
+            on_change=_changed,
+            args=(run, "disputed"),
+            help="Samples on which reviewers have decided differently, one without having seen the other.",
+        )
         if chosen.score_range is not None:
             low, high = chosen.score_range
-            st.button(f"Score {low:.4g} to {high:.4g}", icon=":material/close:", on_click=state.change, args=(run,),
-                      kwargs={"score_range": None, "flagged_only": True}, width="stretch",
-                      help="The range drawn on the histogram; click to take it away.")  # fmt: skip
+            st.button(
+                f"Score {low:.4g} to {high:.4g}",
+                icon=":material/close:",
+                on_click=state.change,
+                args=(run,),
+                kwargs={"score_range": None, "flagged_only": True},
+                width="stretch",
+                help="The range drawn on the histogram; click to take it away.",
+            )
         if chosen.samples:
-            st.button(f"{len(chosen.samples):,} picked samples", icon=":material/close:", on_click=state.change, args=(run,),
-                      kwargs={"samples": (), "flagged_only": True}, width="stretch",
-                      help="Picked on the page Influence; click to take the choice away.")  # fmt: skip
+            st.button(
+                f"{len(chosen.samples):,} picked samples",
+                icon=":material/close:",
+                on_click=state.change,
+                args=(run,),
+                kwargs={"samples": (), "flagged_only": True},
+                width="stretch",
+                help="Picked on the page Influence; click to take the choice away.",
+            )
         if chosen.lassos:
-            st.button("Clear the lasso", icon=":material/ink_eraser:", on_click=state.put, args=(run, chosen.without_lasso()),
-                      width="stretch")  # fmt: skip
+            st.button(
+                "Clear the lasso",
+                icon=":material/ink_eraser:",
+                on_click=state.put,
+                args=(run, chosen.without_lasso()),
+                width="stretch",
+            )
         with st.container(horizontal=True):
             _draw_views(run)
             st.button("Reset", icon=":material/restart_alt:", on_click=_reset, args=(run,), help="The selection as at first.")
@@ -77,9 +116,14 @@ def _draw_reviewer() -> None:
     else:
         needed = state.needs_name(known)
         st.session_state["reviewer_name"] = "" if needed else state.shown_name(known)
-        st.text_input("Reviewer", key="reviewer_name", on_change=_renamed, placeholder="your name",
-                      max_chars=LONGEST_NAME, help="Your name, shown with your decisions. Other "
-                      "browsers are other reviewers, even under the same name.")  # fmt: skip
+        st.text_input(
+            "Reviewer",
+            key="reviewer_name",
+            on_change=_renamed,
+            placeholder="your name",
+            max_chars=LONGEST_NAME,
+            help="Your name, shown with your decisions. Other browsers are other reviewers, even under the same name.",
+        )
 
 
 def _draw_count(run: Run) -> None:
@@ -98,8 +142,14 @@ def _draw_views(run: Run) -> None:
         for name, view in views.items():
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.button(literal(name), key=f"view_{name}", on_click=state.put, args=(run, view), width="stretch")
-                st.button("Forget", key=f"forget_{name}", on_click=forget_view, args=(run, name), type="tertiary",
-                          icon=":material/delete:")  # fmt: skip
+                st.button(
+                    "Forget",
+                    key=f"forget_{name}",
+                    on_click=forget_view,
+                    args=(run, name),
+                    type="tertiary",
+                    icon=":material/delete:",
+                )
         st.text_input("Save this selection as", key=NAME, on_change=_save, args=(run,), placeholder="a name, then Enter")
 
 

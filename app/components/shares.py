@@ -22,13 +22,16 @@ def draw(run: Run, chosen: Selection) -> None:
             "samples": st.column_config.NumberColumn(format="localized", help=f"Scored samples of the {of}."),
             "flagged": st.column_config.NumberColumn(format="localized", help="Of these, within the budget by the chosen score."),
             "flagged share of the class": st.column_config.ProgressColumn(
-                f"flagged share of the {of}", min_value=0.0, max_value=1.0, format="percent",
+                f"flagged share of the {of}",
+                min_value=0.0,
+                max_value=1.0,
+                format="percent",
                 help=f"Flagged over samples. Far above the budget: the {of} is rare, hard or "
                 f"{'badly labelled' if run.predicts else 'wrong'}.",
             ),
             "share of all flags": st.column_config.NumberColumn(format="percent", help=f"Flagged of this {of} over all flagged."),
         },
-    )  # fmt: skip
+    )
 
 
 def class_shares(run: Run, rows: np.ndarray) -> pd.DataFrame:
@@ -36,9 +39,13 @@ def class_shares(run: Run, rows: np.ndarray) -> pd.DataFrame:
     labels, classes = run.codes("label"), len(run.class_names)
     samples, flagged = (np.bincount(codes, minlength=classes) for codes in (labels, labels[rows]))
     there = np.flatnonzero(samples)
-    shares = pd.DataFrame({
-        "class": [run.class_names[i] for i in there], "samples": samples[there], "flagged": flagged[there],
-        "flagged share of the class": flagged[there] / samples[there],
-        "share of all flags": flagged[there] / max(len(rows), 1),
-    })  # fmt: skip
+    shares = pd.DataFrame(
+        {
+            "class": [run.class_names[i] for i in there],
+            "samples": samples[there],
+            "flagged": flagged[there],
+            "flagged share of the class": flagged[there] / samples[there],
+            "share of all flags": flagged[there] / max(len(rows), 1),
+        }
+    )
     return shares.sort_values("flagged share of the class", ascending=False, kind="stable")

@@ -56,22 +56,32 @@ def draw(way: str) -> None:
     dropped = way == WAYS[1]
     data = upload("Data", SOURCES, MARKS, key="data_file") if dropped else _by_path("Path of the data", "data_path")
     if dropped:
-        st.caption("A zip with one folder of images a class; a table with a text and a label column, or prompt and answer; "
-                   "an .npz; what save_to_disk of datasets has written.")  # fmt: skip
+        st.caption(
+            "A zip with one folder of images a class; a table with a text and a label column, or prompt and answer; "
+            "an .npz; what save_to_disk of datasets has written."
+        )
     model = _model(dropped)
     with st.expander("Columns, detectors, seed", icon=":material/tune:"):
         left, right = st.columns(2)
-        inputs = left.text_input("Text column, or array of the samples", key="inputs", placeholder="found by its usual names",
-                                 help="Two texts as first,second; a prompt and its answer as prompt>answer.")  # fmt: skip
+        inputs = left.text_input(
+            "Text column, or array of the samples",
+            key="inputs",
+            placeholder="found by its usual names",
+            help="Two texts as first,second; a prompt and its answer as prompt>answer.",
+        )
         label = right.text_input("Label column or array", key="label", placeholder="found by its usual names")
         seed = left.number_input("Seed", 0, 2**31 - 1, 0, help="Of the starter model, the forest and the random control.")
         offered = [*DETECTORS, *(name for name in CONTROLS if name not in ALWAYS)]
         names = st.multiselect("Detectors", offered, default=DEFAULT, format_func=lambda name: named(name).title)
         st.caption("Beside them, always: Recommended, " + ", ".join(named(name).title for name in ALWAYS))
         folds = st.number_input(
-            "More starter models for the recommendation", 0, 20, None, placeholder="5 for texts and features, none for images",
+            "More starter models for the recommendation",
+            0,
+            20,
+            None,
+            placeholder="5 for texts and features, none for images",
             help="Each is trained without a part of the samples, so that no label is judged by a model that has seen it.",
-        )  # fmt: skip
+        )
     if data is None or model is None:
         return
     try:
@@ -90,10 +100,18 @@ def draw(way: str) -> None:
     if st.button("Score the samples", key="score", type="primary", icon=":material/play_arrow:"):
         try:
             run = prepare(
-                state.workspace(), data, inputs=inputs or None, label=label or None,
-                model=model.architecture, weights=model.weights, scope=scope, detectors=names, seed=int(seed), folds=folds,
+                state.workspace(),
+                data,
+                inputs=inputs or None,
+                label=label or None,
+                model=model.architecture,
+                weights=model.weights,
+                scope=scope,
+                detectors=names,
+                seed=int(seed),
+                folds=folds,
                 title=Path(data).name,
-            )  # fmt: skip
+            )
         except InputError as error:
             st.error(literal(error), icon=":material/error:")
             return
@@ -137,8 +155,12 @@ def _model(dropped: bool) -> Model | None:
         return None
     left, right = st.columns(2)
     with left:
-        name = st.selectbox("Architecture", [BY_FILE, *names], key="architecture",
-                            help="Weights that OGA has saved say which architecture they belong to.")  # fmt: skip
+        name = st.selectbox(
+            "Architecture",
+            [BY_FILE, *names],
+            key="architecture",
+            help="Weights that OGA has saved say which architecture they belong to.",
+        )
     with right:
         if dropped:
             weights = upload("Weights", (*SUFFIXES, ".zip"), (CONFIG, ADAPTER), key="weights_file")
@@ -168,8 +190,13 @@ def _scope(outlook: Outlook) -> str:
     named = [scope for scope in NAMED if scope in outlook.costs]
     costs = [outlook.costs[s] for s in named]
     captions = [f"{MEANING[s]}: {c.parameters:,} values, about {_seconds(c.seconds)}" for s, c in zip(named, costs, strict=True)]
-    scope = st.radio("Scope: the parameters whose gradient is taken", [*named, PATTERN], key="scope", horizontal=True,
-                     captions=[*captions, "Layers by the names of their parameters."])  # fmt: skip
+    scope = st.radio(
+        "Scope: the parameters whose gradient is taken",
+        [*named, PATTERN],
+        key="scope",
+        horizontal=True,
+        captions=[*captions, "Layers by the names of their parameters."],
+    )
     if scope == PATTERN:
         scope = st.text_input("Names, joined by commas", key="pattern", placeholder="layer4.*, *.weight").strip()
         if not scope:
@@ -181,9 +208,15 @@ def _draw_facts(dataset: Contained, outlook: Outlook, scope: str) -> None:
     """Counts, cost, notes and the class mapping."""
     cost = outlook.costs[scope]
     of = "Groups" if dataset.kind == "prompts" else "Classes"
-    facts = (("Samples", f"{len(dataset):,}"), (of, f"{len(dataset.class_names):,}"), ("Kind", dataset.kind),
-             ("Model", outlook.model), ("Scope", f"{cost.parameters:,} values"), ("Time", f"about {_seconds(cost.seconds)}"),
-             ("Memory", f"about {max(1, cost.bytes // 1_000_000):,} MB"))  # fmt: skip
+    facts = (
+        ("Samples", f"{len(dataset):,}"),
+        (of, f"{len(dataset.class_names):,}"),
+        ("Kind", dataset.kind),
+        ("Model", outlook.model),
+        ("Scope", f"{cost.parameters:,} values"),
+        ("Time", f"about {_seconds(cost.seconds)}"),
+        ("Memory", f"about {max(1, cost.bytes // 1_000_000):,} MB"),
+    )
     with st.container(border=True, horizontal=True):
         for label, value in facts:
             with st.container(width="content"):

@@ -23,9 +23,14 @@ def draw(run: Run) -> None:
         st.info("No sample is selected: widen the budget or the filters at the left.", icon=":material/filter_alt_off:")
         return
     columns = {
-        "index": "position in the data", "source": "source", "label": state.label_word(run), "predicted": "predicted",
-        "confidence": "confidence", **{d.name: d.title for d in run.detectors}, "suggested_label": "suggested label",
-    }  # fmt: skip
+        "index": "position in the data",
+        "source": "source",
+        "label": state.label_word(run),
+        "predicted": "predicted",
+        "confidence": "confidence",
+        **{d.name: d.title for d in run.detectors},
+        "suggested_label": "suggested label",
+    }
     if not run.predicts:
         columns = {name: title for name, title in columns.items() if name in run.table}
     pages = -(-len(rows) // PER_PAGE)
@@ -37,15 +42,22 @@ def draw(run: Run) -> None:
     rows = rows if by == IN_ORDER else _sorted(run, rows, by, down)
     shown = rows[(page - 1) * PER_PAGE : page * PER_PAGE]
     event = st.dataframe(
-        _frame(run, shown, list(columns)), hide_index=True, key="selected_table", on_select="rerun",
-        selection_mode="single-row", height=420,
+        _frame(run, shown, list(columns)),
+        hide_index=True,
+        key="selected_table",
+        on_select="rerun",
+        selection_mode="single-row",
+        height=420,
         column_config={d.name: st.column_config.NumberColumn(d.title, help=d.meaning, format="%.4g") for d in run.detectors}
-        | {"index": st.column_config.NumberColumn(columns["index"], help="Position of the sample in the data, from 0."),
-           "confidence": st.column_config.NumberColumn(format="percent", help="The model's probability p_y of the given label."),
-           "predicted": st.column_config.TextColumn(help="The class with the model's largest probability."),
-           "suggested_label": st.column_config.TextColumn("suggested label", help="What to relabel to: see the review."),
-           "label": columns["label"], "new_label": "new label" if run.predicts else None},
-    )  # fmt: skip
+        | {
+            "index": st.column_config.NumberColumn(columns["index"], help="Position of the sample in the data, from 0."),
+            "confidence": st.column_config.NumberColumn(format="percent", help="The model's probability p_y of the given label."),
+            "predicted": st.column_config.TextColumn(help="The class with the model's largest probability."),
+            "suggested_label": st.column_config.TextColumn("suggested label", help="What to relabel to: see the review."),
+            "label": columns["label"],
+            "new_label": "new label" if run.predicts else None,
+        },
+    )
     st.caption(f"Rows {(page - 1) * PER_PAGE + 1:,} to {(page - 1) * PER_PAGE + len(shown):,} of {len(rows):,} selected samples.")
     picked = event["selection"]["rows"]
     if picked and st.button("Open this sample in the review", icon=":material/fact_check:", type="primary"):

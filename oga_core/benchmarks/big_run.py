@@ -27,8 +27,16 @@ def big_run(workspace: Workspace, samples: int, seed: int = 0, progress: Progres
         How many digits, some of them under a wrong label.
     """
     dataset = digits(samples, seed)
-    return score(_model(dataset, seed), dataset, detectors="l1,l2,iforest", seed=seed, workspace=workspace,
-                 title=f"{samples:,} digits", transform=_encoded, progress=progress)  # fmt: skip
+    return score(
+        _model(dataset, seed),
+        dataset,
+        detectors="l1,l2,iforest",
+        seed=seed,
+        workspace=workspace,
+        title=f"{samples:,} digits",
+        transform=_encoded,
+        progress=progress,
+    )
 
 
 def digits(samples: int, seed: int = 0) -> Dataset:

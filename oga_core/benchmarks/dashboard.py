@@ -25,8 +25,14 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 SIZES = (10_000, 100_000, 1_000_000)
-ARGUMENTS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-             "--disable-sync"]  # fmt: skip
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 PAGES = ("Scores", "Map", "Review", "Export")
 PATIENCE = 60_000
 """Milliseconds until a thing that does not happen is an error."""
@@ -195,10 +201,14 @@ class _Visit:
             self.page.mouse.down()
             for dx, dy in ((1, 0), (1, 1), (0, 1)):
                 self.page.mouse.move(x + dx * width, y + dy * height, steps=3)
-            seconds.append(self._timed(
-                "pointerup", f"window.ogaTiles = {tiles}",
-                f"const now = {tiles}; return now !== window.ogaTiles && !now.includes('false')", self.page.mouse.up,
-            ))  # fmt: skip
+            seconds.append(
+                self._timed(
+                    "pointerup",
+                    f"window.ogaTiles = {tiles}",
+                    f"const now = {tiles}; return now !== window.ogaTiles && !now.includes('false')",
+                    self.page.mouse.up,
+                )
+            )
         return Wait("lasso released → gallery", self.samples, seconds)
 
     def threshold(self) -> Wait:
@@ -211,11 +221,14 @@ class _Visit:
             self._quiet()
             self.page.get_by_role("slider", name="Budget").focus()
             count, line = "text('[data-testid=stMetricValue]')", "text('.annotation-text')"
-            seconds.append(self._timed(
-                "keydown", f"window.ogaCounts = [{count}, {line}]",
-                f"return {count} !== window.ogaCounts[0] && {line} !== window.ogaCounts[1]",
-                partial(self.page.keyboard.press, "ArrowRight" if i % 2 else "ArrowLeft"),
-            ))  # fmt: skip
+            seconds.append(
+                self._timed(
+                    "keydown",
+                    f"window.ogaCounts = [{count}, {line}]",
+                    f"return {count} !== window.ogaCounts[0] && {line} !== window.ogaCounts[1]",
+                    partial(self.page.keyboard.press, "ArrowRight" if i % 2 else "ArrowLeft"),
+                )
+            )
         return Wait("threshold moved → counts, histogram, gallery", self.samples, seconds)
 
     def key(self) -> Wait:
@@ -226,11 +239,14 @@ class _Visit:
         seconds = []
         for i in range(3 * self.repeats):
             place = "text('.triage .single b.place')"
-            seconds.append(self._timed(
-                "keydown", f"window.ogaPlace = {place}",
-                f"return {place} !== window.ogaPlace && /^Saved/.test(text('.triage .said'))",
-                partial(self.page.keyboard.press, "xks"[i % 3]),
-            ))  # fmt: skip
+            seconds.append(
+                self._timed(
+                    "keydown",
+                    f"window.ogaPlace = {place}",
+                    f"return {place} !== window.ogaPlace && /^Saved/.test(text('.triage .said'))",
+                    partial(self.page.keyboard.press, "xks"[i % 3]),
+                )
+            )
             self.page.wait_for_timeout(150)
         return Wait("key pressed → saved and next sample", self.samples, seconds)
 
@@ -241,10 +257,12 @@ class _Visit:
             title = PAGES[i % len(PAGES)]
             self._quiet()
             taken = self._timed(
-                "click", "", f"return text('h1').includes('{title}') && parts('[data-stale=true]').length === 0"
+                "click",
+                "",
+                f"return text('h1').includes('{title}') && parts('[data-stale=true]').length === 0"
                 " && document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'",
                 partial(self._go, title),
-            )  # fmt: skip
+            )
             seconds.append(taken)
         return Wait("change of page", self.samples, seconds[1:])
 

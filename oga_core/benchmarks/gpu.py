@@ -43,8 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.model and model not in options.model:
             continue
         try:
-            found = compare([model], None, options.against, batch=batch, repeats=options.repeats, device=options.device,
-                            dtype=dtype)  # fmt: skip
+            found = compare(
+                [model], None, options.against, batch=batch, repeats=options.repeats, device=options.device, dtype=dtype
+            )
         except (InputError, RuntimeError, AssertionError) as error:  # one that the GPU has no room for must not cost the others
             print(f"{model} in {dtype}: {error}", file=sys.stderr, flush=True)
             continue

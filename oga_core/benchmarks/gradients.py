@@ -55,9 +55,17 @@ class _Measured:
 
 
 def compare(
-    models: Sequence[str], scope: str | None = None, against: str = "all", *, batch: int = 64, repeats: int = 9,
-    threads: int | None = None, device: str = "cpu", dtype: str = "float32", progress: Progress = silent,
-) -> list[dict[str, Any]]:  # fmt: skip
+    models: Sequence[str],
+    scope: str | None = None,
+    against: str = "all",
+    *,
+    batch: int = 64,
+    repeats: int = 9,
+    threads: int | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+    progress: Progress = silent,
+) -> list[dict[str, Any]]:
     """Measure on this machine; one row for each model and method, as ``oga bench gradients --json`` prints them.
 
     Parameters
@@ -227,10 +235,17 @@ def _row(
     spread = [wall.min(), wall.max()] if len(wall) < FEW else np.percentile(wall, [10, 90])
     notes = [one.reason, one.method.note if one.ratios else "", "slow, so measured once and without memory" if one.cold else ""]
     return {
-        "model": model, "scope": one.case.scope, "method": one.method.name,
+        "model": model,
+        "scope": one.case.scope,
+        "method": one.method.name,
         "samples_per_second": len(one.case.targets) / float(np.median(one.seconds)) if one.seconds else None,
-        "tflops": speed / 1e12 if speed else None, "share_of_peak": speed / most if speed and most else None, "peak_memory": peak,
-        "ratio": float(np.median(wall)) if one.ratios else None, "ratio_cpu": float(np.median(cpu)) if one.ratios else None,
+        "tflops": speed / 1e12 if speed else None,
+        "share_of_peak": speed / most if speed and most else None,
+        "peak_memory": peak,
+        "ratio": float(np.median(wall)) if one.ratios else None,
+        "ratio_cpu": float(np.median(cpu)) if one.ratios else None,
         "peak_memory_ratio": peak / floor if peak is not None and floor else None,
-        "spread": [float(x) for x in spread] if one.ratios else None, "error": one.error, "note": "; ".join(filter(None, notes)),
-    }  # fmt: skip
+        "spread": [float(x) for x in spread] if one.ratios else None,
+        "error": one.error,
+        "note": "; ".join(filter(None, notes)),
+    }

@@ -17,9 +17,11 @@ from oga_core.benchmarks.models import Case, Work
 
 SIDE, SIDE_CUDA, TIMES = 1536, 8192, 5
 PEAKS = {
-    ("H100", torch.bfloat16): 989e12, ("H200", torch.bfloat16): 989e12, ("H100", torch.float32): 67e12,
+    ("H100", torch.bfloat16): 989e12,
+    ("H200", torch.bfloat16): 989e12,
+    ("H100", torch.float32): 67e12,
     ("H200", torch.float32): 67e12,
-}  # fmt: skip
+}
 """Operations a second by the maker's data sheet (SXM): dense, float32 without TF32."""
 
 
@@ -64,8 +66,9 @@ def _backward(_: Any, query: Sequence[int], key: Sequence[int], value: Sequence[
 
 COUNTS = {torch.ops.aten.bmm: _products} | {
     getattr(torch.ops.aten, f"_scaled_dot_product_{kernel}_attention{suffix}"): count
-    for kernel in ("flash", "efficient", "cudnn") for suffix, count in (("", _forward), ("_backward", _backward))
-}  # fmt: skip
+    for kernel in ("flash", "efficient", "cudnn")
+    for suffix, count in (("", _forward), ("_backward", _backward))
+}
 """What torch counts wrongly, or not."""
 
 

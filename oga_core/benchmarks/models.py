@@ -87,9 +87,15 @@ def bert(tokens: int, length: int, width: int, layers: int, heads: int) -> nn.Mo
     """BERT's architecture, a classifier."""
     hf = _transformers()
     config = hf.BertConfig(
-        vocab_size=tokens, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=4 * width,
-        max_position_embeddings=length, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-    )  # fmt: skip
+        vocab_size=tokens,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=4 * width,
+        max_position_embeddings=length,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
     return Adapted(hf.BertModel(config, add_pooling_layer=False), ["query", "value"], CLASSES, writes=False)
 
 
@@ -97,9 +103,15 @@ def llama(tokens: int, length: int, width: int, layers: int, heads: int, groups:
     """Llama's architecture, a language model."""
     hf = _transformers()
     config = hf.LlamaConfig(
-        vocab_size=tokens, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=groups,
-        intermediate_size=inner, max_position_embeddings=length, use_cache=False,
-    )  # fmt: skip
+        vocab_size=tokens,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=groups,
+        intermediate_size=inner,
+        max_position_embeddings=length,
+        use_cache=False,
+    )
     return Adapted(hf.LlamaModel(config), ["q_proj", "v_proj"], tokens, writes=True)
 
 

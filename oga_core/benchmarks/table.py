@@ -28,11 +28,18 @@ def _cells(row: dict[str, Any], headings: Sequence[str]) -> list[str]:
     note = str(row["note"]).replace("|", "\\|")
     ratio, cpu, memory = (_number(row[name]) for name in ("ratio", "ratio_cpu", "peak_memory_ratio"))
     found = {
-        "method": row["method"], "time": ratio, "spread": spread, "CPU time": cpu, "peak memory": memory, "error": error,
-        "note": note, "samples/s": _number(row["samples_per_second"]), "TFLOP/s": _number(row["tflops"]),
+        "method": row["method"],
+        "time": ratio,
+        "spread": spread,
+        "CPU time": cpu,
+        "peak memory": memory,
+        "error": error,
+        "note": note,
+        "samples/s": _number(row["samples_per_second"]),
+        "TFLOP/s": _number(row["tflops"]),
         "of the peak": "–" if row["share_of_peak"] is None else f"{row['share_of_peak']:.0%}",
         "memory, GB": "–" if row["peak_memory"] is None else f"{row['peak_memory'] / 1e9:.1f}",
-    }  # fmt: skip
+    }
     return [found[name] for name in headings]
 
 

@@ -24,8 +24,13 @@ from oga_core.files import PRIVATE_FOLDER, write_whole
 FLIPPED = 0.1
 """Share of the labels that are flipped to another class."""
 SEED = 0
-LIBRARIES = {"numpy": ("lib", "_core", "linalg", "ma", "fft", "polynomial"), "pandas": ("core", "io"),
-             "scipy": ("stats", "signal"), "sklearn": ("",), "torch": ("nn", "optim", "distributions", "utils")}  # fmt: skip
+LIBRARIES = {
+    "numpy": ("lib", "_core", "linalg", "ma", "fft", "polynomial"),
+    "pandas": ("core", "io"),
+    "scipy": ("stats", "signal"),
+    "sklearn": ("",),
+    "torch": ("nn", "optim", "distributions", "utils"),
+}
 """Libraries whose docstrings are the text example, and the subpackages that are looked through."""
 DOCSTRINGS = 300
 """Of each library, at most."""
@@ -149,17 +154,24 @@ EXAMPLES = {
     e.name: e
     for e in (
         Example(
-            "digits", "Handwritten digits",
+            "digits",
+            "Handwritten digits",
             "1,797 scans of handwritten digits (scikit-learn's digits). 10 % of the labels were flipped on purpose, with a "
             "fixed seed, so that there is something to find.",
-            "digits.zip", "digits_truth.csv", _write_digits, folds=2,
+            "digits.zip",
+            "digits_truth.csv",
+            _write_digits,
+            folds=2,
         ),
         Example(
-            "docstrings", "Docstrings by library",
+            "docstrings",
+            "Docstrings by library",
             "1,500 docstrings of numpy, pandas, scipy, scikit-learn and torch, labelled by library. 10 % of the labels were "
             "flipped on purpose, with a fixed seed, so that there is something to find.",
-            "docstrings.csv", "docstrings_truth.csv", _write_docstrings,
+            "docstrings.csv",
+            "docstrings_truth.csv",
+            _write_docstrings,
         ),
     )
-}  # fmt: skip
+}
 """The examples by name."""

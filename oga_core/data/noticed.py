@@ -52,5 +52,7 @@ def _twins(dataset: Dataset, hashes: np.ndarray) -> list[str]:
     contents = len(np.unique(hashes[rows[pairs]]))
     first = pairs[np.argmin(np.minimum(rows[pairs], rows[pairs + 1]))]
     shown = [f"{dataset.sources[int(r)]} as {dataset.label_name(int(r))!r}" for r in sorted(rows[[first, first + 1]])]
-    return [f"{contents:,} samples are there under several labels, of which one at most is right; all are kept, such as "
-            + " and ".join(shown)]  # fmt: skip
+    return [
+        f"{contents:,} samples are there under several labels, of which one at most is right; all are kept, such as "
+        + " and ".join(shown)
+    ]

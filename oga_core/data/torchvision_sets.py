@@ -15,22 +15,40 @@ from oga_core.errors import InputError, one_line
 from oga_core.roots import REFUSAL, Bounds, links_out
 
 SETS: dict[str, dict[str, dict[str, Any]]] = {
-    **{name: {"train": {"train": True}, "test": {"train": False}} for name in
-       ("MNIST", "FashionMNIST", "KMNIST", "QMNIST", "CIFAR10", "CIFAR100", "USPS")},
-    **{name: {"train": {"split": "train"}, "test": {"split": "test"}} for name in
-       ("SVHN", "STL10", "GTSRB", "DTD", "Flowers102", "EuroSAT", "Food101", "FGVCAircraft", "PCAM", "RenderedSST2")},
-}  # fmt: skip
+    **{
+        name: {"train": {"train": True}, "test": {"train": False}}
+        for name in ("MNIST", "FashionMNIST", "KMNIST", "QMNIST", "CIFAR10", "CIFAR100", "USPS")
+    },
+    **{
+        name: {"train": {"split": "train"}, "test": {"split": "test"}}
+        for name in ("SVHN", "STL10", "GTSRB", "DTD", "Flowers102", "EuroSAT", "Food101", "FGVCAircraft", "PCAM", "RenderedSST2")
+    },
+}
 """Names, and the arguments of each split. Where a set has no splits (EuroSAT) both are the whole."""
 
-FOLDERS = {"MNIST/raw": "MNIST", "FashionMNIST/raw": "FashionMNIST", "KMNIST/raw": "KMNIST",
-           "cifar-10-batches-py": "CIFAR10", "cifar-100-python": "CIFAR100", "stl10_binary": "STL10"}  # fmt: skip
+FOLDERS = {
+    "MNIST/raw": "MNIST",
+    "FashionMNIST/raw": "FashionMNIST",
+    "KMNIST/raw": "KMNIST",
+    "cifar-10-batches-py": "CIFAR10",
+    "cifar-100-python": "CIFAR100",
+    "stl10_binary": "STL10",
+}
 """What lies below a root that holds a set."""
 
 BELOW = {
-    "CIFAR10": "cifar-10-batches-py", "CIFAR100": "cifar-100-python", "STL10": "stl10_binary", "GTSRB": "gtsrb", "DTD": "dtd",
-    "Flowers102": "flowers-102", "EuroSAT": "eurosat", "Food101": "food-101", "FGVCAircraft": "fgvc-aircraft-2013b",
-    "PCAM": "pcam", "RenderedSST2": "rendered-sst2",
-}  # fmt: skip
+    "CIFAR10": "cifar-10-batches-py",
+    "CIFAR100": "cifar-100-python",
+    "STL10": "stl10_binary",
+    "GTSRB": "gtsrb",
+    "DTD": "dtd",
+    "Flowers102": "flowers-102",
+    "EuroSAT": "eurosat",
+    "Food101": "food-101",
+    "FGVCAircraft": "fgvc-aircraft-2013b",
+    "PCAM": "pcam",
+    "RenderedSST2": "rendered-sst2",
+}
 """Folders below the root that hold the files of a set; of the others one that has its name (MNIST)."""
 IN_ROOT = ("SVHN", "USPS")
 """Sets whose files lie in the root itself."""

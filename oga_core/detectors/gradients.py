@@ -63,13 +63,17 @@ class Gradients:
     def take(self, rows: np.ndarray) -> Gradients:
         """Some of the samples, in this order."""
         return Gradients(
-            self.factors.take(rows), self.l1[rows], self.l2[rows], self.logits[rows], self.labels[rows],
+            self.factors.take(rows),
+            self.l1[rows],
+            self.l2[rows],
+            self.logits[rows],
+            self.labels[rows],
             None if self.features is None else self.features[rows],
             None if self.feature_norms is None else self.feature_norms[rows],
             None if self.unseen is None else self.unseen.take(rows),
             None if self.fold is None else self.fold[rows],
             None if self.own_losses is None else self.own_losses[rows],
-        )  # fmt: skip
+        )
 
     def blocks(self) -> Iterator[tuple[slice, HeadGradients]]:
         """Residuals p − e_y and losses in double precision, a block of samples at a time; their features are left at 1."""

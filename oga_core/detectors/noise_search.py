@@ -113,9 +113,12 @@ class _Posterior:
         def loss() -> Tensor:
             likelihood = torch.logsumexp(values.log_transition()[:, self.given].T + self._log_q(values), 1)
             return self._mean(
-                likelihood, values.bias / BIAS_SPREAD, (values.log_scale - usual) / SCALE_SPREAD,
-                values.rates / RATE_SPREAD, values.pairs / PAIR_SPREAD,
-            )  # fmt: skip
+                likelihood,
+                values.bias / BIAS_SPREAD,
+                (values.log_scale - usual) / SCALE_SPREAD,
+                values.rates / RATE_SPREAD,
+                values.pairs / PAIR_SPREAD,
+            )
 
         searched = [values.log_scale, values.bias, values.odds, values.rates]
         if len(values.bias) <= PAIRS_UP_TO:

@@ -82,8 +82,11 @@ def _found(wanted: str) -> Any:
         from pyod import models
     except ImportError as error:
         raise InputError(f"{PREFIX}{wanted} needs PyOD: pip install 'oga[pyod]'") from error
-    modules = {_plain(module.name): module.name for module in pkgutil.iter_modules(models.__path__)
-               if not module.name.startswith(("_", "base", "ts_", "pyg_"))}  # fmt: skip
+    modules = {
+        _plain(module.name): module.name
+        for module in pkgutil.iter_modules(models.__path__)
+        if not module.name.startswith(("_", "base", "ts_", "pyg_"))
+    }
     if _plain(wanted) in modules:
         try:
             module = importlib.import_module(f"pyod.models.{modules[_plain(wanted)]}")

@@ -115,10 +115,15 @@ class Recommendation:
             return AtBudget(one["budget"], Interval(**one["precision"]), one["recall"])
 
         return cls(
-            found["detectors"], found["unseen"], Interval(**found["wrong"]), found["budget"],
-            at(found["at_budget"]) if found["at_budget"] else None, [at(one) for one in found["curve"]],
-            [Canaries(**one) for one in found["canaries"]], [(t, g, n) for t, g, n in found["mistaken"]],
-        )  # fmt: skip
+            found["detectors"],
+            found["unseen"],
+            Interval(**found["wrong"]),
+            found["budget"],
+            at(found["at_budget"]) if found["at_budget"] else None,
+            [at(one) for one in found["curve"]],
+            [Canaries(**one) for one in found["canaries"]],
+            [(t, g, n) for t, g, n in found["mistaken"]],
+        )
 
 
 class Recommended(OfFitted):
@@ -207,6 +212,10 @@ def _interval(value: float, resampled: np.ndarray) -> Interval:
 def _summary(found: Found) -> Canaries:
     values = found.average_precision
     return Canaries(
-        found.detector, found.kind, float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))),
-        found.precision.mean(0).tolist(), found.recall.mean(0).tolist(),
-    )  # fmt: skip
+        found.detector,
+        found.kind,
+        float(values.mean()),
+        float(values.std(ddof=1) / np.sqrt(len(values))),
+        found.precision.mean(0).tolist(),
+        found.recall.mean(0).tolist(),
+    )

@@ -66,8 +66,10 @@ def _maker(name: str, asked: str) -> Callable[[], Detector]:
         inner = name.removeprefix(by_class.PREFIX)
         if not inner.startswith((by_class.PREFIX, out_of_fold.PREFIX)):
             return partial(by_class.ByClass, _maker(inner, asked))
-    raise InputError(f"unknown detector {asked!r}; there are: {', '.join(known)}, {pyod.PREFIX}NAME, and any of them "
-                     f"after {by_class.PREFIX} or {out_of_fold.PREFIX}")  # fmt: skip
+    raise InputError(
+        f"unknown detector {asked!r}; there are: {', '.join(known)}, {pyod.PREFIX}NAME, and any of them "
+        f"after {by_class.PREFIX} or {out_of_fold.PREFIX}"
+    )
 
 
 def listed(names: str | list[str]) -> list[str]:

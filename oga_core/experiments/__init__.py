@@ -43,9 +43,18 @@ EXPERIMENTS = {
 
 
 def reproduce(
-    name: str, *, data: Path | None = None, out: Path, seeds: int | None = None, quick: bool = False, arch: str | None = None,
-    samples: int | None = None, device: str = "cpu", part: str | None = None, progress: Progress = silent,
-) -> Path:  # fmt: skip
+    name: str,
+    *,
+    data: Path | None = None,
+    out: Path,
+    seeds: int | None = None,
+    quick: bool = False,
+    arch: str | None = None,
+    samples: int | None = None,
+    device: str = "cpu",
+    part: str | None = None,
+    progress: Progress = silent,
+) -> Path:
     """Run one of the paper's experiments; returns the path of its report, or of the folder where only a part was done.
 
     An interrupted one goes on where it was when it is called again with the same folder and settings.

@@ -21,17 +21,35 @@ SCORED = (*PAPER, *OURS, *CONTROLS, *INFLUENCE)
 """All that give every sample a score, beside the random arm."""
 
 TITLES = {
-    UNTRIMMED: "untrimmed", RANDOM: "random trim", ORACLE: "oracle", RECOMMENDED: "recommended", "l1": "OGA L1", "l2": "OGA L2",
-    "iforest": "OGA iForest", "ocsvm": "OGA one-class SVM", "ocsvm_test": "one-class SVM of the test set",
-    "ocsvm_validation": "one-class SVM of validation data", "low_confidence": "given-label confidence",
-    "margin": "normalized margin", "confidence_entropy": "confidence entropy", "el2n": "EL2N", "hessian": "exact Hessian",
-    "lissa": "LiSSA", "datainf": "DataInf", "tracing": "gradient tracing",
-    "tracing_checkpoints": "gradient tracing, all checkpoints", "self": "self-influence",
-    "kind_forest": "OGA iForest, one a kind", "cosine": "cosine of gradients",
-    "kind_centroid": "cosine with the gradients' centroid of a kind", "tfidf": "TF-IDF cosine",
-    "tfidf_centroid": "TF-IDF centroid of a kind", "embedding": "cosine of hidden states",
-    "random_order": "random order", **ONLY_IN_THE_PAPER,
-}  # fmt: skip
+    UNTRIMMED: "untrimmed",
+    RANDOM: "random trim",
+    ORACLE: "oracle",
+    RECOMMENDED: "recommended",
+    "l1": "OGA L1",
+    "l2": "OGA L2",
+    "iforest": "OGA iForest",
+    "ocsvm": "OGA one-class SVM",
+    "ocsvm_test": "one-class SVM of the test set",
+    "ocsvm_validation": "one-class SVM of validation data",
+    "low_confidence": "given-label confidence",
+    "margin": "normalized margin",
+    "confidence_entropy": "confidence entropy",
+    "el2n": "EL2N",
+    "hessian": "exact Hessian",
+    "lissa": "LiSSA",
+    "datainf": "DataInf",
+    "tracing": "gradient tracing",
+    "tracing_checkpoints": "gradient tracing, all checkpoints",
+    "self": "self-influence",
+    "kind_forest": "OGA iForest, one a kind",
+    "cosine": "cosine of gradients",
+    "kind_centroid": "cosine with the gradients' centroid of a kind",
+    "tfidf": "TF-IDF cosine",
+    "tfidf_centroid": "TF-IDF centroid of a kind",
+    "embedding": "cosine of hidden states",
+    "random_order": "random order",
+    **ONLY_IN_THE_PAPER,
+}
 """What arms are called, in the order of tables."""
 REFERENCES, OGA, OWN, CONTROL, BY_INFLUENCE = "reference", "paper's detector", "our detector", "control", "influence"
 KINDS = {
@@ -40,7 +58,7 @@ KINDS = {
     **dict.fromkeys((*OURS, "cosine", "kind_centroid"), OWN),
     **dict.fromkeys((*CONTROLS, "tfidf", "tfidf_centroid", "embedding", "random_order"), CONTROL),
     **dict.fromkeys((*INFLUENCE, "tracing_checkpoints"), BY_INFLUENCE),
-}  # fmt: skip
+}
 
 
 def score(name: str, train: Gradients, validation: Gradients, seed: int) -> np.ndarray:

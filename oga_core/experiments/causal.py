@@ -172,8 +172,9 @@ def _random(hf: Any, examples: Sequence[Example], seed: int) -> Causal:
     )
     made.train_from_iterator([f"{e.prompt}{e.answer}" for e in examples], trainer)
     tokenizer = hf.PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", eos_token="</s>")
-    config = hf.LlamaConfig(**RANDOM, vocab_size=len(tokenizer), max_position_embeddings=LENGTH, pad_token_id=0, eos_token_id=1,
-                            bos_token_id=None)  # fmt: skip
+    config = hf.LlamaConfig(
+        **RANDOM, vocab_size=len(tokenizer), max_position_embeddings=LENGTH, pad_token_id=0, eos_token_id=1, bos_token_id=None
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = hf.LlamaForCausalLM(config)

@@ -73,13 +73,17 @@ def found(folder: Path) -> dict[str, Shift]:
     later = [y for y, s in sorted(files) if s == state and y != year]
     elsewhere = [s for y, s in sorted(files) if y == year and s != state]
     both = [key for key in sorted(files) if key[0] != year and key[1] != state]
-    wanted = {"time": (later[-1], state) if later else None, "place": (year, elsewhere[-1]) if elsewhere else None,
-              "both": both[-1] if both else None}  # fmt: skip
+    wanted = {
+        "time": (later[-1], state) if later else None,
+        "place": (year, elsewhere[-1]) if elsewhere else None,
+        "both": both[-1] if both else None,
+    }
     train = _census(first)
     return {
         name: Shift(f"census, state {state} in {year} to state {to[1]} in {to[0]}", *_alike(train, _census(files[to])))
-        for name, to in wanted.items() if to
-    }  # fmt: skip
+        for name, to in wanted.items()
+        if to
+    }
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -134,10 +138,16 @@ def features(train: pd.DataFrame, others: Sequence[pd.DataFrame]) -> list[np.nda
     inputs = train.drop(columns=LABEL)
     numbers = [str(c) for c in inputs if pd.api.types.is_numeric_dtype(inputs[c]) and not pd.api.types.is_bool_dtype(inputs[c])]
     names = [str(c) for c in inputs if c not in numbers]
-    encoder = ColumnTransformer([
-        ("numbers", StandardScaler(), numbers),
-        ("names", OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=MOST_VALUES, sparse_output=False), names),
-    ])  # fmt: skip
+    encoder = ColumnTransformer(
+        [
+            ("numbers", StandardScaler(), numbers),
+            (
+                "names",
+                OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=MOST_VALUES, sparse_output=False),
+                names,
+            ),
+        ]
+    )
     encoder.fit(_texts(inputs, names))
     return [np.nan_to_num(encoder.transform(_texts(t.drop(columns=LABEL), names))) for t in (train, *others)]
 
@@ -162,11 +172,25 @@ def simulated(seed: int, train: int, test: int) -> dict[str, Shift]:
     return out
 
 
-TRADES = {"office": (0.26, 0.20), "trade": (0.20, 0.24), "health": (0.14, 0.12), "factory": (0.10, 0.24), "school": (0.10, 0.08),
-          "software": (0.12, 0.03), "farm": (0.08, 0.09)}  # fmt: skip
+TRADES = {
+    "office": (0.26, 0.20),
+    "trade": (0.20, 0.24),
+    "health": (0.14, 0.12),
+    "factory": (0.10, 0.24),
+    "school": (0.10, 0.08),
+    "software": (0.12, 0.03),
+    "farm": (0.08, 0.09),
+}
 """Shares here and elsewhere."""
-PAY = {"office": (0.10, 0.05), "trade": (-0.15, -0.10), "health": (0.20, 0.25), "factory": (-0.10, 0.25), "school": (-0.05, 0.0),
-       "software": (0.45, 0.15), "farm": (-0.35, -0.15)}  # fmt: skip
+PAY = {
+    "office": (0.10, 0.05),
+    "trade": (-0.15, -0.10),
+    "health": (0.20, 0.25),
+    "factory": (-0.10, 0.25),
+    "school": (-0.05, 0.0),
+    "software": (0.45, 0.15),
+    "farm": (-0.35, -0.15),
+}
 """Part of the logarithm of the income, here and elsewhere."""
 
 
@@ -174,13 +198,18 @@ def _people(n: int, later: bool, elsewhere: bool, rng: np.random.Generator) -> p
     shares = np.array([share[elsewhere] for share in TRADES.values()])
     age = np.clip(rng.normal(42 + 2.5 * later + 2 * elsewhere, 13, n), 17, 85)
     years = np.clip(rng.normal(13.2 + 0.5 * later - 0.6 * elsewhere, 2.6, n), 6, 21)
-    return pd.DataFrame({
-        "age": age.round(), "schooling": years.round(), "hours": np.clip(rng.normal(39 - 1.5 * later, 10, n), 2, 80).round(),
-        "trade": rng.choice(list(TRADES), n, p=shares / shares.sum()),
-        "married": rng.random(n) < 0.5 - 0.04 * later, "sex": rng.choice(["f", "m"], n),
-        "sector": rng.choice(["private", "public", "own business"], n, p=[0.72, 0.16, 0.12]),
-        "born_abroad": rng.random(n) < (0.12 if elsewhere else 0.22),
-    }).astype({"married": str, "born_abroad": str})  # fmt: skip
+    return pd.DataFrame(
+        {
+            "age": age.round(),
+            "schooling": years.round(),
+            "hours": np.clip(rng.normal(39 - 1.5 * later, 10, n), 2, 80).round(),
+            "trade": rng.choice(list(TRADES), n, p=shares / shares.sum()),
+            "married": rng.random(n) < 0.5 - 0.04 * later,
+            "sex": rng.choice(["f", "m"], n),
+            "sector": rng.choice(["private", "public", "own business"], n, p=[0.72, 0.16, 0.12]),
+            "born_abroad": rng.random(n) < (0.12 if elsewhere else 0.22),
+        }
+    ).astype({"married": str, "born_abroad": str})
 
 
 def _rich(people: pd.DataFrame, luck: np.ndarray, later: bool, elsewhere: bool) -> np.ndarray:
@@ -189,10 +218,16 @@ def _rich(people: pd.DataFrame, luck: np.ndarray, later: bool, elsewhere: bool) 
     pay = people["trade"].map({trade: both[elsewhere] for trade, both in PAY.items()}).to_numpy(float)
     income = (
         (0.095 + 0.015 * later - 0.02 * elsewhere) * (people["schooling"].to_numpy(float) - 13)
-        + 0.035 * (age - 42) - 0.0009 * (age - 42) ** 2 + 0.022 * (people["hours"].to_numpy(float) - 39) + pay
-        + 0.12 * (people["married"] == "True").to_numpy() + (0.22 - 0.06 * later) * (people["sex"] == "m").to_numpy()
-        - 0.08 * (people["born_abroad"] == "True").to_numpy() + 0.14 * later - 0.05 * elsewhere
-    )  # fmt: skip
+        + 0.035 * (age - 42)
+        - 0.0009 * (age - 42) ** 2
+        + 0.022 * (people["hours"].to_numpy(float) - 39)
+        + pay
+        + 0.12 * (people["married"] == "True").to_numpy()
+        + (0.22 - 0.06 * later) * (people["sex"] == "m").to_numpy()
+        - 0.08 * (people["born_abroad"] == "True").to_numpy()
+        + 0.14 * later
+        - 0.05 * elsewhere
+    )
     return np.asarray(income + 0.35 * luck > 0.15)
 
 

@@ -102,17 +102,27 @@ def _pretrain(hf: Any, texts: Sequence[str], folder: Path, steps: int, progress:
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     tokenizer = hf.PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]",
+        tokenizer_object=made,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
         model_max_length=LONGEST,
-    )  # fmt: skip
+    )
     encode, collate = TextTokens(tokenizer, LONGEST, segments=True), TokenCollate(0)
     rows = [encode(text) for text in texts]
     with torch.random.fork_rng(devices=_seeded(device)):
         torch.manual_seed(0)
         config = hf.RobertaConfig(
-            **SIZE, vocab_size=len(tokenizer), max_position_embeddings=LONGEST + 2, type_vocab_size=2, pad_token_id=0,
-            bos_token_id=2, eos_token_id=3,
-        )  # fmt: skip
+            **SIZE,
+            vocab_size=len(tokenizer),
+            max_position_embeddings=LONGEST + 2,
+            type_vocab_size=2,
+            pad_token_id=0,
+            bos_token_id=2,
+            eos_token_id=3,
+        )
         module = hf.RobertaForMaskedLM(config).to(device).train()
         found = word_vectors([row["input_ids"].numpy() for row in rows], len(tokenizer), SIZE["hidden_size"], len(special))
         module.roberta.embeddings.word_embeddings.weight.data[len(special) :] = torch.from_numpy(found[len(special) :])
@@ -199,9 +209,12 @@ class Adapted(Starter):
         with torch.random.fork_rng(devices=_seeded(self.device)):
             torch.manual_seed(self.seed)
             module = hf.AutoModelForSequenceClassification.from_pretrained(
-                self.base.folder, num_labels=len(self.train.class_names), local_files_only=True, use_safetensors=True,
+                self.base.folder,
+                num_labels=len(self.train.class_names),
+                local_files_only=True,
+                use_safetensors=True,
                 dtype=torch.float32,
-            )  # fmt: skip
+            )
             config = peft.LoraConfig(r=4, target_modules=["value"], lora_dropout=0.05, task_type="SEQ_CLS")
             adapted = peft.get_peft_model(module, config).to(self.device).train()
             names = list(self.train.class_names)

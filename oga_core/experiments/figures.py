@@ -18,13 +18,32 @@ from oga_core.files import write_whole
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-COLOURS = {arms.REFERENCES: "#555555", arms.OGA: "#0072B2", arms.OWN: "#009E73", arms.CONTROL: "#D55E00",
-           arms.BY_INFLUENCE: "#8E5EA2"}  # fmt: skip
+COLOURS = {
+    arms.REFERENCES: "#555555",
+    arms.OGA: "#0072B2",
+    arms.OWN: "#009E73",
+    arms.CONTROL: "#D55E00",
+    arms.BY_INFLUENCE: "#8E5EA2",
+}
 """By kind of arm; told apart by people who see no red or no green (Okabe and Ito)."""
-LINES = {arms.UNTRIMMED: "#000000", arms.RANDOM: "#999999", arms.ORACLE: "#009E73", "l1": "#0072B2", "l2": "#56B4E9",
-         "iforest": "#8E5EA2", "low_confidence": "#D55E00", "recommended": "#CC79A7", "ocsvm_test": "#E69F00",
-         "ocsvm_validation": "#A6761D", "tracing": "#8E5EA2", "tracing_checkpoints": "#CC79A7", "datainf": "#D55E00",
-         "cosine": "#E69F00", "kind_centroid": "#009E73", "kind_forest": "#0072B2"}  # fmt: skip
+LINES = {
+    arms.UNTRIMMED: "#000000",
+    arms.RANDOM: "#999999",
+    arms.ORACLE: "#009E73",
+    "l1": "#0072B2",
+    "l2": "#56B4E9",
+    "iforest": "#8E5EA2",
+    "low_confidence": "#D55E00",
+    "recommended": "#CC79A7",
+    "ocsvm_test": "#E69F00",
+    "ocsvm_validation": "#A6761D",
+    "tracing": "#8E5EA2",
+    "tracing_checkpoints": "#CC79A7",
+    "datainf": "#D55E00",
+    "cosine": "#E69F00",
+    "kind_centroid": "#009E73",
+    "kind_forest": "#0072B2",
+}
 """Of the arms that are drawn as curves."""
 GRID, INK, FADED = "#E6E6E6", "#222222", "#9A9A9A"
 FONT = "Inter, Noto Sans, Helvetica, Arial, sans-serif"
@@ -32,9 +51,11 @@ ROW, GAP = 23, 58
 """Pixels of an arm in a figure of arms, and between its panels."""
 TWIN = dict(color="white", size=6, line=dict(color=FADED, width=1.5))
 SIDES = {
-    "average_precision": "average precision", "auc": "AUC", "recall": "recall",
+    "average_precision": "average precision",
+    "auc": "AUC",
+    "recall": "recall",
     "accuracy": "test accuracy less that of the untrimmed model, points",
-}  # fmt: skip
+}
 ARMS_CAPTION = (
     "Every arm, mean and 95 % interval over the seeds. On the right differences paired by seed: the line at zero is the "
     "untrimmed model, the dashed line the oracle."
@@ -72,9 +93,13 @@ def of_arms(
     lines = sum(len(names) + 1 for names in present)
     height = ROW * lines + GAP * len(panels)
     figure = make_subplots(
-        len(panels), len(sides), row_heights=[len(names) + 1 for names in present], horizontal_spacing=0.04, shared_yaxes=True,
+        len(panels),
+        len(sides),
+        row_heights=[len(names) + 1 for names in present],
+        horizontal_spacing=0.04,
+        shared_yaxes=True,
         vertical_spacing=GAP / height if len(panels) > 1 else 0,
-    )  # fmt: skip
+    )
     for i, ((setting, budget, heading), names) in enumerate(zip(panels, present), 1):
         for j, measure in enumerate(sides, 1):
             _dots(figure, (i, j), rows, setting, budget, names, measure)
@@ -84,9 +109,16 @@ def of_arms(
             ticks = dict(tickmode="array", tickvals=list(range(len(names))), ticktext=[arms.TITLES[arm] for arm in names])
             figure.update_yaxes(range=[len(names) - 0.4, -0.6], row=i, col=j, showgrid=False, **ticks)
         figure.add_annotation(
-            text=f"<b>{heading}</b>", x=0, xref="paper", xanchor="left", y=figure.get_subplot(i, 1).yaxis.domain[1], yref="paper",
-            yanchor="bottom", showarrow=False, font_size=14,
-        )  # fmt: skip
+            text=f"<b>{heading}</b>",
+            x=0,
+            xref="paper",
+            xanchor="left",
+            y=figure.get_subplot(i, 1).yaxis.domain[1],
+            yref="paper",
+            yanchor="bottom",
+            showarrow=False,
+            font_size=14,
+        )
     for kind in dict.fromkeys(arms.KINDS[arm] for names in present for arm in names):
         figure.add_scatter(x=[None], y=[None], mode="markers", marker=dict(color=COLOURS[kind], size=9), name=kind)
     if rows["random_accuracy"].notna().any():
@@ -95,9 +127,13 @@ def of_arms(
 
 
 def of_curves(
-    rows: pd.DataFrame, panels: Sequence[tuple[str, str, str]], names: Sequence[str], title: str, columns: int = 2,
+    rows: pd.DataFrame,
+    panels: Sequence[tuple[str, str, str]],
+    names: Sequence[str],
+    title: str,
+    columns: int = 2,
     measure: str = "test accuracy",
-) -> go.Figure:  # fmt: skip
+) -> go.Figure:
     """A measure by epoch, one line an arm with the band of its interval.
 
     Parameters
@@ -141,13 +177,26 @@ def of_budgets(
 def styled(figure: go.Figure, title: str, width: int, height: int) -> go.Figure:
     """The look of all figures."""
     figure.update_layout(
-        template="plotly_white", width=width, height=height, font=dict(family=FONT, size=13, color=INK),
+        template="plotly_white",
+        width=width,
+        height=height,
+        font=dict(family=FONT, size=13, color=INK),
         title=dict(
-            text=title, x=0, xref="paper", xanchor="left", y=1, yref="container", yanchor="top", pad=dict(t=16), font_size=17,
+            text=title,
+            x=0,
+            xref="paper",
+            xanchor="left",
+            y=1,
+            yref="container",
+            yanchor="top",
+            pad=dict(t=16),
+            font_size=17,
         ),
-        margin=dict(l=60, r=24, t=84, b=84), paper_bgcolor="white", plot_bgcolor="white",
+        margin=dict(l=60, r=24, t=84, b=84),
+        paper_bgcolor="white",
+        plot_bgcolor="white",
         legend=dict(orientation="h", x=0, xanchor="left", y=0, yref="container", yanchor="bottom", font_size=12),
-    )  # fmt: skip
+    )
     figure.update_xaxes(
         title_font_size=13, automargin=True, gridcolor=GRID, zeroline=False, showline=True, linecolor=FADED, ticks="outside"
     )
@@ -195,10 +244,16 @@ def _dots(
             if np.isfinite(mean):
                 colour = FADED if marker is TWIN else marker["color"]
                 figure.add_scatter(
-                    x=[mean], y=[y], mode="markers", marker=marker, showlegend=False, row=row, col=col,
+                    x=[mean],
+                    y=[y],
+                    mode="markers",
+                    marker=marker,
+                    showlegend=False,
+                    row=row,
+                    col=col,
                     error_x=dict(type="data", array=[half], color=colour, thickness=thick, width=3 if thick > 1 else 0),
                     hovertemplate=f"{name}: %{{x:.3g}}<extra></extra>",
-                )  # fmt: skip
+                )
     if measure == "accuracy":
         figure.add_vline(0, line=dict(color=INK, width=1), row=row, col=col)
         oracle = 100 * (column(rows, setting, budget, arms.ORACLE, measure) - untrimmed).mean()
@@ -230,15 +285,33 @@ def _lines(figure: go.Figure, place: tuple[int, int], x: np.ndarray, points: dic
         colour = LINES[arm]
         if np.isfinite(half).all():
             figure.add_scatter(
-                x=[*x, *x[::-1]], y=[*(mean + half), *(mean - half)[::-1]], fill="toself", fillcolor=colour, opacity=0.1,
-                mode="lines", line_width=0, hoverinfo="skip", showlegend=False, legendgroup=arm, row=row, col=col,
-            )  # fmt: skip
+                x=[*x, *x[::-1]],
+                y=[*(mean + half), *(mean - half)[::-1]],
+                fill="toself",
+                fillcolor=colour,
+                opacity=0.1,
+                mode="lines",
+                line_width=0,
+                hoverinfo="skip",
+                showlegend=False,
+                legendgroup=arm,
+                row=row,
+                col=col,
+            )
         dash = {arms.UNTRIMMED: "dot", arms.RANDOM: "dot", arms.ORACLE: "dash"}.get(arm, "solid")
         figure.add_scatter(
-            x=x, y=mean, mode="lines+markers", line=dict(color=colour, width=2.2, dash=dash), marker_size=5,
-            name=arms.TITLES[arm], legendgroup=arm, showlegend=place == (1, 1), row=row, col=col,
+            x=x,
+            y=mean,
+            mode="lines+markers",
+            line=dict(color=colour, width=2.2, dash=dash),
+            marker_size=5,
+            name=arms.TITLES[arm],
+            legendgroup=arm,
+            showlegend=place == (1, 1),
+            row=row,
+            col=col,
             hovertemplate=f"{arms.TITLES[arm]}: %{{y:.2f}}<extra></extra>",
-        )  # fmt: skip
+        )
     if points:
         means = np.array([mean for own in points.values() for mean, _ in own])
         margin = 0.25 * max(float(np.ptp(means)), 0.5)

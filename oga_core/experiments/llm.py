@@ -22,9 +22,11 @@ from oga_core.experiments.report import Study
 from oga_core.experiments.results import RELATED, Results, Row
 
 TASKS = {
-    "sentence_transformation": "Sentence transformations", "math_without_reason": "Math", "math_with_reason": "Math with reasons",
+    "sentence_transformation": "Sentence transformations",
+    "math_without_reason": "Math",
+    "math_with_reason": "Math with reasons",
     "hidden": "Sentence transformations, wording hidden",
-}  # fmt: skip
+}
 SHOWN_BEFORE = "For example:"
 """Ends the wording of a sentence transformation's prompt."""
 PUBLISHED = Recipe(epochs=10, batch=None, rate=3e-4, whole=True)
@@ -65,7 +67,7 @@ HOW = [
     "Controls see no gradient: the cosine of TF-IDF vectors of prompt and answer (sample by sample, and with the centroid of "
     "each kind), the cosine of the untuned model's mean hidden states, and a random order.",
     "The paper's numbers are of Llama-2-13b-chat and of one run: they are to be compared by order.",
-]  # fmt: skip
+]
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,17 @@ def run(asked: Asked) -> Study:
         train = {task: found[::QUICK_SHARE] for task, found in train.items()}
         test = {task: found[::2] for task, found in test.items()}
     model = about(asked.arch, asked.data)
-    results = Results(asked.out, {"experiment": "llm", "quick": asked.quick, "model": model, "width": WIDTH,
-                                  "data": {task: [len(train[task]), len(test[task])] for task in TASKS}},
-                      asked.part)  # fmt: skip
+    results = Results(
+        asked.out,
+        {
+            "experiment": "llm",
+            "quick": asked.quick,
+            "model": model,
+            "width": WIDTH,
+            "data": {task: [len(train[task]), len(test[task])] for task in TASKS},
+        },
+        asked.part,
+    )
     for seed, name in asked.parts(SETTINGS):
         setting = SETTINGS[name]
         if (name, seed, RELATED, TEST_LOSS) not in results:
@@ -114,17 +124,32 @@ def run(asked: Asked) -> Study:
     titles = {name: setting.title for name, setting in SETTINGS.items()}
     panels = [(name, RELATED, title) for name, title in titles.items()]
     return Study(
-        "Language model: training samples of the same task", titles, {name: [RELATED] for name in titles}, rows, asked.quick,
-        {"auc": paper.LLM_AUC, "recall": paper.LLM_RECALL}, reading=_reading(rows),
-        notes=[f"The model is {model}.", *_losses(rows)], how=HOW,
-        figures=() if asked.part else [
-            Figure("epochs", "AUC by the gradients after each epoch, mean and 95 % interval over the seeds.",
-                   figures.of_curves(rows, panels, BY_GRADIENTS, "AUC by epoch of fine-tuning", measure="AUC")),
-            Figure("arms", "Every arm at the last weights, mean and 95 % interval over the seeds.",
-                   figures.of_arms(rows[rows["arm"] != TEST_LOSS], panels, "Training samples of the test prompt's kind found",
-                                   ("auc", "recall"))),
+        "Language model: training samples of the same task",
+        titles,
+        {name: [RELATED] for name in titles},
+        rows,
+        asked.quick,
+        {"auc": paper.LLM_AUC, "recall": paper.LLM_RECALL},
+        reading=_reading(rows),
+        notes=[f"The model is {model}.", *_losses(rows)],
+        how=HOW,
+        figures=()
+        if asked.part
+        else [
+            Figure(
+                "epochs",
+                "AUC by the gradients after each epoch, mean and 95 % interval over the seeds.",
+                figures.of_curves(rows, panels, BY_GRADIENTS, "AUC by epoch of fine-tuning", measure="AUC"),
+            ),
+            Figure(
+                "arms",
+                "Every arm at the last weights, mean and 95 % interval over the seeds.",
+                figures.of_arms(
+                    rows[rows["arm"] != TEST_LOSS], panels, "Training samples of the test prompt's kind found", ("auc", "recall")
+                ),
+            ),
         ],
-    )  # fmt: skip
+    )
 
 
 def examples(folder: Path, task: str, part: str) -> list[Example]:
@@ -160,9 +185,11 @@ def _rows(
     texts, prompts = (words.transform([f"{e.prompt}{e.answer}" for e in some]).toarray() for some in (train, test))
     hidden, seen = (_unit(base.embeddings(some)) for some in (train, test))
     scored = {
-        "tfidf": prompts @ texts.T, "tfidf_centroid": _by_kind(kinds, texts, prompts), "embedding": seen @ hidden.T,
+        "tfidf": prompts @ texts.T,
+        "tfidf_centroid": _by_kind(kinds, texts, prompts),
+        "embedding": seen @ hidden.T,
         "random_order": np.random.default_rng(seed).random((len(test), len(train))),
-    }  # fmt: skip
+    }
     by_epoch: dict[str, list[float]] = {}
     traced = np.zeros((len(test), len(train)))
     engine: AdapterGradients | None = None
@@ -199,9 +226,12 @@ def by_gradients(train: np.ndarray, test: np.ndarray, kinds: np.ndarray, seed: i
     train, test = train.astype(np.float64), test.astype(np.float64)
     unit, asked = _unit(train), _unit(test)
     return {
-        "tracing": test @ train.T, "datainf": _datainf(train, test), "cosine": asked @ unit.T,
-        "kind_centroid": _by_kind(kinds, unit, asked), "kind_forest": _forests(kinds, train, test, seed),
-    }  # fmt: skip
+        "tracing": test @ train.T,
+        "datainf": _datainf(train, test),
+        "cosine": asked @ unit.T,
+        "kind_centroid": _by_kind(kinds, unit, asked),
+        "kind_forest": _forests(kinds, train, test, seed),
+    }
 
 
 def auc_of_each(score: np.ndarray, related: np.ndarray) -> np.ndarray:
@@ -224,8 +254,11 @@ def _found(score: np.ndarray, related: np.ndarray) -> dict[str, float]:
 def _reading(rows: pd.DataFrame) -> list[str]:
     """What the controls say of the tasks, and what training does to the gradients."""
     told = []
-    auc = {(name, arm): mean_and_half(column(rows, name, RELATED, arm, "auc").to_numpy())[0]
-           for name in SETTINGS for arm in (*BY_GRADIENTS, "tfidf_centroid", "random_order")}  # fmt: skip
+    auc = {
+        (name, arm): mean_and_half(column(rows, name, RELATED, arm, "auc").to_numpy())[0]
+        for name in SETTINGS
+        for arm in (*BY_GRADIENTS, "tfidf_centroid", "random_order")
+    }
     easy = [title for task, title in TASKS.items() if auc[task, "tfidf_centroid"] >= PERFECT]
     if easy:
         told.append(

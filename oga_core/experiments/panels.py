@@ -52,11 +52,18 @@ def four_panels(shown: Shown, title: str, detector: str) -> go.Figure:
     trimmed[shown.flagged] = True
     found = int((trimmed & shown.wrong).sum())
     every = np.ones(len(shown.given), bool)
-    figure = make_subplots(2, 2, horizontal_spacing=0.09, vertical_spacing=0.13, subplot_titles=[
-        "A  Training data and boundary", "B  Gradients, flipped labels ringed",
-        f"C  Gradients flagged by {detector}: {found} of {len(shown.flagged)} are flips",
-        f"D  Without them: {int(shown.wrong.sum()) - found} of {int(shown.wrong.sum())} flips are left",
-    ])  # fmt: skip
+    figure = make_subplots(
+        2,
+        2,
+        horizontal_spacing=0.09,
+        vertical_spacing=0.13,
+        subplot_titles=[
+            "A  Training data and boundary",
+            "B  Gradients, flipped labels ringed",
+            f"C  Gradients flagged by {detector}: {found} of {len(shown.flagged)} are flips",
+            f"D  Without them: {int(shown.wrong.sum()) - found} of {int(shown.wrong.sum())} flips are left",
+        ],
+    )
     for place, kept, logits in (((1, 1), every, shown.before), ((2, 2), ~trimmed, shown.after)):
         _sides(figure, place, shown.points, logits)
         _samples(figure, place, shown.points[kept], shown.given[kept], shown.wrong[kept], place == (1, 1))
@@ -64,9 +71,15 @@ def four_panels(shown: Shown, title: str, detector: str) -> go.Figure:
         _samples(figure, place, shown.gradients, shown.given, shown.wrong, False)
         _axes(figure, place, "gradient of weight 1", "gradient of weight 2", shown.gradients)
     figure.add_scatter(
-        x=shown.gradients[trimmed, 0], y=shown.gradients[trimmed, 1], mode="markers", name=f"flagged by {detector}",
-        hoverinfo="skip", marker=dict(symbol="x-thin", size=11, line=dict(color="#CC3377", width=2)), row=2, col=1,
-    )  # fmt: skip
+        x=shown.gradients[trimmed, 0],
+        y=shown.gradients[trimmed, 1],
+        mode="markers",
+        name=f"flagged by {detector}",
+        hoverinfo="skip",
+        marker=dict(symbol="x-thin", size=11, line=dict(color="#CC3377", width=2)),
+        row=2,
+        col=1,
+    )
     for place in ((1, 1), (2, 2)):
         _axes(figure, place, "feature 1", "feature 2", shown.points)
     figure.update_annotations(font_size=14, xanchor="left")
@@ -83,13 +96,33 @@ def _sides(figure: go.Figure, place: tuple[int, int], points: np.ndarray, logits
     x, y = (np.linspace(low[k], high[k], FINE) for k in (0, 1))
     z = logits(np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)).reshape(FINE, FINE)
     row, col = place
-    figure.add_heatmap(x=x, y=y, z=np.sign(z), zmin=-1, zmax=1, colorscale=SIDES, showscale=False, hoverinfo="skip",
-                       zsmooth=False, row=row, col=col)  # fmt: skip
+    figure.add_heatmap(
+        x=x,
+        y=y,
+        z=np.sign(z),
+        zmin=-1,
+        zmax=1,
+        colorscale=SIDES,
+        showscale=False,
+        hoverinfo="skip",
+        zsmooth=False,
+        row=row,
+        col=col,
+    )
     if z.min() < 0 < z.max():
         figure.add_contour(
-            x=x, y=y, z=z, contours=dict(start=0, end=0, size=1, coloring="none"), line=dict(color=INK, width=2), showscale=False,
-            hoverinfo="skip", name="boundary", showlegend=place == (1, 1), row=row, col=col,
-        )  # fmt: skip
+            x=x,
+            y=y,
+            z=z,
+            contours=dict(start=0, end=0, size=1, coloring="none"),
+            line=dict(color=INK, width=2),
+            showscale=False,
+            hoverinfo="skip",
+            name="boundary",
+            showlegend=place == (1, 1),
+            row=row,
+            col=col,
+        )
 
 
 def _samples(
@@ -99,13 +132,28 @@ def _samples(
     for label, colour in enumerate(CLASSES):
         own = given == label
         figure.add_scatter(
-            x=at[own, 0], y=at[own, 1], mode="markers", marker=dict(color=colour, size=7, line=dict(color="white", width=0.7)),
-            name=f"given label {label}", legendgroup=str(label), showlegend=legend, hoverinfo="x+y", row=row, col=col,
-        )  # fmt: skip
+            x=at[own, 0],
+            y=at[own, 1],
+            mode="markers",
+            marker=dict(color=colour, size=7, line=dict(color="white", width=0.7)),
+            name=f"given label {label}",
+            legendgroup=str(label),
+            showlegend=legend,
+            hoverinfo="x+y",
+            row=row,
+            col=col,
+        )
     figure.add_scatter(
-        x=at[wrong, 0], y=at[wrong, 1], mode="markers", name="flipped label", showlegend=legend, hoverinfo="skip",
-        marker=dict(color="rgba(0,0,0,0)", size=13, line=dict(color=INK, width=1.8)), row=row, col=col,
-    )  # fmt: skip
+        x=at[wrong, 0],
+        y=at[wrong, 1],
+        mode="markers",
+        name="flipped label",
+        showlegend=legend,
+        hoverinfo="skip",
+        marker=dict(color="rgba(0,0,0,0)", size=13, line=dict(color=INK, width=1.8)),
+        row=row,
+        col=col,
+    )
 
 
 def _range(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

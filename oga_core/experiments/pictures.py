@@ -26,12 +26,20 @@ SHARES = (0.2, 0.4)
 """Of class-dependent noise."""
 CIFAR_N = {
     "cifar-10-batches-py": (
-        "CIFAR10", "CIFAR-10_human.pt", {"aggre": "aggre_label", "random1": "random_label1", "worst": "worse_label"}),
+        "CIFAR10",
+        "CIFAR-10_human.pt",
+        {"aggre": "aggre_label", "random1": "random_label1", "worst": "worse_label"},
+    ),
     "cifar-100-python": ("CIFAR100", "CIFAR-100_human.pt", {"cifar100_noisy": "noisy_label"}),
-}  # fmt: skip
+}
 """By torchvision's folder: its name, the label file, and the settings in it (Wei et al., arXiv 2110.12088)."""
-TITLES = {"aggre": "aggregated human labels", "random1": "one human's labels", "worst": "worst human labels",
-          "cifar100_noisy": "human labels", "human": "one human's labels"}  # fmt: skip
+TITLES = {
+    "aggre": "aggregated human labels",
+    "random1": "one human's labels",
+    "worst": "worst human labels",
+    "cifar100_noisy": "human labels",
+    "human": "one human's labels",
+}
 
 Given = Callable[[np.random.Generator], np.ndarray]
 """Given labels, int64 ``(n,)``, drawn by a seed, or the same each time."""
@@ -94,9 +102,12 @@ def embedded(out: Path) -> Pictures:
     order = np.random.default_rng(0).permutation(len(labels))
     test, train = order[::3], np.delete(order, np.s_[::3])
     return Pictures(
-        Part(scans, train, labels[train]), Part(scans, test, labels[test]), *_by_class(labels[train], 10, SHARES[:1]), {},
+        Part(scans, train, labels[train]),
+        Part(scans, test, labels[test]),
+        *_by_class(labels[train], 10, SHARES[:1]),
+        {},
         ["Without --data: scikit-learn's handwritten digits, two thirds to train on."],
-    )  # fmt: skip
+    )
 
 
 def _by_class(true: np.ndarray, classes: int, shares: tuple[float, ...]) -> tuple[dict[str, Given], dict[str, str]]:
@@ -117,12 +128,17 @@ def _jpegs(folder: Path) -> Pictures:
         human = more[JPEG_HUMAN].astype(np.int64)
         given, titles = {"human": lambda rng: human, **given}, {"human": TITLES["human"], **titles}
     return Pictures(
-        train, test, given, {name: f"CIFAR-10 JPEG, {title}" for name, title in titles.items()},
+        train,
+        test,
+        given,
+        {name: f"CIFAR-10 JPEG, {title}" for name, title in titles.items()},
         {"human": "aggre", "class_noise_20": "random1", "class_noise_40": "worst"},
-        ["CIFAR-10's test images are trained on (they have human labels) and 10,000 of its training images tested on, all of "
-         "them JPEG: accuracies are not to be compared with the literature. Beside each setting stands the paper's with the "
-         "nearest share of wrong labels."],
-    )  # fmt: skip
+        [
+            "CIFAR-10's test images are trained on (they have human labels) and 10,000 of its training images tested on, all of "
+            "them JPEG: accuracies are not to be compared with the literature. Beside each setting stands the paper's with the "
+            "nearest share of wrong labels."
+        ],
+    )
 
 
 def _read_jpegs(path: Path) -> tuple[Arrays, dict[str, np.ndarray]]:
@@ -131,9 +147,9 @@ def _read_jpegs(path: Path) -> tuple[Arrays, dict[str, np.ndarray]]:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         data, offsets, labels = arrays.pop("jpeg").tobytes(), arrays.pop("offsets"), arrays.pop("label")
-        pixels = np.stack([
-            np.asarray(Image.open(io.BytesIO(data[start:end])).convert("RGB")) for start, end in pairwise(offsets)
-        ])  # fmt: skip
+        pixels = np.stack(
+            [np.asarray(Image.open(io.BytesIO(data[start:end])).convert("RGB")) for start, end in pairwise(offsets)]
+        )
         return Arrays(pixels, labels.astype(np.int64), CLASSES), arrays
     except Exception as error:  # zipfile, numpy and Pillow raise many kinds for a damaged file
         raise InputError(f"{path} does not hold JPEG images with labels: {' '.join(str(error).split())}") from error
@@ -146,10 +162,13 @@ def _cifar(folder: Path, below: str) -> Pictures:
     if not path.is_file():
         given, titles = _by_class(train.labels, len(train.class_names), SHARES)
         return Pictures(
-            train, test, given, {k: f"{name}, {title}" for k, title in titles.items()},
+            train,
+            test,
+            given,
+            {k: f"{name}, {title}" for k, title in titles.items()},
             {"class_noise_20": "random1", "class_noise_40": "worst"} if name == "CIFAR10" else {},
             [f"{file} of CIFAR-N is not beside {below}: class-dependent noise takes the place of its human labels."],
-        )  # fmt: skip
+        )
     labels = human_labels(path)
     given = {}
     for setting, column in columns.items():
@@ -185,9 +204,14 @@ def human_labels(path: Path) -> dict[str, np.ndarray]:
 
     rebuild = multiarray._reconstruct
     plain: list[Any] = [
-        rebuild, (rebuild, "numpy.core.multiarray._reconstruct"), np.ndarray, np.dtype, np.dtypes.Int64DType,
-        np.dtypes.Int32DType, _codecs.encode,
-    ]  # fmt: skip
+        rebuild,
+        (rebuild, "numpy.core.multiarray._reconstruct"),
+        np.ndarray,
+        np.dtype,
+        np.dtypes.Int64DType,
+        np.dtypes.Int32DType,
+        _codecs.encode,
+    ]
     try:
         with torch.serialization.safe_globals(plain):
             found = torch.load(path, map_location="cpu", weights_only=True)

@@ -19,8 +19,12 @@ AMONG = {"ocsvm_test": ("l1", "l2", "iforest")}
 REPEATED, CONTRARY, OPEN = "repeated", "the other way round", "open"
 SAME = ("trimmed", "auc", "precision", "accuracy", "validation_accuracy", "random_accuracy")
 """Two arms with the same of these in every seed have trimmed the same samples."""
-PLURAL = {arms.OGA: "paper's detectors", arms.OWN: "detectors beyond it", arms.CONTROL: "controls",
-          arms.BY_INFLUENCE: "influence methods"}  # fmt: skip
+PLURAL = {
+    arms.OGA: "paper's detectors",
+    arms.OWN: "detectors beyond it",
+    arms.CONTROL: "controls",
+    arms.BY_INFLUENCE: "influence methods",
+}
 MEASURES = {"accuracy": "test accuracy", "detection_accuracy": "detection accuracy", "auc": "AUC", "recall": "recall"}
 
 
@@ -106,10 +110,11 @@ def first_in(rows: pd.DataFrame, budgets: dict[str, str], first: dict[str, str])
         if setting in budgets:
             others = [o for o in trained(rows, setting, budgets[setting]) if o not in (arm, arms.ORACLE)]
             found += [
-                Claim(setting, "accuracy", arm, other, np.nan,
-                      _difference(rows, setting, budgets[setting], arm, other, "accuracy"))
+                Claim(
+                    setting, "accuracy", arm, other, np.nan, _difference(rows, setting, budgets[setting], arm, other, "accuracy")
+                )
                 for other in others
-            ]  # fmt: skip
+            ]
     return [claim for claim in found if claim.here.seeds]
 
 

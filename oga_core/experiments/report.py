@@ -31,7 +31,7 @@ HOW = [
     "of comparisons: about one in twenty intervals misses by chance.",
     "The paper's numbers are its own, with its ± where it gives one (over 5 runs, not an interval): other data, models and "
     "choices, so they are to be compared by sign and order.",
-]  # fmt: skip
+]
 TWO_CLASSES = (
     "With two classes normalized margin, confidence entropy and EL2N put the samples in the same order as given-label "
     "confidence; such arms are counted once."
@@ -102,9 +102,15 @@ def _report(study: Study, table: str, no_images: str) -> str:
     read = {setting: budgets[0] for setting, budgets in study.budgets.items()}
     seeds = study.rows["seed"].nunique()
     found = [*claims(study.rows, read, study.paper), *first_in(study.rows, read, study.first)]
-    parts = [f"# {study.title}", f"{seeds} {'seed' if seeds == 1 else 'seeds'} (0 … {seeds - 1})." + (
-        " A quick run: smaller, with fewer seeds and arms; it shows that the experiment works, not what it finds." if study.quick
-        else "")]  # fmt: skip
+    parts = [
+        f"# {study.title}",
+        f"{seeds} {'seed' if seeds == 1 else 'seeds'} (0 … {seeds - 1})."
+        + (
+            " A quick run: smaller, with fewer seeds and arms; it shows that the experiment works, not what it finds."
+            if study.quick
+            else ""
+        ),
+    ]
     parts += ["## What the numbers say", *study.reading, overall(study.rows, read)]
     parts += [
         f"{sentence(study.rows, setting, read[setting], f'{title}, {budget_title(read[setting])}')}"

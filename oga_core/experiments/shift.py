@@ -93,10 +93,16 @@ def run(asked: Asked) -> Study:
     real = None if asked.data is None else census.found(asked.data)
     budgets = QUICK_BUDGETS if asked.quick else BUDGETS
     sizes = (QUICK_TRAIN, QUICK_TEST) if asked.quick else (TRAIN, TEST)
-    results = Results(asked.out, {
-        "experiment": "shift", "quick": asked.quick, "arch": asked.arch, "sizes": [*sizes, VALIDATION],
-        "data": real and {name: [shift.title, len(shift.train), len(shift.test)] for name, shift in real.items()},
-    })  # fmt: skip
+    results = Results(
+        asked.out,
+        {
+            "experiment": "shift",
+            "quick": asked.quick,
+            "arch": asked.arch,
+            "sizes": [*sizes, VALIDATION],
+            "data": real and {name: [shift.title, len(shift.train), len(shift.test)] for name, shift in real.items()},
+        },
+    )
     plan = Plan(more={"ocsvm_test": _inliers("test"), "ocsvm_validation": _inliers("validation")})
     titles: dict[str, str] = {}
     for seed in range(asked.seeds):
@@ -110,15 +116,26 @@ def run(asked: Asked) -> Study:
     rows = validated(rows[rows["setting"].isin(titles) & rows["budget"].isin(["", *budgets])])
     panels = [(name, VALIDATED, title) for name, title in titles.items()]
     return Study(
-        "Distribution shift: trained here, tested there", titles, {name: [VALIDATED, *budgets] for name in titles}, rows,
-        asked.quick, {"accuracy": paper.SHIFT_ACCURACY}, notes=_notes(asked, real is None, sizes),
+        "Distribution shift: trained here, tested there",
+        titles,
+        {name: [VALIDATED, *budgets] for name in titles},
+        rows,
+        asked.quick,
+        {"accuracy": paper.SHIFT_ACCURACY},
+        notes=_notes(asked, real is None, sizes),
         figures=[
-            Figure("arms", f"{figures.ARMS_CAPTION} For each arm and seed the budget with the best accuracy on validation data.",
-                   figures.of_arms(rows, panels, "Accuracy after the trim, budget chosen on validation data")),
-            Figure("budgets", "Accuracy on the test data from elsewhere by the share that is trimmed, mean and 95 % interval.",
-                   figures.of_budgets(rows, titles, budgets, CURVES, "Test accuracy by budget")),
+            Figure(
+                "arms",
+                f"{figures.ARMS_CAPTION} For each arm and seed the budget with the best accuracy on validation data.",
+                figures.of_arms(rows, panels, "Accuracy after the trim, budget chosen on validation data"),
+            ),
+            Figure(
+                "budgets",
+                "Accuracy on the test data from elsewhere by the share that is trimmed, mean and 95 % interval.",
+                figures.of_budgets(rows, titles, budgets, CURVES, "Test accuracy by budget"),
+            ),
         ],
-    )  # fmt: skip
+    )
 
 
 def drawn(shift: Shift, seed: int, train: int, test: int) -> Tables:
@@ -128,8 +145,11 @@ def drawn(shift: Shift, seed: int, train: int, test: int) -> Tables:
     rows = np.sort(rng.permutation(len(shift.train))[: min(train, most)])
     order = rng.permutation(len(shift.test))
     held = min(VALIDATION, len(order) // 4)
-    chosen = {"train": shift.train.iloc[rows], "validation": shift.test.iloc[order[:held]],
-              "test": shift.test.iloc[order[held:][:test]]}  # fmt: skip
+    chosen = {
+        "train": shift.train.iloc[rows],
+        "validation": shift.test.iloc[order[:held]],
+        "test": shift.test.iloc[order[held:][:test]],
+    }
     classes = sorted(set(shift.train[LABEL]))
     position = {label: i for i, label in enumerate(classes)}
     x = dict(zip(chosen, census.features(chosen["train"], [chosen["validation"], chosen["test"]])))

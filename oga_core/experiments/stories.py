@@ -39,10 +39,19 @@ def convert(model: Path, tokens: Path, folder: Path) -> Path:
     import transformers as hf
 
     config = hf.LlamaConfig(
-        vocab_size=abs(count), hidden_size=dim, intermediate_size=hidden, num_hidden_layers=layers, num_attention_heads=heads,
-        num_key_value_heads=groups, max_position_embeddings=length, rms_norm_eps=EPSILON, tie_word_embeddings=True,
-        bos_token_id=1, eos_token_id=2, pad_token_id=0,
-    )  # fmt: skip
+        vocab_size=abs(count),
+        hidden_size=dim,
+        intermediate_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=groups,
+        max_position_embeddings=length,
+        rms_norm_eps=EPSILON,
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
     made = hf.LlamaForCausalLM(config)
     made.load_state_dict({**state, "lm_head.weight": state["model.embed_tokens.weight"]})
     made.save_pretrained(folder)
@@ -66,10 +75,16 @@ def _state(
 
     key = dim // heads * groups
     named = [
-        ("input_layernorm", (dim,)), ("self_attn.q_proj", (dim, dim)), ("self_attn.k_proj", (key, dim)),
-        ("self_attn.v_proj", (key, dim)), ("self_attn.o_proj", (dim, dim)), ("post_attention_layernorm", (dim,)),
-        ("mlp.gate_proj", (hidden, dim)), ("mlp.down_proj", (dim, hidden)), ("mlp.up_proj", (hidden, dim)),
-    ]  # fmt: skip
+        ("input_layernorm", (dim,)),
+        ("self_attn.q_proj", (dim, dim)),
+        ("self_attn.k_proj", (key, dim)),
+        ("self_attn.v_proj", (key, dim)),
+        ("self_attn.o_proj", (dim, dim)),
+        ("post_attention_layernorm", (dim,)),
+        ("mlp.gate_proj", (hidden, dim)),
+        ("mlp.down_proj", (dim, hidden)),
+        ("mlp.up_proj", (hidden, dim)),
+    ]
     state = {"model.embed_tokens.weight": take(count, dim)}
     for name, shape in named:
         for layer, weight in enumerate(take(layers, *shape)):

@@ -159,9 +159,14 @@ def compared(setting: Setting, name: str, seeds: int, progress: Progress) -> tup
     first, before, after = data[0], models[0], dict(zip(trims[0], again[0]))[DRAWN]
     logits, features = before(first.points)
     shown = Shown(
-        first.points, first.given, first.wrong, (1 / (1 + np.exp(-logits)) - first.given)[:, None] * features, trims[0][DRAWN],
-        lambda points: before(points)[0], lambda points: after(points)[0],
-    )  # fmt: skip
+        first.points,
+        first.given,
+        first.wrong,
+        (1 / (1 + np.exp(-logits)) - first.given)[:, None] * features,
+        trims[0][DRAWN],
+        lambda points: before(points)[0],
+        lambda points: after(points)[0],
+    )
     return rows, shown
 
 
@@ -181,11 +186,15 @@ def run(asked: Asked) -> Study:
     for name, setting in SETTINGS.items():
         found, shown = compared(setting, name, asked.seeds, asked.progress)
         results.add_all(found)
-        drawings.append(Figure(
-            name, f"{setting.title}, seed 0. A: the training data, flipped labels ringed, and the model's boundary. B: the "
-            f"gradients of its last layer. C: those that {arms.TITLES[DRAWN]} flags. D: the data without them, and the boundary "
-            "of the model trained again.", four_panels(shown, f"{setting.title}: seed 0", arms.TITLES[DRAWN]),
-        ))  # fmt: skip
+        drawings.append(
+            Figure(
+                name,
+                f"{setting.title}, seed 0. A: the training data, flipped labels ringed, and the model's boundary. B: the "
+                f"gradients of its last layer. C: those that {arms.TITLES[DRAWN]} flags. D: the data without them, and the "
+                "boundary of the model trained again.",
+                four_panels(shown, f"{setting.title}: seed 0", arms.TITLES[DRAWN]),
+            )
+        )
     rows = results.of(asked.seeds)
     stuck = int((column(rows, "moons", "", arms.UNTRIMMED, "accuracy") < LEARNED).sum())
     titles = {name: setting.title for name, setting in SETTINGS.items()}
@@ -193,7 +202,11 @@ def run(asked: Asked) -> Study:
     overview = figures.of_arms(rows, panels, f"Flips found, and accuracy after trimming {100 * BUDGET:g} %")
     drawings.insert(0, Figure("arms", figures.ARMS_CAPTION, overview))
     return Study(
-        "Synthetic data: blobs and half moons", titles, {name: [str(BUDGET)] for name in titles}, rows, asked.quick,
+        "Synthetic data: blobs and half moons",
+        titles,
+        {name: [str(BUDGET)] for name in titles},
+        rows,
+        asked.quick,
         {"detection_accuracy": paper.SYNTHETIC_DETECTION, "accuracy": paper.SYNTHETIC_ACCURACY},
         notes=[
             f"Blobs: {BLOBS} training points, {2 * SETTINGS['blobs'].flips} flipped, normal distributions of variance 1 around "
@@ -208,7 +221,7 @@ def run(asked: Asked) -> Study:
             "Detection accuracy is the paper's: the share of all samples for which flagged or not is right.",
         ],
         figures=drawings,
-    )  # fmt: skip
+    )
 
 
 def _twin(arm: str) -> str:

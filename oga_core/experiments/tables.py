@@ -13,12 +13,20 @@ from oga_core.experiments.paper import Numbers
 from oga_core.experiments.results import AT_NOISE_RATE, RELATED, VALIDATED
 
 SHOWN = {
-    "auc": "AUC", "average_precision": "average precision", "precision": "precision at budget", "recall": "recall",
-    "detection_accuracy": "detection accuracy, %", "accuracy": "test accuracy, %", "random_accuracy": "random trim like it, %",
-}  # fmt: skip
+    "auc": "AUC",
+    "average_precision": "average precision",
+    "precision": "precision at budget",
+    "recall": "recall",
+    "detection_accuracy": "detection accuracy, %",
+    "accuracy": "test accuracy, %",
+    "random_accuracy": "random trim like it, %",
+}
 """Measures and what they are called."""
-NAMED = {VALIDATED: "budget chosen on validation data", AT_NOISE_RATE: "as many trimmed as are wrong",
-         RELATED: "as many found as are of the kind"}  # fmt: skip
+NAMED = {
+    VALIDATED: "budget chosen on validation data",
+    AT_NOISE_RATE: "as many trimmed as are wrong",
+    RELATED: "as many found as are of the kind",
+}
 ONLY_BESIDE_THE_PAPER = ("detection_accuracy",)
 IN_PERCENT = ("detection_accuracy", "accuracy", "random_accuracy")
 

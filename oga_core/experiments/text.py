@@ -138,32 +138,57 @@ def run(asked: Asked) -> Study:
     if asked.quick:
         tasks = dict(list(tasks.items())[:QUICK_TASKS])
     most = QUICK if asked.quick else FULL
-    results = Results(asked.out, {
-        "experiment": "text", "quick": asked.quick, "arch": asked.arch, "budget": BUDGET, "flipped": FLIPPED, "most": most,
-        "data": {name: [str(task.pool.origin), len(task.true)] for name, task in tasks.items()},
-    }, asked.part)  # fmt: skip
+    results = Results(
+        asked.out,
+        {
+            "experiment": "text",
+            "quick": asked.quick,
+            "arch": asked.arch,
+            "budget": BUDGET,
+            "flipped": FLIPPED,
+            "most": most,
+            "data": {name: [str(task.pool.origin), len(task.true)] for name, task in tasks.items()},
+        },
+        asked.part,
+    )
     trained = (*QUICK_TRAINED, *arms.OURS) if asked.quick else arms.SCORED
     base = _base(asked, tasks)
     plan = Plan(trained=trained, twins=() if asked.quick or base else arms.SCORED)
     for seed, name in asked.parts(tasks):
         train, wrong, validation, test = tasks[name].parts(seed, most)
-        fit = (Adapted(train, validation, test, seed, curve=True, base=base, device=asked.device) if base
-               else Starter(train, validation, test, seed, asked.arch, curve=True))  # fmt: skip
+        fit = (
+            Adapted(train, validation, test, seed, curve=True, base=base, device=asked.device)
+            if base
+            else Starter(train, validation, test, seed, asked.arch, curve=True)
+        )
         tried(Trial(name, seed, train.labels, wrong, {str(BUDGET): BUDGET}, fit), plan, results, asked.progress)
     rows = results.of(asked.seeds)
     rows = rows[rows["setting"].isin(tasks)]
     titles = {name: task.title for name, task in tasks.items()}
     panels = [(name, str(BUDGET), title) for name, title in titles.items()]
     return Study(
-        "Text: flipped and really noisy labels", titles, {name: [str(BUDGET)] for name in tasks}, rows, asked.quick,
-        first=paper.TEXT_FIRST, notes=[*notes, *_notes(asked, rows, tasks, base)],
-        figures=() if asked.part else [
-            Figure("epochs", "Accuracy on clean test data after each epoch, mean and 95 % interval over the seeds.",
-                   figures.of_curves(rows, panels, CURVES, f"Test accuracy by epoch, {100 * BUDGET:g} % trimmed")),
-            Figure("arms", figures.ARMS_CAPTION,
-                   figures.of_arms(rows, panels, f"Wrong labels found, and accuracy after trimming {100 * BUDGET:g} %")),
+        "Text: flipped and really noisy labels",
+        titles,
+        {name: [str(BUDGET)] for name in tasks},
+        rows,
+        asked.quick,
+        first=paper.TEXT_FIRST,
+        notes=[*notes, *_notes(asked, rows, tasks, base)],
+        figures=()
+        if asked.part
+        else [
+            Figure(
+                "epochs",
+                "Accuracy on clean test data after each epoch, mean and 95 % interval over the seeds.",
+                figures.of_curves(rows, panels, CURVES, f"Test accuracy by epoch, {100 * BUDGET:g} % trimmed"),
+            ),
+            Figure(
+                "arms",
+                figures.ARMS_CAPTION,
+                figures.of_arms(rows, panels, f"Wrong labels found, and accuracy after trimming {100 * BUDGET:g} %"),
+            ),
         ],
-    )  # fmt: skip
+    )
 
 
 def _base(asked: Asked, tasks: dict[str, Opened]) -> Base | None:
@@ -265,10 +290,11 @@ def _notes(asked: Asked, rows: pd.DataFrame, tasks: dict[str, Opened], base: Bas
     model = (
         f"{base.about}, fine-tuned with LoRA (r = 4 on the values' projections) and its head: AdamW, rate {base.rate:g} that "
         f"falls linearly, batches of {TUNED_BATCH}, {epochs} epochs; gradients are those of the last layer. Of random trims only "
-        "the arm of that name was trained" if base
+        "the arm of that name was trained"
+        if base
         else f"{asked.arch or 'the starter text model'} (`oga train`), no sample held out, {epochs} epochs: the same number for "
         "every arm of a task"
-    )  # fmt: skip
+    )
     notes = [
         f"Model: {model}.",
         f"{100 * FLIPPED:g} % of the training labels were flipped to another class, uniformly and by the seed, where the data "

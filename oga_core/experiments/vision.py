@@ -40,10 +40,17 @@ def run(asked: Asked) -> Study:
     most = QUICK if asked.quick else {"train": 1 << 62, "validation": VALIDATION, "test": 1 << 62}
     most |= {"train": asked.samples} if asked.samples else {}
     epochs = QUICK_EPOCHS if asked.quick else None
-    results = Results(asked.out, {
-        "experiment": "vision", "quick": asked.quick, "arch": asked.arch, "most": most, "epochs": epochs,
-        "data": [str(asked.data and asked.data.resolve()), len(pictures.train), len(pictures.test)],
-    })  # fmt: skip
+    results = Results(
+        asked.out,
+        {
+            "experiment": "vision",
+            "quick": asked.quick,
+            "arch": asked.arch,
+            "most": most,
+            "epochs": epochs,
+            "data": [str(asked.data and asked.data.resolve()), len(pictures.train), len(pictures.test)],
+        },
+    )
     plan = Plan(trained=QUICK_TRAINED if asked.quick else TRAINED, twins=TWINS)
     shares = {}
     for name in names:
@@ -59,11 +66,17 @@ def run(asked: Asked) -> Study:
     budgets_shown = [b for b in (str(BUDGET), AT_NOISE_RATE) if (rows["budget"] == b).any()]
     panels = [(name, b, f"{titles[name]}, {budget_title(b)}") for name in names for b in budgets_shown]
     return Study(
-        "Vision: noisy labels of images", titles, {name: budgets_shown for name in names}, rows, asked.quick,
-        {"accuracy": _beside(pictures)}, notes=[*pictures.notes, *_notes(asked)],
-        figures=[Figure("arms", figures.ARMS_CAPTION,
-                        figures.of_arms(rows, panels, "Wrong labels found, and accuracy after the trim"))],
-    )  # fmt: skip
+        "Vision: noisy labels of images",
+        titles,
+        {name: budgets_shown for name in names},
+        rows,
+        asked.quick,
+        {"accuracy": _beside(pictures)},
+        notes=[*pictures.notes, *_notes(asked)],
+        figures=[
+            Figure("arms", figures.ARMS_CAPTION, figures.of_arms(rows, panels, "Wrong labels found, and accuracy after the trim"))
+        ],
+    )
 
 
 def parts(pictures: Pictures, name: str, seed: int, most: dict[str, int]) -> tuple[Part, np.ndarray, Part, Part]:

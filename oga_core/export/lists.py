@@ -86,8 +86,10 @@ def _marked(run: Run, detector: str | None, budget: float | None) -> pd.DataFram
 
 def _cleaned(run: Run, marked: pd.DataFrame, removed: set[int], dataset: Dataset) -> pd.DataFrame:
     if len(dataset) != run.summary["samples"]:
-        raise InputError(f"the data of run {run.id} have changed: {run.summary['samples']:,} samples were scored, "
-                         f"now there are {len(dataset):,}; score them again")  # fmt: skip
+        raise InputError(
+            f"the data of run {run.id} have changed: {run.summary['samples']:,} samples were scored, "
+            f"now there are {len(dataset):,}; score them again"
+        )
     known = marked.set_index("index")
     for i in known.index:
         if not dataset.holds(int(i), str(known.at[i, "sample_id"])):

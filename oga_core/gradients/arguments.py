@@ -32,8 +32,11 @@ def tensor_in(output: Any) -> Tensor:
     """The tensor that a loss is taken of: the output itself, its ``logits``, or the first of several."""
     found = output
     if not isinstance(found, Tensor):
-        found = getattr(found, "logits", None) if hasattr(found, "logits") else next(iter(
-            found.values() if hasattr(found, "values") else found), None)  # fmt: skip
+        found = (
+            getattr(found, "logits", None)
+            if hasattr(found, "logits")
+            else next(iter(found.values() if hasattr(found, "values") else found), None)
+        )
     if not isinstance(found, Tensor):
         raise InputError(f"the model returns {type(output).__name__}, in which no tensor to take a loss of is found")
     return found

@@ -21,9 +21,11 @@ SHARE, SHARE_CUDA = 0.25, 0.7
 
 
 def in_batches(
-    gradients: PerSampleGradients, rows: Sequence[int], batch_of: Callable[[Sequence[int]], tuple[Any, Tensor]],
+    gradients: PerSampleGradients,
+    rows: Sequence[int],
+    batch_of: Callable[[Sequence[int]], tuple[Any, Tensor]],
     size: int | None = None,
-) -> Iterator[tuple[Sequence[int], GradientBatch]]:  # fmt: skip
+) -> Iterator[tuple[Sequence[int], GradientBatch]]:
     """Norms and sketches of all samples.
 
     Parameters

@@ -118,9 +118,15 @@ class Capture(TorchFunctionMode):
     """
 
     def __init__(
-        self, parameters: dict[str, nn.Parameter], n: int, plan: Plan, done: Callable[[str, Term], None], *,
-        head: nn.Parameter | None = None, probing: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        parameters: dict[str, nn.Parameter],
+        n: int,
+        plan: Plan,
+        done: Callable[[str, Term], None],
+        *,
+        head: nn.Parameter | None = None,
+        probing: bool = False,
+    ) -> None:
         super().__init__()
         self.n, self.plan, self.done, self.head, self.probing = n, plan, done, head, probing
         self.features: Tensor | None = None
@@ -130,8 +136,11 @@ class Capture(TorchFunctionMode):
             if name not in self.left_over:
                 plain = parameter.detach()
                 simple = plain.is_contiguous() and not plain.storage_offset()
-                self.sources[id(parameter)] = Source(name, plain, (plain.detach() if simple else plain.clone(
-                    memory_format=torch.contiguous_format)).requires_grad_())  # fmt: skip
+                self.sources[id(parameter)] = Source(
+                    name,
+                    plain,
+                    (plain.detach() if simple else plain.clone(memory_format=torch.contiguous_format)).requires_grad_(),
+                )
         self.road: list[tuple[str, ...]] = []
         self.uses: dict[int, Use] = {}
         self.variables: dict[int, list[Variable]] = {}
@@ -171,9 +180,15 @@ class Capture(TorchFunctionMode):
         return self._apply(RULES[func], func, args, kwargs, mine, index, of_samples)
 
     def _apply(
-        self, rule: Rule, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], mine: list[Tensor],
-        index: int, of_samples: bool,
-    ) -> Any:  # fmt: skip
+        self,
+        rule: Rule,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        mine: list[Tensor],
+        index: int,
+        of_samples: bool,
+    ) -> Any:
         """Do an operation that there is a rule for, and wait for its output's gradient."""
         variables = {id(t): self._variable(t) for t in mine}
         given = args, kwargs

@@ -46,9 +46,7 @@ class Model:
 Gradients = Iterator[tuple[slice, dict[str, Tensor]]]
 
 
-def one_by_one(
-    model: Model, parameters: dict[str, nn.Parameter], inputs: Any, targets: Tensor, start: int = 0
-) -> Gradients:  # fmt: skip
+def one_by_one(model: Model, parameters: dict[str, nn.Parameter], inputs: Any, targets: Tensor, start: int = 0) -> Gradients:
     """Gradients by name, shape ``(1, *parameter)``, by autograd of each sample from ``start`` on alone.
 
     A parameter without influence on the loss is left out.
@@ -63,8 +61,10 @@ def one_by_one(
                 except RuntimeError as error:
                     if "use_reentrant" not in str(error):
                         raise
-                    raise InputError("the model calls torch.utils.checkpoint with use_reentrant=True, through which no gradient "
-                                     "can be asked for; call it with use_reentrant=False") from error  # fmt: skip
+                    raise InputError(
+                        "the model calls torch.utils.checkpoint with use_reentrant=True, through which no gradient "
+                        "can be asked for; call it with use_reentrant=False"
+                    ) from error
         yield slice(i, i + 1), {name: g[None] for name, g in zip(parameters, found) if g is not None}
 
 

@@ -123,8 +123,10 @@ def find_head(
     head = linears[chosen]
     owners = [n for n, m in module.named_modules() if any(p is head.weight for p in m.parameters(recurse=False))]
     if len(owners) > 1:
-        raise InputError(f"the weight of the head {chosen!r} is shared by {len(owners)} layers ({', '.join(owners)}): "
-                         "its gradient is not that of the head alone")  # fmt: skip
+        raise InputError(
+            f"the weight of the head {chosen!r} is shared by {len(owners)} layers ({', '.join(owners)}): "
+            "its gradient is not that of the head alone"
+        )
     return chosen, head
 
 

@@ -133,7 +133,9 @@ def _unfit(output: Tensor, targets: Tensor) -> InputError:
 
 
 LOSSES: dict[str, Loss] = {
-    "cross_entropy": CrossEntropy(), "binary_cross_entropy": BinaryCrossEntropy(), "squared_error": SquaredError(),
+    "cross_entropy": CrossEntropy(),
+    "binary_cross_entropy": BinaryCrossEntropy(),
+    "squared_error": SquaredError(),
     "next_token": NextToken(),
-}  # fmt: skip
+}
 """Losses by name, with their usual settings."""

@@ -55,9 +55,10 @@ def owned(grads: list[Tensor], n: int, layouts: list[Layout]) -> list[Layout]:
         Gradient of the output for the loss of sample 0 alone, of sample 1 alone, and so on.
     """
     return [
-        layout for layout in layouts
+        layout
+        for layout in layouts
         if all(not layout.split(g, n)[torch.arange(n, device=g.device) != i].any() for i, g in enumerate(grads))
-    ]  # fmt: skip
+    ]
 
 
 def follows(before: Tensor, after: Tensor, n: int, layouts: list[Layout]) -> list[Layout]:

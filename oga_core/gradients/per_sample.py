@@ -89,11 +89,21 @@ class PerSampleGradients:
     """
 
     def __init__(
-        self, module: nn.Module, scope: str = ALL, *, loss: str | Loss = "cross_entropy", l1: bool = True, l2: bool = True,
-        width: int = sketches.WIDTH, seed: int = 0, kind: str = "kronecker", head: str | None = None,
-        take: Callable[[Any, list[int]], Any] | None = None, collate: Callable[[Any], Any] | None = None,
+        self,
+        module: nn.Module,
+        scope: str = ALL,
+        *,
+        loss: str | Loss = "cross_entropy",
+        l1: bool = True,
+        l2: bool = True,
+        width: int = sketches.WIDTH,
+        seed: int = 0,
+        kind: str = "kronecker",
+        head: str | None = None,
+        take: Callable[[Any, list[int]], Any] | None = None,
+        collate: Callable[[Any], Any] | None = None,
         output: Callable[[Any], Tensor] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if isinstance(loss, str) and loss not in LOSSES:
             raise InputError(f"unknown loss {loss!r}; there are: {', '.join(LOSSES)}")
         if kind not in sketches.KINDS:
@@ -291,8 +301,9 @@ class PerSampleGradients:
         first, again, changed = (x[:same] for x in losses)
         allowed = 1e-3 * first.abs().clamp_min(1e-3)
         if not torch.equal(first, again) and bool(((first - again).abs() > allowed).any()):
-            raise InputError("the model gives another loss for the same samples each time (dropout in training mode?); "
-                             "call model.eval() first")  # fmt: skip
+            raise InputError(
+                "the model gives another loss for the same samples each time (dropout in training mode?); call model.eval() first"
+            )
         if bool(((first - changed).abs() > allowed).any()):
             training = [
                 name for name, m in self.module.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training

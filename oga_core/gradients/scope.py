@@ -53,8 +53,10 @@ def parameters_in(module: nn.Module, scope: str, head: str | None = None) -> dic
         for name in trainable:
             found.setdefault(id(named[name]), (name, named[name]))
     if not found:
-        missing = {LORA: "the model has no trainable LoRA adapter (parameters named lora_A, lora_B)",
-                   HEAD: "the head's weight is not a trainable parameter"}  # fmt: skip
+        missing = {
+            LORA: "the model has no trainable LoRA adapter (parameters named lora_A, lora_B)",
+            HEAD: "the head's weight is not a trainable parameter",
+        }
         raise InputError(missing.get(scope, f"scope {scope!r} names no parameter"))
     order = {id(p): i for i, p in enumerate(named.values())}
     return dict(sorted(found.values(), key=lambda item: order[id(item[1])]))

@@ -67,9 +67,15 @@ def umap(
     progress("layout", 20, 100)
     told = {"disable": False, "file": EpochsTold(progress), "bar_format": "{n}/{total}", "mininterval": 0.25}
     layout = UMAP(
-        n_neighbors=k, init=start, random_state=seed, metric="euclidean", n_jobs=1, tqdm_kwds=told,
-        precomputed_knn=(indices.astype(np.int32), distances.astype(np.float32), None), force_approximation_algorithm=True,
-    )  # fmt: skip
+        n_neighbors=k,
+        init=start,
+        random_state=seed,
+        metric="euclidean",
+        n_jobs=1,
+        tqdm_kwds=told,
+        precomputed_knn=(indices.astype(np.int32), distances.astype(np.float32), None),
+        force_approximation_algorithm=True,
+    )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*NNDescent.*", category=UserWarning)  # new data are never placed by UMAP
         # Of the data UMAP needs no more than their number: their neighbours and where they begin are given.

@@ -33,8 +33,22 @@ from oga_core.models.tokenizer_file import check_growth
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-ADAPTED = ("r", "lora_alpha", "target_modules", "exclude_modules", "fan_in_fan_out", "bias", "use_rslora", "use_dora",
-           "modules_to_save", "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern", "task_type")  # fmt: skip
+ADAPTED = (
+    "r",
+    "lora_alpha",
+    "target_modules",
+    "exclude_modules",
+    "fan_in_fan_out",
+    "bias",
+    "use_rslora",
+    "use_dora",
+    "modules_to_save",
+    "layers_to_transform",
+    "layers_pattern",
+    "rank_pattern",
+    "alpha_pattern",
+    "task_type",
+)
 """Settings of a LoRA adapter that are taken over; any other must be off."""
 NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 """Of a layer, in the name of its tensors."""
@@ -231,8 +245,13 @@ def _module(made: Any, base: ModelFolder, config: PretrainedConfig, adapter: Mod
     module: PreTrainedModel
     with raised_as(InputError, f"the weights of {base.name} do not fit its {CONFIG}"):
         module, told = made.from_pretrained(
-            None, config=config, state_dict=tensors, output_loading_info=True, dtype=torch.float32, local_files_only=True,
-        )  # fmt: skip
+            None,
+            config=config,
+            state_dict=tensors,
+            output_loading_info=True,
+            dtype=torch.float32,
+            local_files_only=True,
+        )
     missing, unexpected = sorted(told["missing_keys"]), sorted(told["unexpected_keys"])
     layers = {NUMBER.sub("#", name) for name in module.state_dict()}
     if beyond := [name for name in unexpected if NUMBER.search(name) and NUMBER.sub("#", name) in layers]:
@@ -260,8 +279,10 @@ def _check_declared(made: Any, config: PretrainedConfig, base: ModelFolder, tens
         nonlocal modules
         modules += 1
         if modules > most:
-            raise InputError(f"{base.name}: {CONFIG} declares a model of more than {most:,} layers and parts of layers, "
-                             f"the weights are {len(tensors):,} tensors")  # fmt: skip
+            raise InputError(
+                f"{base.name}: {CONFIG} declares a model of more than {most:,} layers and parts of layers, "
+                f"the weights are {len(tensors):,} tensors"
+            )
 
     hook = register_module_module_registration_hook(count)
     try:
@@ -356,8 +377,11 @@ def _tokenizer(hf: Any, base: ModelFolder, adapter: ModelFolder | None) -> PreTr
         tokenizer: PreTrainedTokenizerBase = hf.PreTrainedTokenizerFast(
             tokenizer_object=Tokenizer.from_buffer(data),
             model_input_names=given.get("model_input_names") or own.model_input_names,
-            model_max_length=given.get("model_max_length"), is_local=True, local_files_only=True, **special,
-        )  # fmt: skip
+            model_max_length=given.get("model_max_length"),
+            is_local=True,
+            local_files_only=True,
+            **special,
+        )
     return tokenizer
 
 

@@ -48,8 +48,12 @@ class ImageEncoder:
             scale = self.resize / min(image.size)
             width, height = (max(self.size, round(side * scale)) for side in image.size)
             left, top = (width - self.size) // 2, (height - self.size) // 2
-            box = (left / width * image.width, top / height * image.height,
-                   (left + self.size) / width * image.width, (top + self.size) / height * image.height)  # fmt: skip
+            box = (
+                left / width * image.width,
+                top / height * image.height,
+                (left + self.size) / width * image.width,
+                (top + self.size) / height * image.height,
+            )
             image = image.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box)
         return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 

@@ -79,8 +79,10 @@ def token_losses(model: LanguageModel, sample: Any) -> TokenLosses:
     split = len(read.prompt)
     return TokenLosses(
         model.encode.named(read.prompt, sample.prompt, losses[:split]),
-        model.encode.named(read.answer, sample.answer, losses[split:]), sample.prompt[: read.before], sample.answer[read.after :],
-    )  # fmt: skip
+        model.encode.named(read.answer, sample.answer, losses[split:]),
+        sample.prompt[: read.before],
+        sample.answer[read.after :],
+    )
 
 
 Place = tuple[int, int, int]
@@ -219,9 +221,15 @@ def language_model(module: nn.Module, tokenizer: Any, longest: int, name: str = 
     said = [] if tokenizer.eos_token_id is not None else ["the tokenizer has no token that ends a text: answers go without"]
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
     return LanguageModel(
-        name or type(module).__name__, module, None, AnsweredTokens(tokenizer, longest), AnsweredCollate(padding),
-        head=_output_layer(module), notes=[*notes, *said], length=token_count,
-    )  # fmt: skip
+        name or type(module).__name__,
+        module,
+        None,
+        AnsweredTokens(tokenizer, longest),
+        AnsweredCollate(padding),
+        head=_output_layer(module),
+        notes=[*notes, *said],
+        length=token_count,
+    )
 
 
 def _output_layer(module: nn.Module) -> str | None:

@@ -11,8 +11,18 @@ MOST_GROWTH = 1000.0
 """Times that normalising may make a text longer. Unicode's own forms reach 18, a byte or a SentencePiece mark 3."""
 DEEPEST = 32
 """Sequences within sequences."""
-UNICODE_GROWTH = {"NFD": 4.0, "NFC": 3.0, "NFKD": 18.0, "NFKC": 18.0, "Nmt": 1.0, "Lowercase": 3.0, "StripAccents": 1.0,
-                  "BertNormalizer": 4.0, "ByteLevel": 4.0, "Precompiled": 18.0}  # fmt: skip
+UNICODE_GROWTH = {
+    "NFD": 4.0,
+    "NFC": 3.0,
+    "NFKD": 18.0,
+    "NFKC": 18.0,
+    "Nmt": 1.0,
+    "Lowercase": 3.0,
+    "StripAccents": 1.0,
+    "BertNormalizer": 4.0,
+    "ByteLevel": 4.0,
+    "Precompiled": 18.0,
+}
 """Of the steps that are fixed, the longest that one character becomes."""
 
 

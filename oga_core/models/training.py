@@ -98,9 +98,15 @@ def starter_for(dataset: Dataset) -> str:
 
 
 def train(
-    dataset: Dataset, arch: str | None = None, *, seed: int = 0, epochs: int | None = None, hold_out: bool = True,
-    after_epoch: AfterEpoch | None = None, progress: Progress = silent,
-) -> TrainedModel:  # fmt: skip
+    dataset: Dataset,
+    arch: str | None = None,
+    *,
+    seed: int = 0,
+    epochs: int | None = None,
+    hold_out: bool = True,
+    after_epoch: AfterEpoch | None = None,
+    progress: Progress = silent,
+) -> TrainedModel:
     """Fit a model to the given labels.
 
     Parameters
@@ -242,9 +248,17 @@ class _Samples:
 
 
 def _fit(
-    classifier: Classifier, samples: _Samples, labels: Tensor, fit: np.ndarray, recipe: Recipe, steps: int,
-    epochs: int, rng: np.random.Generator, after_epoch: AfterEpoch | None, progress: Progress,
-) -> None:  # fmt: skip
+    classifier: Classifier,
+    samples: _Samples,
+    labels: Tensor,
+    fit: np.ndarray,
+    recipe: Recipe,
+    steps: int,
+    epochs: int,
+    rng: np.random.Generator,
+    after_epoch: AfterEpoch | None,
+    progress: Progress,
+) -> None:
     module = classifier.module
     if classifier.name == "feature_mlp":
         values = samples.stacked(fit[: inputs.LOOKED_AT * 100]).double()

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 warnings.filterwarnings("ignore", message="Detected pickle protocol")  # an older or newer one is read as well
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.")
-ITEM_SIZES = {"Float": 4, "Double": 8, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4, "Short": 2, "Char": 1, "Byte": 1,
-              "Bool": 1}  # fmt: skip
+ITEM_SIZES = {"Float": 4, "Double": 8, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4, "Short": 2, "Char": 1, "Byte": 1, "Bool": 1}
 STORAGES = {f"torch.{kind}Storage": size for kind, size in ITEM_SIZES.items()} | {"torch.storage.UntypedStorage": 1}
 TENSORS = ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor")
 CALLS = {*TENSORS, "torch._utils._rebuild_parameter", "collections.OrderedDict", "torch.Size"}
@@ -291,8 +290,23 @@ def _inspect(name: str, handle: IO[bytes], newest: int = 3) -> tuple[list[_Stora
 
 
 _MARK = object()
-_VALUES = {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BININT", "BININT1", "BININT2", "LONG1", "LONG4",
-           "BINFLOAT", "SHORT_BINBYTES", "BINBYTES", "INT", "LONG", "FLOAT", "UNICODE"}  # fmt: skip
+_VALUES = {
+    "BINUNICODE",
+    "SHORT_BINUNICODE",
+    "BINUNICODE8",
+    "BININT",
+    "BININT1",
+    "BININT2",
+    "LONG1",
+    "LONG4",
+    "BINFLOAT",
+    "SHORT_BINBYTES",
+    "BINBYTES",
+    "INT",
+    "LONG",
+    "FLOAT",
+    "UNICODE",
+}
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_SET": set}
 _IGNORED = {"FRAME", "STOP"}
@@ -386,8 +400,10 @@ class _Machine:
                 raise InputError(f"{self.name} declares a tensor that torch.save does not write; {HOW}")
             last = offset + 1 + sum((n - 1) * s for n, s in zip(shape, stride, strict=True)) if prod(shape) else 0
             if prod(shape) > storage.numel or last > storage.numel:
-                raise InputError(f"{self.name}: a tensor of shape {tuple(shape)} declares far more than it stores: "
-                                 f"{prod(shape):,} values over {storage.numel:,}")  # fmt: skip
+                raise InputError(
+                    f"{self.name}: a tensor of shape {tuple(shape)} declares far more than it stores: "
+                    f"{prod(shape):,} values over {storage.numel:,}"
+                )
         return {} if called.name == "collections.OrderedDict" else _Opaque()
 
 

@@ -127,13 +127,21 @@ def why(run: Run, row: int, selection: Selection) -> Why:
     cosines[row] = -np.inf
     predicted = str(entry["predicted"]) if run.predicts else ""
     return Why(
-        row=int(row), sample_id=str(entry["sample_id"]), label=str(entry["label"]), predicted=predicted,
-        detector=selection.detector, flagged=rank <= count, place=_place(rank, count, len(run.table), selection.budget),
-        scores=_scores(run, row, alike, count), gradient=_gradient(run, row, alike),
-        probabilities=_probabilities(run, row) if run.predicts else [], threshold=_threshold(run, row, rank, count, selection),
-        near=_near(run, cosines), near_label=_near(run, np.where(alike, cosines, -np.inf)),
+        row=int(row),
+        sample_id=str(entry["sample_id"]),
+        label=str(entry["label"]),
+        predicted=predicted,
+        detector=selection.detector,
+        flagged=rank <= count,
+        place=_place(rank, count, len(run.table), selection.budget),
+        scores=_scores(run, row, alike, count),
+        gradient=_gradient(run, row, alike),
+        probabilities=_probabilities(run, row) if run.predicts else [],
+        threshold=_threshold(run, row, rank, count, selection),
+        near=_near(run, cosines),
+        near_label=_near(run, np.where(alike, cosines, -np.inf)),
         meanings=MEANINGS if run.predicts else MEANINGS | OF_ANSWERS,
-    )  # fmt: skip
+    )
 
 
 MEANINGS = {
@@ -154,11 +162,16 @@ OF_ANSWERS = {
 
 def _place(rank: int, count: int, n: int, budget: float) -> list[Number]:
     return [
-        Number("rank", "Rank", rank, "count", "Place in the order of the chosen score, 1 = most suspicious; equal scores keep "
-               "the order of the data."),
+        Number(
+            "rank",
+            "Rank",
+            rank,
+            "count",
+            "Place in the order of the chosen score, 1 = most suspicious; equal scores keep the order of the data.",
+        ),
         Number("samples", "Samples", n, "count", "How many samples were scored."),
         Number("flags", "Flagged", count, "count", f"How many are flagged: budget times samples, {budget:.4g} × {n:,}, rounded."),
-    ]  # fmt: skip
+    ]
 
 
 def _percentile(values: np.ndarray, row: int, alike: np.ndarray) -> float:
@@ -175,8 +188,17 @@ def _scores(run: Run, row: int, alike: np.ndarray, count: int) -> list[Number]:
     out = []
     for detector in run.detectors:
         values = run.table[detector.name].to_numpy()
-        out.append(Number(detector.name, detector.title, float(values[row]), "number", detector.meaning,
-                          _percentile(values, row, alike), _rank(run, detector.name, row) <= count))  # fmt: skip
+        out.append(
+            Number(
+                detector.name,
+                detector.title,
+                float(values[row]),
+                "number",
+                detector.meaning,
+                _percentile(values, row, alike),
+                _rank(run, detector.name, row) <= count,
+            )
+        )
     return out
 
 
@@ -187,14 +209,32 @@ def _gradient(run: Run, row: int, alike: np.ndarray) -> list[Number]:
         meaning = f"‖g‖₂, the length of the loss gradient g in the parameters of scope {run.summary['scope']}, exact ({PAPER})."
         return [_of_all("norm", "Gradient norm", np.asarray(features), row, alike, meaning)]
     return [
-        _of_all("norm", "Gradient norm", residuals * features, row, alike,
-                f"‖g‖₂ = ‖p − e_y‖₂ · ‖h‖₂, the length of the loss gradient of the head's weight, g = (p − e_y) hᵀ ({PAPER})."),
-        _of_all("residual_norm", "Error", np.asarray(residuals), row, alike,
-                "‖p − e_y‖₂, how far the model's probabilities p are from the given label y: 0 = sure of it, √2 = sure of "
-                "another class (EL2N; Paul et al., NeurIPS 2021)."),
-        _of_all("feature_norm", "Feature norm", np.asarray(features), row, alike,
-                "‖h‖₂, the length of what the head is given of this sample: it makes the gradient long whatever the label is."),
-    ]  # fmt: skip
+        _of_all(
+            "norm",
+            "Gradient norm",
+            residuals * features,
+            row,
+            alike,
+            f"‖g‖₂ = ‖p − e_y‖₂ · ‖h‖₂, the length of the loss gradient of the head's weight, g = (p − e_y) hᵀ ({PAPER}).",
+        ),
+        _of_all(
+            "residual_norm",
+            "Error",
+            np.asarray(residuals),
+            row,
+            alike,
+            "‖p − e_y‖₂, how far the model's probabilities p are from the given label y: 0 = sure of it, √2 = sure of "
+            "another class (EL2N; Paul et al., NeurIPS 2021).",
+        ),
+        _of_all(
+            "feature_norm",
+            "Feature norm",
+            np.asarray(features),
+            row,
+            alike,
+            "‖h‖₂, the length of what the head is given of this sample: it makes the gradient long whatever the label is.",
+        ),
+    ]
 
 
 def _of_all(name: str, title: str, values: np.ndarray, row: int, alike: np.ndarray, meaning: str) -> Number:
@@ -223,28 +263,46 @@ def _threshold(run: Run, row: int, rank: int, count: int, selection: Selection) 
     n, other = len(ranked), count if flagged else count - 1
     title = "To lose the flag" if flagged else "To be flagged"
     edge = (rank - 0.5) / n
-    found = [Number(
-        "budget", f"{title}: budget", edge, "share", f"{'Below' if flagged else 'Above'} this budget the sample would "
-        f"{'not ' if flagged else ''}be flagged: (rank − ½) / samples.",
-    )]  # fmt: skip
+    found = [
+        Number(
+            "budget",
+            f"{title}: budget",
+            edge,
+            "share",
+            f"{'Below' if flagged else 'Above'} this budget the sample would "
+            f"{'not ' if flagged else ''}be flagged: (rank − ½) / samples.",
+        )
+    ]
     if not 0 <= other < n:
         return found
     values = run.table[selection.detector].to_numpy()
     score, needed = float(values[row]), float(values[ranked[other]])
     found += [
-        Number("score", f"{title}: score", needed, "number",
-               f"The score of the {'most suspicious sample that is not' if flagged else 'last sample that is'} flagged: "
-               f"{'below' if flagged else 'above'} it this one would change places with it."),
+        Number(
+            "score",
+            f"{title}: score",
+            needed,
+            "number",
+            f"The score of the {'most suspicious sample that is not' if flagged else 'last sample that is'} flagged: "
+            f"{'below' if flagged else 'above'} it this one would change places with it.",
+        ),
         Number("gap", "Distance from there", score - needed, "number", "Its score minus that one."),
-    ]  # fmt: skip
+    ]
     if not run.predicts:
         return found
     loss = float(run.table["loss"].iloc[row])
     wanted = _given_probability(selection.detector, score, needed, loss, beyond_head(run))
     if wanted is not None:
         probability, formula = wanted
-        found.append(Number("given_probability", f"{title}: probability of the given label", probability, "share",
-                            f"{'Above' if flagged else 'Below'} this probability of its given label: {formula}."))  # fmt: skip
+        found.append(
+            Number(
+                "given_probability",
+                f"{title}: probability of the given label",
+                probability,
+                "share",
+                f"{'Above' if flagged else 'Below'} this probability of its given label: {formula}.",
+            )
+        )
     return found
 
 

@@ -65,8 +65,15 @@ class Job:
         InputError
             If the run was deleted: `DeletedRun` where it is in the trash, else `UnknownRun`.
         """
-        columns = {"state": "running", "stage": "starting", "done": 0, "total": 0, "message": "",
-                   "pid": os.getpid() if pid is None else pid, "cancel": 0}  # fmt: skip
+        columns = {
+            "state": "running",
+            "stage": "starting",
+            "done": 0,
+            "total": 0,
+            "message": "",
+            "pid": os.getpid() if pid is None else pid,
+            "cancel": 0,
+        }
         with database.writing(self.path) as connection:
             run = connection.execute("SELECT deleted FROM runs WHERE id = ?", (self.run_id,)).fetchone()
             if run is None or run["deleted"]:

@@ -31,8 +31,10 @@ def answer_gradients(model: LanguageModel, scope: str, seed: int, head: str | No
     """
     head = head or model.head
     if scope == HEAD and head is None:
-        raise InputError("scope 'head' needs an output layer that is trained and has a weight of its own; that of this model is "
-                         "frozen, or tied to its embeddings: take lora, all, or a pattern over parameter names")  # fmt: skip
+        raise InputError(
+            "scope 'head' needs an output layer that is trained and has a weight of its own; that of this model is "
+            "frozen, or tied to its embeddings: take lora, all, or a pattern over parameter names"
+        )
     names = f"{head}.weight" if scope == HEAD else scope
     return PerSampleGradients(model.module, names, loss=NextToken(), seed=seed, output=token_logits)
 
@@ -62,9 +64,7 @@ class AnswerPass:
 
     head: str | None = None
 
-    def __init__(
-        self, model: LanguageModel, dataset: Dataset, scope: str, seed: int = 0, head: str | None = None
-    ) -> None:  # fmt: skip
+    def __init__(self, model: LanguageModel, dataset: Dataset, scope: str, seed: int = 0, head: str | None = None) -> None:
         encoded = encoded_samples(model, dataset, range(len(dataset)), LOOKED_AT)[1]
         if not encoded:
             raise InputError("none of the samples can be read")
@@ -85,6 +85,11 @@ class AnswerPass:
         # A sketch has the gradient's length up to chance; the gradient's own is known.
         out["sketch_norms"] = np.where(finite, found.l2, 0).astype(np.float32)
         return out | {
-            "index": rows, "sample_id": ids, "l1": found.l1, "l2": found.l2, "finite": finite, "loss": found.losses,
+            "index": rows,
+            "sample_id": ids,
+            "l1": found.l1,
+            "l2": found.l2,
+            "finite": finite,
+            "loss": found.losses,
             "targets": labels,
-        }  # fmt: skip
+        }

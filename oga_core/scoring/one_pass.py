@@ -88,9 +88,14 @@ class OnePass:
     """
 
     def __init__(
-        self, classifier: Classifier, dataset: Dataset, outputs: np.ndarray, scope: str = HEAD, head: str | None = None,
+        self,
+        classifier: Classifier,
+        dataset: Dataset,
+        outputs: np.ndarray,
+        scope: str = HEAD,
+        head: str | None = None,
         seed: int = 0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         rows, encoded = encoded_samples(classifier, dataset, range(len(dataset)), LOOKED_AT)
         if not encoded:
             raise InputError("none of the samples can be read")
@@ -105,9 +110,13 @@ class OnePass:
         if self.scope == HEAD:
             return
         self._engine = PerSampleGradients(
-            classifier.module, self.scope, seed=seed, head=self.head, collate=classifier.collate,
+            classifier.module,
+            self.scope,
+            seed=seed,
+            head=self.head,
+            collate=classifier.collate,
             output=partial(find_logits, name=classifier.name),
-        )  # fmt: skip
+        )
         self._engine.prepare(encoded, torch.from_numpy(outputs[dataset.labels[rows]]))
         values = sum(self._engine.parameters.values())
         self.notes = [f"scope {self.scope}: {len(self._engine.parameters)} parameters, {values:,} values", *self._engine.notes]
@@ -141,9 +150,13 @@ class OnePass:
         others[:, self.outputs] = logits[:, self.outputs]
         others[torch.arange(len(rows)), targets] = -torch.inf
         return out | {
-            "finite": finite & np.isfinite(found.losses), "predicted": logits.argmax(1).numpy(), "loss": found.losses,
-            "best_other": others.argmax(1).numpy(), "logits": logits.numpy(), "targets": targets.numpy(),
-        }  # fmt: skip
+            "finite": finite & np.isfinite(found.losses),
+            "predicted": logits.argmax(1).numpy(),
+            "loss": found.losses,
+            "best_other": others.argmax(1).numpy(),
+            "logits": logits.numpy(),
+            "targets": targets.numpy(),
+        }
 
     def _beyond_head(self, encoded: list[Any], targets: torch.Tensor) -> GradientBatch:
         """By the engine, which has logits and the head's features from the same pass; InputError as `Classifier.logits`."""
@@ -239,9 +252,14 @@ def _read(each: Pass, dataset: Dataset, rows: np.ndarray, parts: Parts | None) -
 
 
 def _shard(
-    each: Pass, dataset: Dataset, order: np.ndarray, first: int, end: int, progress: Callable[[int, int], None],
+    each: Pass,
+    dataset: Dataset,
+    order: np.ndarray,
+    first: int,
+    end: int,
+    progress: Callable[[int, int], None],
     parts: Parts | None,
-) -> Shard:  # fmt: skip
+) -> Shard:
     """Samples from a place in the order on, until the shard is large or took long.
 
     A batch has the same samples whatever shard it is in, for the last digits depend on them.

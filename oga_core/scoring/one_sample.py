@@ -61,9 +61,7 @@ def _target(classifier: Classifier, dataset: Dataset, index: int) -> torch.Tenso
     return torch.from_numpy(label_indices(classifier, dataset)[dataset.labels[[index]]])
 
 
-def token_losses(
-    dataset: Dataset, index: int, model: str | None, weights: Path | None, load: Load = load_model
-) -> TokenLosses:  # fmt: skip
+def token_losses(dataset: Dataset, index: int, model: str | None, weights: Path | None, load: Load = load_model) -> TokenLosses:
     """The losses of the tokens of one sample.
 
     Parameters
@@ -88,9 +86,16 @@ def token_losses(
 
 
 def gradient_of(
-    dataset: Dataset, prompt: str, answer: str, scope: str, seed: int, head: str | None, model: str | None, weights: Path | None,
+    dataset: Dataset,
+    prompt: str,
+    answer: str,
+    scope: str,
+    seed: int,
+    head: str | None,
+    model: str | None,
+    weights: Path | None,
     load: Load = load_model,
-) -> SampleGradient:  # fmt: skip
+) -> SampleGradient:
     """The gradient of a new sample, in the space of the sketches of a run.
 
     Parameters

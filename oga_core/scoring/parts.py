@@ -93,8 +93,10 @@ class Parts:
 
     def _compare(self, before: np.ndarray, dataset: Dataset) -> None:
         if len(before) != len(self._ids):
-            raise InputError(f"the data have changed since run {self.run.id} was begun: there were {len(before):,} samples, now "
-                             f"there are {len(self._ids):,}; score them anew")  # fmt: skip
+            raise InputError(
+                f"the data have changed since run {self.run.id} was begun: there were {len(before):,} samples, now "
+                f"there are {len(self._ids):,}; score them anew"
+            )
         for row in np.flatnonzero(before != self._ids)[:1]:
             self._changed(str(dataset.sources[int(row)]))
 
@@ -195,9 +197,11 @@ def room(run: Run, size: int, rest: int = 0) -> Iterator[None]:
 
 def _full(run: Run, needed: int) -> InputError:
     free = shutil.disk_usage(run.path).free
-    return InputError(f"the disk of {run.path} is too full: {_megabytes(free)} are free, and this run needs about "
-                      f"{_megabytes(needed + RESERVE)}; free some, then go on (Continue on the page, or oga resume {run.id}): "
-                      "what is done is kept")  # fmt: skip
+    return InputError(
+        f"the disk of {run.path} is too full: {_megabytes(free)} are free, and this run needs about "
+        f"{_megabytes(needed + RESERVE)}; free some, then go on (Continue on the page, or oga resume {run.id}): "
+        "what is done is kept"
+    )
 
 
 def _megabytes(size: int) -> str:

@@ -64,10 +64,18 @@ def prepare(
         weights = fetched(str(weights))
     spec = located(data)
     settings = {
-        "data": spec, "data_options": {k: v for k, v in (("inputs", inputs), ("label", label)) if v}, "model": model or None,
-        "weights": str(Path(weights).resolve()) if weights else None, "scope": scope, "head": head or None,
-        "detectors": listed(detectors), "seed": seed, "epochs": epochs, "folds": folds, "notes": list(notes),
-    }  # fmt: skip
+        "data": spec,
+        "data_options": {k: v for k, v in (("inputs", inputs), ("label", label)) if v},
+        "model": model or None,
+        "weights": str(Path(weights).resolve()) if weights else None,
+        "scope": scope,
+        "head": head or None,
+        "detectors": listed(detectors),
+        "seed": seed,
+        "epochs": epochs,
+        "folds": folds,
+        "notes": list(notes),
+    }
     return workspace.new_run(title or Path(spec).name, settings)
 
 

@@ -155,9 +155,14 @@ def _starters(
 
 
 def _score(
-    run: Run, classifier: Classifier, dataset: Dataset, progress: Progress, facts: dict[str, Any],
-    unseen: Unseen | None = None, parts: Parts | None = None,
-) -> None:  # fmt: skip
+    run: Run,
+    classifier: Classifier,
+    dataset: Dataset,
+    progress: Progress,
+    facts: dict[str, Any],
+    unseen: Unseen | None = None,
+    parts: Parts | None = None,
+) -> None:
     started = time.monotonic()
     settings = run.settings
     causal = isinstance(classifier, LanguageModel)
@@ -171,8 +176,10 @@ def _score(
     steady = unsteady(classifier, dataset)
     whole, failed = passed(each, dataset, partial(progress, "scoring"), parts)
     if len(whole.get("index", ())) < 2:
-        raise InputError(f"only {len(whole.get('index', ()))} of {len(dataset):,} samples could be scored; the first reason: "
-                         + (f"{failed[0].source}: {failed[0].reason}" if failed else "there are no samples"))  # fmt: skip
+        raise InputError(
+            f"only {len(whole.get('index', ()))} of {len(dataset):,} samples could be scored; the first reason: "
+            + (f"{failed[0].source}: {failed[0].reason}" if failed else "there are no samples")
+        )
     # In the order of the ids: the forest and the random control draw positions, and a score must not depend on the row.
     by_id = np.argsort(whole["sample_id"], kind="stable")
     back = np.argsort(by_id)
@@ -185,8 +192,9 @@ def _score(
     table = _table(dataset, whole, scores, None if causal else outputs, classifier.class_names)
     progress("writing", 0, 1)
     arrays = [name for name in (*FACTORS, *SKETCHES) if name in whole]
-    reasons = pd.DataFrame({"index": [f.index for f in failed], "source": [f.source for f in failed],
-                            "reason": [f.reason for f in failed]})  # fmt: skip
+    reasons = pd.DataFrame(
+        {"index": [f.index for f in failed], "source": [f.source for f in failed], "reason": [f.reason for f in failed]}
+    )
     with room(run, sum(whole[name].nbytes for name in arrays) + int(table.memory_usage(deep=True).sum())):
         for name in arrays:
             run.add_file(f"{name}.npy", partial(save_array, whole[name]))
@@ -200,14 +208,27 @@ def _score(
     with reading():
         looked_at, cut = noticed(dataset, progress), cut_texts(classifier.encode, dataset)
     notes = [*settings.get("notes", ()), *dataset.notes, *looked_at, *classifier.notes, *steady, *cut, *each.notes, *notes]
-    run.set_summary({
-        "class_names": dataset.class_names, "kind": dataset.kind, "model": classifier.name, "held_out_accuracy": None,
-        "agreement": None if causal else float((table["predicted"] == table["label"]).mean()),
-        "scope": settings["scope"], "head": each.head,
-        "mapping": class_mapping(classifier, dataset), "notes": notes, "samples": len(dataset), "scored": len(table),
-        "not_scored": len(failed), "seconds": round(time.monotonic() - started, 3), "seed": settings["seed"],
-        "detectors": list(scores), "sketch_form": FORM if "sketches" in whole else None, **facts,
-    })  # fmt: skip
+    run.set_summary(
+        {
+            "class_names": dataset.class_names,
+            "kind": dataset.kind,
+            "model": classifier.name,
+            "held_out_accuracy": None,
+            "agreement": None if causal else float((table["predicted"] == table["label"]).mean()),
+            "scope": settings["scope"],
+            "head": each.head,
+            "mapping": class_mapping(classifier, dataset),
+            "notes": notes,
+            "samples": len(dataset),
+            "scored": len(table),
+            "not_scored": len(failed),
+            "seconds": round(time.monotonic() - started, 3),
+            "seed": settings["seed"],
+            "detectors": list(scores),
+            "sketch_form": FORM if "sketches" in whole else None,
+            **facts,
+        }
+    )
 
 
 def _gradients(whole: dict[str, np.ndarray], unseen: Unseen | None) -> detectors.Gradients:
@@ -221,9 +242,15 @@ def _gradients(whole: dict[str, np.ndarray], unseen: Unseen | None) -> detectors
         none = np.empty((len(whole["l2"]), 0), np.float32)
         return detectors.Gradients(factors, whole["l1"], whole["l2"], none, whole["targets"], own_losses=whole["loss"])
     return detectors.Gradients(
-        factors, whole["l1"], whole["l2"], whole["logits"], whole["targets"], whole.get("features"), whole.get("feature_norms"),
+        factors,
+        whole["l1"],
+        whole["l2"],
+        whole["logits"],
+        whole["targets"],
+        whole.get("features"),
+        whole.get("feature_norms"),
         unseen.gradients(whole["index"], whole["targets"]) if unseen else None,
-    )  # fmt: skip
+    )
 
 
 def _recommended(gradients: detectors.Gradients, seed: int, progress: Progress) -> tuple[Recommended | None, list[str]]:
@@ -235,12 +262,18 @@ def _recommended(gradients: detectors.Gradients, seed: int, progress: Progress) 
 
 
 def _table(
-    dataset: Dataset, whole: dict[str, np.ndarray], scores: dict[str, np.ndarray], outputs: np.ndarray | None,
+    dataset: Dataset,
+    whole: dict[str, np.ndarray],
+    scores: dict[str, np.ndarray],
+    outputs: np.ndarray | None,
     names: list[str] | None,
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """What `Run.table` has; without ``outputs``, the place of each class in the logits, nothing that a model says of classes."""
-    about = {"sample_id": whole["sample_id"], "index": whole["index"],
-             "source": [str(dataset.sources[int(i)]) for i in whole["index"]]}  # fmt: skip
+    about = {
+        "sample_id": whole["sample_id"],
+        "index": whole["index"],
+        "source": [str(dataset.sources[int(i)]) for i in whole["index"]],
+    }
     if outputs is None:
         groups = np.array(dataset.class_names, dtype=object)[dataset.labels[whole["index"]]]
         return pd.DataFrame({**about, "label": groups, "loss": whole["loss"], **scores})
@@ -249,9 +282,15 @@ def _table(
     predicted = name_of[whole["predicted"]]
     # A sample cannot be relabelled to itself, nor to a class that only the model has.
     second = (predicted == given) | ~np.isin(whole["predicted"], outputs)
-    return pd.DataFrame({
-        **about, "label": given, "predicted": predicted, "loss": whole["loss"], "confidence": np.exp(-whole["loss"]),
-        **scores,
-        "suggested_label": np.where(second, name_of[whole["best_other"]], predicted),
-        "suggested_label_source": np.where(second, "model's second choice", "model prediction"),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            **about,
+            "label": given,
+            "predicted": predicted,
+            "loss": whole["loss"],
+            "confidence": np.exp(-whole["loss"]),
+            **scores,
+            "suggested_label": np.where(second, name_of[whole["best_other"]], predicted),
+            "suggested_label_source": np.where(second, "model's second choice", "model prediction"),
+        }
+    )

@@ -65,9 +65,14 @@ def usual_folds(dataset: Dataset) -> int:
 
 
 def cross_fitted(
-    dataset: Dataset, k: int, *, seed: int = 0, epochs: int | None = None, progress: Progress = silent,
+    dataset: Dataset,
+    k: int,
+    *,
+    seed: int = 0,
+    epochs: int | None = None,
+    progress: Progress = silent,
     parts: Parts | None = None,
-) -> Unseen | None:  # fmt: skip
+) -> Unseen | None:
     """Train k starters, each without one of k parts of the samples, and pass that part through it.
 
     Returns None where a part leaves too little to train on. What is kept in ``parts`` is not done again.

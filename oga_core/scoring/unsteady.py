@@ -33,8 +33,10 @@ def unsteady(classifier: Classifier, dataset: Dataset) -> list[str]:
     if not differ:
         return []
     most = float((first - again).abs().nan_to_num().max())
-    return [f"the model is not deterministic: of {len(first)} samples that were run twice {differ} had other outputs, by up to "
-            f"{most:.2g}; another scoring gives other scores"]  # fmt: skip
+    return [
+        f"the model is not deterministic: of {len(first)} samples that were run twice {differ} had other outputs, by up to "
+        f"{most:.2g}; another scoring gives other scores"
+    ]
 
 
 def _twice(classifier: Classifier, encoded: list[Any]) -> tuple[Tensor, Tensor] | None:

@@ -63,8 +63,12 @@ def test_the_start_page_tells_of_the_run_without_agreement_or_classes(open_page:
 def test_the_scores_and_the_panel_offer_only_what_there_is(open_page: OpenPage, run: Run) -> None:
     at = open_page("scores", run=run.id)
     assert at.selectbox(key="panel_detector").options == [
-        "L1 norm", "L2 norm", "Isolation forest", "Random (control)", "Loss (control)",
-    ]  # fmt: skip
+        "L1 norm",
+        "L2 norm",
+        "Isolation forest",
+        "Random (control)",
+        "Loss (control)",
+    ]
     assert {m.label for m in at.multiselect} == {"Group", "Decision"}
     assert at.multiselect(key="panel_decisions").options == ["undecided", "keep", "remove", "unsure"]
     assert "What would be flagged, by group" in [s.value for s in at.subheader]

@@ -104,10 +104,19 @@ def test_a_decision_is_of_who_has_logged_in_whatever_name_the_browser_had(client
 
 @pytest.mark.parametrize(
     "given",
-    [None, "", "ann@example.org", cookie(ANN, "another secret"), cookie(ANN, name="another_cookie"), cookie(ANN)[:-1],
-     cookie(ANN | {"is_logged_in": False}), cookie([1]), cookie("ann")],
+    [
+        None,
+        "",
+        "ann@example.org",
+        cookie(ANN, "another secret"),
+        cookie(ANN, name="another_cookie"),
+        cookie(ANN)[:-1],
+        cookie(ANN | {"is_logged_in": False}),
+        cookie([1]),
+        cookie("ann"),
+    ],
     ids=["none", "empty", "plain", "another secret", "another name", "cut", "not logged in", "a list", "a string"],
-)  # fmt: skip
+)
 def test_no_route_answers_who_has_not_logged_in(client: TestClient, run: Run, set_up: None, given: str | None) -> None:
     if given is not None:
         client.cookies.set(login.USER_COOKIE_NAME, given)
@@ -154,8 +163,12 @@ def test_a_server_with_a_short_secret_does_not_start(tmp_path: Path) -> None:
     (tmp_path / ".streamlit" / "secrets.toml").write_text('[auth]\ncookie_secret = "short"\nclient_id = "x"\n')
     started = subprocess.run(
         [sys.executable, "-m", "oga_core.cli", "serve", "--no-browser", "--port", str(free_port()), "--workspace", "w"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert started.returncode == 2
     assert "cookie_secret" in started.stderr
     assert "Traceback" not in started.stderr

@@ -204,9 +204,12 @@ def test_a_class_that_only_the_model_has_has_a_colour_of_its_own(run: Run, monke
 def test_positions_and_what_cards_say_are_fetched_as_plain_numbers_that_may_be_kept(run: Run) -> None:
     positions = embedding(run, method="pca")
     expected = {
-        "positions/gradients-pca": positions, "codes/label": run.codes("label"), "codes/predicted": run.codes("predicted"),
-        "scores/l1": run.table["l1"].to_numpy(np.float32), "indices/all": run.table["index"].to_numpy(np.int32),
-    }  # fmt: skip
+        "positions/gradients-pca": positions,
+        "codes/label": run.codes("label"),
+        "codes/predicted": run.codes("predicted"),
+        "scores/l1": run.table["l1"].to_numpy(np.float32),
+        "indices/all": run.table["index"].to_numpy(np.int32),
+    }
     with TestClient(Starlette(routes=ROUTES)) as client:
         for name, values in expected.items():
             answer = client.get(f"/oga/map/{run.id}/{name}")

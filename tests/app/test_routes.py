@@ -240,7 +240,7 @@ def test_a_request_that_does_not_say_where_it_comes_from_is_refused(run: Run) ->
 @pytest.mark.parametrize(
     ("content", "status"),
     [(b"x" * (MOST_BYTES + 1), 413), (b"[1]", 400), (b"{", 400), (b"", 400), (b"\xff", 400), (b"[" * 60_000, 400)],
-)  # fmt: skip
+)
 def test_a_body_that_is_too_large_or_no_object_is_refused(client: TestClient, run: Run, content: bytes, status: int) -> None:
     answer = client.post("/oga/decide", content=content, headers={"content-type": "application/json"})
     assert answer.status_code == status
@@ -297,8 +297,10 @@ def test_an_item_has_what_the_table_has(client: TestClient, run: Run, queue: que
         entry = run.table.iloc[item["row"]]
         assert (item["id"], item["index"], item["source"]) == (entry["sample_id"], entry["index"], entry["source"])
         assert (item["label"], item["predicted"], item["suggested"]) == (
-            entry["label"], entry["predicted"], entry["suggested_label"],
-        )  # fmt: skip
+            entry["label"],
+            entry["predicted"],
+            entry["suggested_label"],
+        )
         assert item["confidence"] == pytest.approx(entry["confidence"])
         assert item["score"] == pytest.approx(entry["l1"])
         assert item["percentile"] == pytest.approx((scores <= entry["l1"]).mean())

@@ -79,8 +79,10 @@ def test_each_colouring_parts_all_samples(open_page: OpenPage, run: Run, by: str
     if by == "given label":
         assert sorted(counts.values()) == [30, 30, 30]
     else:
-        assert counts == {"selection": {"selected": flagged, "not selected": 90 - flagged},
-                          "decision": {"undecided": 88, "keep": 2}}[by]  # fmt: skip
+        assert (
+            counts
+            == {"selection": {"selected": flagged, "not selected": 90 - flagged}, "decision": {"undecided": 88, "keep": 2}}[by]
+        )
     names = " ".join(bar["name"] for bar in bars)
     assert "<b>" not in names
 
@@ -163,8 +165,10 @@ def test_the_box_shows_the_numbers_of_the_recommendation(open_page: OpenPage, ru
     assert found.at_budget is not None
     wrong, budget, precision = at.main.metric[:3]
     assert (wrong.label, budget.label, precision.label) == (
-        "Labels estimated wrong", "Suggested budget", "Wrong among them",
-    )  # fmt: skip
+        "Labels estimated wrong",
+        "Suggested budget",
+        "Wrong among them",
+    )
     assert percent(wrong.value) == pytest.approx(found.wrong.value, abs=5.1e-3)
     assert span(wrong.delta) == pytest.approx((found.wrong.low, found.wrong.high), abs=5.1e-3)
     assert percent(budget.value) == pytest.approx(found.budget, abs=5.1e-3)

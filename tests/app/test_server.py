@@ -118,11 +118,26 @@ def test_a_websocket_is_opened_with_the_cookie_only() -> None:
 
 # ---- where a request comes from ----------------------------------------------------------------------------------------------
 FOREIGN = [
-    "http://gpu7.example.org:8601", "http://gpu7.example.org", "https://gpu7.example.org:8600", "http://127.0.0.1:8600",
-    "http://sub.gpu7.example.org:8600", "http://evil.test", "http://evil.test:8600", "http://gpu7.example.org.evil.test:8600",
-    "http://oga.example.org", "https://oga.example.org:8443", "https://sub.oga.example.org", "null", "", "file://",
-    f"{REACHED}/", f"{REACHED}, {NAMED}", REACHED.upper(), "http://gpu7.example.org:08600", "chrome-extension://abc",
-]  # fmt: skip
+    "http://gpu7.example.org:8601",
+    "http://gpu7.example.org",
+    "https://gpu7.example.org:8600",
+    "http://127.0.0.1:8600",
+    "http://sub.gpu7.example.org:8600",
+    "http://evil.test",
+    "http://evil.test:8600",
+    "http://gpu7.example.org.evil.test:8600",
+    "http://oga.example.org",
+    "https://oga.example.org:8443",
+    "https://sub.oga.example.org",
+    "null",
+    "",
+    "file://",
+    f"{REACHED}/",
+    f"{REACHED}, {NAMED}",
+    REACHED.upper(),
+    "http://gpu7.example.org:08600",
+    "chrome-extension://abc",
+]
 
 
 @pytest.mark.parametrize("origin", FOREIGN)
@@ -212,9 +227,21 @@ def test_a_server_answers_to_its_names(host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.test", "169.254.1.1", "127.0.0.1.evil.test", "evil.test:127.0.0.1", "127.0.0.1@evil.test", "[::2]", "", " ", "*",
-     "gpu7.example.org/", "gpu7.example.org; script-src *", "gpu7.example.org:x"],
-)  # fmt: skip
+    [
+        "evil.test",
+        "169.254.1.1",
+        "127.0.0.1.evil.test",
+        "evil.test:127.0.0.1",
+        "127.0.0.1@evil.test",
+        "[::2]",
+        "",
+        " ",
+        "*",
+        "gpu7.example.org/",
+        "gpu7.example.org; script-src *",
+        "gpu7.example.org:x",
+    ],
+)
 def test_another_host_is_refused_on_every_way_in(host: str) -> None:
     for asking in (client(token=None), client()):
         asking.cookies.set(COOKIE, TOKEN)

@@ -120,7 +120,9 @@ def test_each_scope_shows_its_size_and_cost_and_the_one_chosen_is_scored(
     assert at.radio(key="scope").options == ["head", "all", "pattern"]
     captions = at.radio(key="scope").proto.captions
     assert [re.sub(r"[\d,.]*\d", "#", c) for c in captions[:2]] == [
-        "The last linear layer: # values, about # s", "Every parameter: # values, about # s"]  # fmt: skip
+        "The last linear layer: # values, about # s",
+        "Every parameter: # values, about # s",
+    ]
     at.radio(key="scope").set_value("pattern").run()
     assert "names of some parameters" in at.error[0].value
     at.text_input(key="pattern").set_value("layer4.*").run()

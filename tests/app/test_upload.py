@@ -205,9 +205,14 @@ def test_what_no_element_of_ours_says_is_ignored(session: dict[str, Any], sent: 
 
 @pytest.mark.parametrize(
     "sent",
-    [{"name": "a.csv"}, {"content": "../..", "name": "passwd"}, {"content": "..", "name": "oga.sqlite"},
-     {"content": 3, "name": None}, {"content": "0" * 32, "name": "a.csv"}],
-)  # fmt: skip
+    [
+        {"name": "a.csv"},
+        {"content": "../..", "name": "passwd"},
+        {"content": "..", "name": "oga.sqlite"},
+        {"content": 3, "name": None},
+        {"content": "0" * 32, "name": "a.csv"},
+    ],
+)
 def test_a_browser_that_lies_opens_nothing(session: dict[str, Any], sent: object) -> None:
     session["x"] = SimpleNamespace(file=sent)
     module._take("x")

@@ -59,8 +59,13 @@ def make_run(folder: Path, count: int) -> Run:
         return workspace.run(runs[0].id)
     make_images(folder / "images", count)
     torch.manual_seed(0)
-    return score(nn.Sequential(nn.Flatten(), nn.Linear(48, len(CLASSES))), open_dataset(folder / "images"), detectors="l1",
-                 workspace=workspace, transform=_encoded)  # fmt: skip
+    return score(
+        nn.Sequential(nn.Flatten(), nn.Linear(48, len(CLASSES))),
+        open_dataset(folder / "images"),
+        detectors="l1",
+        workspace=workspace,
+        transform=_encoded,
+    )
 
 
 def _encoded(image: Image.Image) -> torch.Tensor:

@@ -28,8 +28,24 @@ from oga_core.experiments.noise import flip_by_class, flip_uniformly
 from oga_core.scoring import do_run, prepare
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
-SCORES = ("l1", "l2", "iforest", "ocsvm", "noise", "random", "loss", "low_confidence", "margin", "confidence_entropy", "el2n",
-          "cleanlab", "by_class:l1", "by_class:l2", "by_class:iforest", "by_class:ocsvm")  # fmt: skip
+SCORES = (
+    "l1",
+    "l2",
+    "iforest",
+    "ocsvm",
+    "noise",
+    "random",
+    "loss",
+    "low_confidence",
+    "margin",
+    "confidence_entropy",
+    "el2n",
+    "cleanlab",
+    "by_class:l1",
+    "by_class:l2",
+    "by_class:iforest",
+    "by_class:ocsvm",
+)
 DRAWN = 4500
 """Sentences of SST-2 a seed, as in the paper."""
 Made = tuple[np.ndarray, np.ndarray, pd.DataFrame | np.ndarray]
@@ -73,8 +89,7 @@ def cifar(noise: float | None, data: Path, seed: int) -> Made:
     """Images labelled by one person each, or with class-dependent noise."""
     with np.load(data / "cifar10_jpeg" / "test.npz") as found:
         jpeg, offsets, true, human = (found[k] for k in ("jpeg", "offsets", "label", "human_label_draw"))
-    images = np.stack([np.asarray(Image.open(io.BytesIO(jpeg[a:b].tobytes())).convert("RGB"))
-                       for a, b in pairwise(offsets)])  # fmt: skip
+    images = np.stack([np.asarray(Image.open(io.BytesIO(jpeg[a:b].tobytes())).convert("RGB")) for a, b in pairwise(offsets)])
     true = true.astype(np.int64)
     given = human.astype(np.int64) if noise is None else flip_by_class(true, 10, noise, np.random.default_rng(seed))
     return given.astype(str), true.astype(str), images
@@ -116,30 +131,43 @@ def measured(name: str, seed: int, data: Path, restored: bool = False) -> dict[s
         else:
             path = Path(folder) / "train.npz"
             np.savez(path, x=samples, y=given)
-        run = prepare(Workspace(Path(folder) / "workspace"), path, inputs=inputs, label="label" if inputs else None,
-                      detectors=names, seed=seed)  # fmt: skip
+        run = prepare(
+            Workspace(Path(folder) / "workspace"),
+            path,
+            inputs=inputs,
+            label="label" if inputs else None,
+            detectors=names,
+            seed=seed,
+        )
         do_run(run)
         table, found = run.table, run.recommendation
         assert found is not None
         truth = wrong[table["index"]]
         first = run.flag("recommended", round(found.budget * len(table))) if found.budget else table.iloc[:0]
         return {
-            "set": name, "seed": seed, "restored": restored, "samples": len(table), "wrong": float(truth.mean()),
+            "set": name,
+            "seed": seed,
+            "restored": restored,
+            "samples": len(table),
+            "wrong": float(truth.mean()),
             "held_out_accuracy": run.summary["held_out_accuracy"],
-            "scores": {} if not truth.any() else {
-                d.name: {"auc": float(roc_auc_score(truth, table[d.name])),
-                         "ap": float(average_precision_score(truth, table[d.name]))} for d in run.detectors
+            "scores": {}
+            if not truth.any()
+            else {
+                d.name: {
+                    "auc": float(roc_auc_score(truth, table[d.name])),
+                    "ap": float(average_precision_score(truth, table[d.name])),
+                }
+                for d in run.detectors
             },
             "recommendation": found.to_dict(),
             "precision_at_suggested": float(wrong[first["index"]].mean()) if len(first) else None,
-        }  # fmt: skip
+        }
 
 
 def table_of(results: list[dict[str, Any]]) -> str:
     """Markdown: a row a score, mean AUC and average precision a set."""
-    rows = pd.DataFrame([
-        {"set": r["set"], "score": name, **values} for r in results for name, values in r["scores"].items()
-    ])  # fmt: skip
+    rows = pd.DataFrame([{"set": r["set"], "score": name, **values} for r in results for name, values in r["scores"].items()])
     means = rows.groupby(["score", "set"], sort=False).mean().unstack("set")
     sets = list(dict.fromkeys(rows["set"]))
     lines = ["| score | " + " | ".join(sets) + " | mean AP |", "|-" * (len(sets) + 2) + "|"]
@@ -156,10 +184,12 @@ def told(result: dict[str, Any]) -> str:
     precision = (
         f"expected {at['precision']['value']:.2f}, true {result['precision_at_suggested']:.2f}" if at else "nothing to trim"
     )
-    return (f"{result['set']}{' (restored)' if result['restored'] else ''} seed {result['seed']}: "
-            f"{' + '.join(found['detectors'])}; wrong {found['wrong']['value']:.3f} "
-            f"[{found['wrong']['low']:.3f}, {found['wrong']['high']:.3f}], true {result['wrong']:.3f}; "
-            f"budget {found['budget']:.4f}: {precision}")  # fmt: skip
+    return (
+        f"{result['set']}{' (restored)' if result['restored'] else ''} seed {result['seed']}: "
+        f"{' + '.join(found['detectors'])}; wrong {found['wrong']['value']:.3f} "
+        f"[{found['wrong']['low']:.3f}, {found['wrong']['high']:.3f}], true {result['wrong']:.3f}; "
+        f"budget {found['budget']:.4f}: {precision}"
+    )
 
 
 def main() -> None:

@@ -51,20 +51,28 @@ def selections(run: Run) -> dict[str, Selection]:
     plain = Selection(run.detectors[0].name, flagged_only=False)
     low, high = np.quantile(run.table[plain.detector], [0.2, 0.8]).tolist()
     return {
-        "everything": plain, "flagged": replace(plain, flagged_only=True), "labels": replace(plain, labels=("1", "7")),
-        "predicted": replace(plain, predicted=("3",)), "undecided": replace(plain, decisions=("undecided",)),
-        "score range": replace(plain, score_range=(low, high)), "disputed": replace(plain, disputed=True),
-        "search": replace(plain, search="row 17"), "lasso": replace(plain, lassos=(("replace", lasso(200), "map"),)),
+        "everything": plain,
+        "flagged": replace(plain, flagged_only=True),
+        "labels": replace(plain, labels=("1", "7")),
+        "predicted": replace(plain, predicted=("3",)),
+        "undecided": replace(plain, decisions=("undecided",)),
+        "score range": replace(plain, score_range=(low, high)),
+        "disputed": replace(plain, disputed=True),
+        "search": replace(plain, search="row 17"),
+        "lasso": replace(plain, lassos=(("replace", lasso(200), "map"),)),
         **{f"flagged, by {order}": replace(plain, flagged_only=True, order=order) for order in ORDERS[1:]},
         **{f"everything, by {order}": replace(plain, order=order) for order in ORDERS[1:]},
-    }  # fmt: skip
+    }
 
 
 def measure(run: Run) -> dict[str, float]:
     """Milliseconds by what was done."""
     detector, found = run.detectors[0].name, {"table, once": once(lambda: run.table)}
-    found |= {"ranked, once": once(lambda: run.ranked(detector)), "codes, once": once(lambda: run.codes("label")),
-              "rows_of, once": once(lambda: run.rows_of([]))}  # fmt: skip
+    found |= {
+        "ranked, once": once(lambda: run.ranked(detector)),
+        "codes, once": once(lambda: run.codes("label")),
+        "rows_of, once": once(lambda: run.rows_of([])),
+    }
     standing = Standing(run)
     found |= _log(run, standing)
     positions = {"map": np.random.default_rng(0).standard_normal((len(run.table), 2), dtype=np.float32)}

@@ -96,9 +96,11 @@ def errors(sketch: np.ndarray, norms: np.ndarray, cosines: np.ndarray) -> list[f
 
     kept = np.mean([len(set(a) & set(b)) / NEAREST for a, b in zip(nearest(cosines), nearest(found), strict=True)])
     return [
-        float(np.sqrt(np.mean((lengths / norms - 1) ** 2))), float(np.sqrt(np.mean((found - cosines)[above] ** 2))),
-        float(spearmanr(found[above], cosines[above]).statistic), float(kept),
-    ]  # fmt: skip
+        float(np.sqrt(np.mean((lengths / norms - 1) ** 2))),
+        float(np.sqrt(np.mean((found - cosines)[above] ** 2))),
+        float(spearmanr(found[above], cosines[above]).statistic),
+        float(kept),
+    ]
 
 
 def main() -> None:

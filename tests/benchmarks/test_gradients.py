@@ -20,8 +20,21 @@ from oga_core.benchmarks.models import Case
 from oga_core.benchmarks.others import OTHERS, by_vmap
 from oga_core.cli import main
 
-FIELDS = {"model", "scope", "method", "ratio", "ratio_cpu", "peak_memory_ratio", "peak_memory", "spread", "error", "note",
-          "samples_per_second", "tflops", "share_of_peak"}  # fmt: skip
+FIELDS = {
+    "model",
+    "scope",
+    "method",
+    "ratio",
+    "ratio_cpu",
+    "peak_memory_ratio",
+    "peak_memory",
+    "spread",
+    "error",
+    "note",
+    "samples_per_second",
+    "tflops",
+    "share_of_peak",
+}
 TINY = ["bench", "gradients", "--model", "tiny", "--batch", "4", "--repeats", "1"]
 EXACT = [method.name for method in OURS if method.name != "sketch of width 512"]
 
@@ -90,7 +103,11 @@ def test_adapters_are_measured_too_and_norms_are_those_of_each_sample_alone(
         assert all(row["samples_per_second"] > 0 for row in rows.values())
         assert [name for name, row in rows.items() if row["error"] is not None and not row["error"] < allowed] == []
         assert {name for name, row in rows.items() if row["error"] is not None} >= {
-            "L2, exact", "L1 and L2, exact", "one at a time, gradients kept (DataInf)", "torch.func vmap(grad), L2"}  # fmt: skip
+            "L2, exact",
+            "L1 and L2, exact",
+            "one at a time, gradients kept (DataInf)",
+            "torch.func vmap(grad), L2",
+        }
         assert ("head, closed form" in rows) == (model == "tiny-bert")
 
 
@@ -121,10 +138,17 @@ def test_the_command_prints_json(capsys: pytest.CaptureFixture[str], monkeypatch
 
 @pytest.mark.parametrize(
     ("options", "named"),
-    [(["--model", "resnet9"], "resnet9"), (["--against", "vmap,opakus"], "opakus"), (["--scope", "no.such"], "no.such"),
-     (["--batch", "1"], "--batch 1"), (["--repeats", "0"], "--repeats 0"), (["--threads", "0"], "--threads 0"),
-     (["--batch", "many"], "many"), (["--scope", "lora"], "LoRA")],
-)  # fmt: skip
+    [
+        (["--model", "resnet9"], "resnet9"),
+        (["--against", "vmap,opakus"], "opakus"),
+        (["--scope", "no.such"], "no.such"),
+        (["--batch", "1"], "--batch 1"),
+        (["--repeats", "0"], "--repeats 0"),
+        (["--threads", "0"], "--threads 0"),
+        (["--batch", "many"], "many"),
+        (["--scope", "lora"], "LoRA"),
+    ],
+)
 def test_what_is_wrong_is_said_in_one_line(options: list[str], named: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TINY, *options]) == 2
     error = capsys.readouterr().err

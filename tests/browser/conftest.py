@@ -14,8 +14,15 @@ from oga_core import Workspace
 from oga_core.benchmarks.dashboard import chromium_path
 from oga_core.serving import Dashboard, free_port, serve
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync"]  # fmt: skip
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 expect.set_options(timeout=90_000)
 SCREENSHOTS = Path(__file__).with_name("screenshots")
 

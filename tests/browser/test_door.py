@@ -56,8 +56,13 @@ def test_the_launch_token_opens_the_page_from_wherever_its_link_stands_and_nothi
         assert answer is not None
         assert answer.status == 403
         expect(page.get_by_role("heading", name="asks for its launch token")).to_be_visible()
-    assert page.evaluate(f"new Promise(done => {{ const s = new WebSocket('ws{root[4:]}_stcore/stream', 'streamlit');"
-                         " s.onopen = () => done('open'); s.onerror = () => done('refused') })") == "refused"  # fmt: skip
+    assert (
+        page.evaluate(
+            f"new Promise(done => {{ const s = new WebSocket('ws{root[4:]}_stcore/stream', 'streamlit');"
+            " s.onopen = () => done('open'); s.onerror = () => done('refused') })"
+        )
+        == "refused"
+    )
 
     site, shown = elsewhere
     shown.append(f'<a href="{dashboard.url}&way=x">the dashboard</a>')

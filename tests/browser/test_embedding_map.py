@@ -523,9 +523,15 @@ HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
 
 @pytest.mark.parametrize(
     ("query", "script", "renderer"),
-    [("", "", "canvas"), ("", CARD, "webgl"), ("renderer=webgl", "", "webgl"), ("renderer=canvas", CARD, "canvas"),
-     ("renderer=webgl", NO_WEBGL, "canvas"), ("", NO_WEBGL, "canvas")],
-)  # fmt: skip
+    [
+        ("", "", "canvas"),
+        ("", CARD, "webgl"),
+        ("renderer=webgl", "", "webgl"),
+        ("renderer=canvas", CARD, "canvas"),
+        ("renderer=webgl", NO_WEBGL, "canvas"),
+        ("", NO_WEBGL, "canvas"),
+    ],
+)
 def test_webgl_draws_where_there_is_a_card_and_a_plain_canvas_elsewhere(
     opened: Callable[..., Map], query: str, script: str, renderer: str
 ) -> None:

@@ -52,9 +52,16 @@ def tuned(folder: Path, rows: list[tuple[str, str]]) -> None:
         tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", model_max_length=32
     )
     config = hf.BertConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=40, pad_token_id=0, id2label=dict(enumerate(WORDS)), label2id={n: i for i, n in enumerate(WORDS)},
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=40,
+        pad_token_id=0,
+        id2label=dict(enumerate(WORDS)),
+        label2id={n: i for i, n in enumerate(WORDS)},
+    )
     model = hf.BertForSequenceClassification(config)
     batch = tokenizer([text for text, _ in rows], padding=True, return_tensors="pt", return_token_type_ids=False)
     targets = torch.tensor([list(WORDS).index(label) for _, label in rows])

@@ -115,8 +115,9 @@ def _work(reader: str, number: int, sent: Connection) -> None:
 
     while True:
         number += 1
-        drawing = settings(database=None, deadline=None, max_examples=ROUND, phases=[Phase.generate],
-                           suppress_health_check=list(HealthCheck))  # fmt: skip
+        drawing = settings(
+            database=None, deadline=None, max_examples=ROUND, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+        )
         seed(number)(drawing(given(recipes)(one)))()
 
 

@@ -9,13 +9,61 @@ from typing import Any
 from hypothesis import strategies as st
 
 INTERESTING = [
-    0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, (1 << 63) - 1, (1 << 64) - 1,
-]  # fmt: skip
+    0,
+    1,
+    2,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0x8000,
+    0xFFFF,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFF,
+    (1 << 63) - 1,
+    (1 << 64) - 1,
+]
 TOKENS = [
-    b"\0", b"\r", b"\n", b"\r\n", b'"', b'""', b",", b";", b"\t", b"{", b"}", b"[", b"]", b":", b"\\", b"\\ud800", b"NaN",
-    b"null", b"true", b"-1", b"1e999", b"9" * 400, b"\xff\xfe", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\xc3", b"../", b"label",
-    b"text", b"=1", b"[" * 3000, b"\xe2\x80\xae", b" ", b"/", b"'", b"float", b"-0", b"inf",
-]  # fmt: skip
+    b"\0",
+    b"\r",
+    b"\n",
+    b"\r\n",
+    b'"',
+    b'""',
+    b",",
+    b";",
+    b"\t",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b":",
+    b"\\",
+    b"\\ud800",
+    b"NaN",
+    b"null",
+    b"true",
+    b"-1",
+    b"1e999",
+    b"9" * 400,
+    b"\xff\xfe",
+    b"\xef\xbb\xbf",
+    b"\xed\xa0\x80",
+    b"\xc3",
+    b"../",
+    b"label",
+    b"text",
+    b"=1",
+    b"[" * 3000,
+    b"\xe2\x80\xae",
+    b" ",
+    b"/",
+    b"'",
+    b"float",
+    b"-0",
+    b"inf",
+]
 
 Mutation = tuple[Any, ...]
 """``("flip", at, bit)``, ``("byte", at, value)``, ``("field", at, struct format, value)``, ``("cut", at)``,
@@ -91,5 +139,12 @@ def _crc(data: bytes) -> bytes:
 
 
 _DONE: dict[str, Any] = {
-    "flip": _flip, "byte": _byte, "field": _field, "cut": _cut, "drop": _drop, "copy": _copy, "token": _token, "crc": _crc,
-}  # fmt: skip
+    "flip": _flip,
+    "byte": _byte,
+    "field": _field,
+    "cut": _cut,
+    "drop": _drop,
+    "copy": _copy,
+    "token": _token,
+    "crc": _crc,
+}

@@ -62,11 +62,15 @@ def _images_zip(compression: int) -> bytes:
 
 def _parquet(compression: str) -> bytes:
     buffer = io.BytesIO()
-    table = pa.table({
-        "text": [f"text {i}" for i in range(40)], "label": pa.array(["x", "y"] * 20).dictionary_encode(),
-        "n": pa.array(range(40), pa.int32()), "when": pa.array(range(40), pa.timestamp("ms")),
-        "f": pa.array(np.linspace(0, 1, 40)),
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "text": [f"text {i}" for i in range(40)],
+            "label": pa.array(["x", "y"] * 20).dictionary_encode(),
+            "n": pa.array(range(40), pa.int32()),
+            "when": pa.array(range(40), pa.timestamp("ms")),
+            "f": pa.array(np.linspace(0, 1, 40)),
+        }
+    )
     pq.write_table(table, buffer, compression=compression, row_group_size=20)
     return buffer.getvalue()
 
@@ -89,8 +93,9 @@ def _safetensors() -> bytes:
 
 def _torch(zipped: bool, protocol: int = 2) -> bytes:
     buffer = io.BytesIO()
-    torch.save({"state_dict": dict(_state()), "epoch": 3}, buffer, pickle_protocol=protocol,
-               _use_new_zipfile_serialization=zipped)  # fmt: skip
+    torch.save(
+        {"state_dict": dict(_state()), "epoch": 3}, buffer, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped
+    )
     return buffer.getvalue()
 
 
@@ -101,21 +106,34 @@ JSONL = (
 
 SEEDS: dict[str, list[Callable[[], bytes]]] = {
     "zip": [lambda: _images_zip(zipfile.ZIP_STORED), lambda: _images_zip(zipfile.ZIP_DEFLATED)],
-    "png": [lambda: encoded(noise()), lambda: _with_extras("PNG"), lambda: encoded(_palette()),
-            lambda: encoded(Image.fromarray(np.arange(60, dtype=np.uint16).reshape(6, 10) * 1000)), lambda: _frames("PNG"),
-            lambda: encoded(noise().convert("LA"))],
-    "jpeg": [lambda: encoded(noise(), "JPEG"), lambda: _with_extras("JPEG"), lambda: encoded(noise(), "JPEG", progressive=True),
-             lambda: encoded(noise().convert("CMYK"), "JPEG")],
+    "png": [
+        lambda: encoded(noise()),
+        lambda: _with_extras("PNG"),
+        lambda: encoded(_palette()),
+        lambda: encoded(Image.fromarray(np.arange(60, dtype=np.uint16).reshape(6, 10) * 1000)),
+        lambda: _frames("PNG"),
+        lambda: encoded(noise().convert("LA")),
+    ],
+    "jpeg": [
+        lambda: encoded(noise(), "JPEG"),
+        lambda: _with_extras("JPEG"),
+        lambda: encoded(noise(), "JPEG", progressive=True),
+        lambda: encoded(noise().convert("CMYK"), "JPEG"),
+    ],
     "webp": [lambda: encoded(noise(), "WEBP"), lambda: _with_extras("WEBP"), lambda: _frames("WEBP")],
     "gif": [lambda: encoded(_palette(), "GIF"), lambda: _frames("GIF")],
     "bmp": [lambda: encoded(noise(), "BMP"), lambda: encoded(noise().quantize(8), "BMP")],
-    "csv": [lambda: CSV, lambda: CSV.replace(b",", b";"), lambda: CSV.decode().encode("utf-16"),
-            lambda: b"a,b,label\n1,2,x\n3,4.5,y\n-1e3,0,x\n"],
+    "csv": [
+        lambda: CSV,
+        lambda: CSV.replace(b",", b";"),
+        lambda: CSV.decode().encode("utf-16"),
+        lambda: b"a,b,label\n1,2,x\n3,4.5,y\n-1e3,0,x\n",
+    ],
     "csv.gz": [lambda: gzip.compress(CSV * 3, mtime=0)],
     "jsonl": [lambda: JSONL, lambda: b'{"a": 1, "b": 2.5, "label": 0}\n{"a": -3, "b": 1e5, "label": 1}\n'],
     "parquet": [lambda: _parquet("snappy"), lambda: _parquet("none"), lambda: _parquet("zstd")],
     "npz": [lambda: _npz(np.savez), lambda: _npz(np.savez_compressed)],
     "safetensors": [_safetensors],
     "pt": [lambda: _torch(True), lambda: _torch(False), lambda: _torch(True, 3)],
-}  # fmt: skip
+}
 """Valid files by reader."""

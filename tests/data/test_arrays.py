@@ -131,9 +131,19 @@ def test_features_in_words_are_cut_short() -> None:
 
 @pytest.mark.parametrize(
     "samples",
-    [np.zeros(()), np.zeros(2), np.zeros((2, 0)), np.zeros((0, 2)), np.zeros((2, 0, 5)), np.zeros((2, 3, 4, 5, 6)),
-     np.zeros((2, 5, 5, 7), np.uint8), np.zeros((2, 3), complex), np.array([["a"], ["b"]]), np.array([[None], [1]])],
-)  # fmt: skip
+    [
+        np.zeros(()),
+        np.zeros(2),
+        np.zeros((2, 0)),
+        np.zeros((0, 2)),
+        np.zeros((2, 0, 5)),
+        np.zeros((2, 3, 4, 5, 6)),
+        np.zeros((2, 5, 5, 7), np.uint8),
+        np.zeros((2, 3), complex),
+        np.array([["a"], ["b"]]),
+        np.array([[None], [1]]),
+    ],
+)
 def test_samples_of_no_known_shape_or_type_are_refused(samples: np.ndarray) -> None:
     with pytest.raises(InputError, match=r"samples (have shape|are of type)|images have shape") as caught:
         from_arrays(samples, np.arange(len(samples)) if samples.ndim else [0, 1])
@@ -153,10 +163,18 @@ def loaded(samples: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "samples",
-    [PIXELS, np.moveaxis(PIXELS, -1, 1), PIXELS.astype(np.int64), PIXELS / 255, (PIXELS / 255).astype(np.float32),
-     (PIXELS - 0.4).clip(0) / 255, (PIXELS - 0.4).clip(0), np.asfortranarray(PIXELS)],
+    [
+        PIXELS,
+        np.moveaxis(PIXELS, -1, 1),
+        PIXELS.astype(np.int64),
+        PIXELS / 255,
+        (PIXELS / 255).astype(np.float32),
+        (PIXELS - 0.4).clip(0) / 255,
+        (PIXELS - 0.4).clip(0),
+        np.asfortranarray(PIXELS),
+    ],
     ids=["uint8", "channels first", "int64", "0…1", "float32 0…1", "rounded 0…1", "rounded 0…255", "other memory order"],
-)  # fmt: skip
+)
 def test_colour_images_are_read_in_every_usual_form(samples: np.ndarray) -> None:
     np.testing.assert_array_equal(loaded(samples), PIXELS)
 
@@ -281,9 +299,14 @@ def test_class_names_come_along(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("names", "message"),
-    [("dog", "class_names have shape ()"), ([["dog", "cat"]], "class_names have shape (1, 2)"), (["dog"], "1 class(es)"),
-     (["dog", "dog"], "'dog' is there twice"), (["dog", "cat"], "label 2 is outside the 2 class names")],
-)  # fmt: skip
+    [
+        ("dog", "class_names have shape ()"),
+        ([["dog", "cat"]], "class_names have shape (1, 2)"),
+        (["dog"], "1 class(es)"),
+        (["dog", "dog"], "'dog' is there twice"),
+        (["dog", "cat"], "label 2 is outside the 2 class names"),
+    ],
+)
 def test_class_names_that_do_not_fit_are_refused(tmp_path: Path, names: object, message: str) -> None:
     assert message in refusal(npz(tmp_path / "a.npz", x=np.zeros((3, 2)), y=[0, 1, 2], class_names=names))
 
@@ -355,10 +378,25 @@ def test_arrays_without_bytes_may_not_claim_a_length(tmp_path: Path, x: tuple[st
 @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0), (9, 9)])
 @pytest.mark.parametrize(
     "header",
-    ["", "{", "'''", "(" * 3000, " " * 20_000, "\0\1", declared("garbage", (1, 2)), declared(",", (1, 2)),
-     declared([("a",)], (1,)), declared("<f4", "no"), declared("<f4", (1.5, 2)), "{'descr': '<f4', 'shape': (1,)}",
-     "[]", "None", "{1: 2}", b"\xff\xfe"],
-)  # fmt: skip
+    [
+        "",
+        "{",
+        "'''",
+        "(" * 3000,
+        " " * 20_000,
+        "\0\1",
+        declared("garbage", (1, 2)),
+        declared(",", (1, 2)),
+        declared([("a",)], (1,)),
+        declared("<f4", "no"),
+        declared("<f4", (1.5, 2)),
+        "{'descr': '<f4', 'shape': (1,)}",
+        "[]",
+        "None",
+        "{1: 2}",
+        b"\xff\xfe",
+    ],
+)
 def test_headers_that_make_no_sense_are_refused(tmp_path: Path, header: str | bytes, version: tuple[int, int]) -> None:
     assert "not a readable .npz file" in refusal(archive(tmp_path / "a.npz", x=npy(header, version=version)))
 

@@ -395,9 +395,17 @@ def test_a_file_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("size", "expected"),
-    [((500, 400), (160, 128)), ((160, 160), (160, 160)), ((100, 90), (100, 90)), ((28, 28), (140, 140)), ((1, 1), (160, 160)),
-     ((20000, 1), (160, 1)), ((1, 20000), (1, 160)), ((79, 3), (158, 6))],
-)  # fmt: skip
+    [
+        ((500, 400), (160, 128)),
+        ((160, 160), (160, 160)),
+        ((100, 90), (100, 90)),
+        ((28, 28), (140, 140)),
+        ((1, 1), (160, 160)),
+        ((20000, 1), (160, 1)),
+        ((1, 20000), (1, 160)),
+        ((79, 3), (158, 6)),
+    ],
+)
 def test_a_thumbnail_fits_its_box(tmp_path: Path, size: tuple[int, int], expected: tuple[int, int]) -> None:
     root = folder(tmp_path, {"cat/1.png": encoded(Image.new("RGB", size, "red")), "dog/2.png": BLUE})
     thumbnail = open_dataset(root).thumbnail(0)

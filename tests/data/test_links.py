@@ -87,8 +87,15 @@ def link_to_a_folder_of_like_name(data: Path, secret: Path) -> str:
     return "dog/link.png"
 
 
-OUT = [link_to_file, link_with_dots, link_to_link, link_through_folder, link_through_a_folder_and_back, link_to_nothing,
-       link_to_a_folder_of_like_name]  # fmt: skip
+OUT = [
+    link_to_file,
+    link_with_dots,
+    link_to_link,
+    link_through_folder,
+    link_through_a_folder_and_back,
+    link_to_nothing,
+    link_to_a_folder_of_like_name,
+]
 
 
 @pytest.mark.parametrize("make", OUT)
@@ -212,8 +219,13 @@ def test_pipes_sockets_and_loops_are_told_at_once(served: Path) -> None:
     os.mkfifo(served / "dog" / "pipe")
     (served / "dog" / "loop").symlink_to("loop")
     files = Directory(served)
-    for name, reason in (("dog/pipe", "not an ordinary file"), ("dog", "not an ordinary file"), ("dog/loop", "symbolic links"),
-                         ("dog/nothing", "No such file"), ("dog/\0", "null byte")):  # fmt: skip
+    for name, reason in (
+        ("dog/pipe", "not an ordinary file"),
+        ("dog", "not an ordinary file"),
+        ("dog/loop", "symbolic links"),
+        ("dog/nothing", "No such file"),
+        ("dog/\0", "null byte"),
+    ):
         with pytest.raises(SampleError, match=reason):
             files.read(name)
         assert not files.has(name)

@@ -44,8 +44,12 @@ def write_parquet(path: Path, rows: Rows) -> None:
 
 
 WRITERS: dict[str, Callable[[Path, Rows], None]] = {
-    "csv": write_csv, "tsv": write_csv, "csv.gz": write_gz, "jsonl": write_jsonl, "parquet": write_parquet,
-}  # fmt: skip
+    "csv": write_csv,
+    "tsv": write_csv,
+    "csv.gz": write_gz,
+    "jsonl": write_jsonl,
+    "parquet": write_parquet,
+}
 
 
 def text_file(tmp_path: Path, text: str | bytes, name: str = "t.csv") -> Path:
@@ -76,10 +80,21 @@ def ids(dataset: Dataset) -> list[str]:
 CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 ROWS = st.lists(st.tuples(CELL, CELL), min_size=2, max_size=12).filter(lambda rows: len({g for _, g in rows if g}) > 1)
 NASTY = [
-    ("NA", "null"), ("null", "None"), ("007", "7"), ("1e5", "100000"), ("True", "true"), ("=HYPERLINK(1)", "-1"),
-    ("a\rb\r\nc\nd", "\r"), ('"', '""'), (" lead", "trail "), ("\ufeffbom", "\u2028"), ("![x](http://x)", "<b>"),
-    ("", "a,b;c\td"), ("\x85\x1c", "nan"), ("x" * 200_000, "NaN"),
-]  # fmt: skip
+    ("NA", "null"),
+    ("null", "None"),
+    ("007", "7"),
+    ("1e5", "100000"),
+    ("True", "true"),
+    ("=HYPERLINK(1)", "-1"),
+    ("a\rb\r\nc\nd", "\r"),
+    ('"', '""'),
+    (" lead", "trail "),
+    ("\ufeffbom", "\u2028"),
+    ("![x](http://x)", "<b>"),
+    ("", "a,b;c\td"),
+    ("\x85\x1c", "nan"),
+    ("x" * 200_000, "NaN"),
+]
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -128,19 +143,30 @@ def test_numbers_in_json_keep_their_spelling(tmp_path: Path) -> None:
 
 
 def test_parquet_types_become_text_and_nothing_is_guessed(tmp_path: Path) -> None:
-    table = pa.table({
-        "text": pa.array(["a", None, "NA"]).dictionary_encode(), "label": pa.array([7, 10, -1], pa.int8()),
-        "flag": [True, False, None], "nothing": pa.nulls(3), "half": pa.array([0.5, float("nan"), 1], pa.float64()),
-        "picture": pa.array([b"\xff"] * 3), "large": pa.array([b"\xff"] * 3, pa.large_binary()),
-        "fixed": pa.array([b"\xff"] * 3, pa.binary(1)), "list": [[1], [2], []], "struct": [{"a": 1}] * 3,
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "text": pa.array(["a", None, "NA"]).dictionary_encode(),
+            "label": pa.array([7, 10, -1], pa.int8()),
+            "flag": [True, False, None],
+            "nothing": pa.nulls(3),
+            "half": pa.array([0.5, float("nan"), 1], pa.float64()),
+            "picture": pa.array([b"\xff"] * 3),
+            "large": pa.array([b"\xff"] * 3, pa.large_binary()),
+            "fixed": pa.array([b"\xff"] * 3, pa.binary(1)),
+            "list": [[1], [2], []],
+            "struct": [{"a": 1}] * 3,
+        }
+    )
     pq.write_table(table, tmp_path / "t.parquet")
     dataset = read(tmp_path / "t.parquet")
     assert dataset.class_names == ["-1", "7", "10"]
     assert dataset.columns == {
-        "text": ["a", "", "NA"], "label": ["7", "10", "-1"], "flag": ["true", "false", ""], "nothing": ["", "", ""],
+        "text": ["a", "", "NA"],
+        "label": ["7", "10", "-1"],
+        "flag": ["true", "false", ""],
+        "nothing": ["", "", ""],
         "half": ["0.5", "nan", "1.0"],
-    }  # fmt: skip
+    }
 
 
 def test_whole_numbers_are_in_order_of_value_and_anything_else_in_order_of_text() -> None:
@@ -439,9 +465,19 @@ def test_numbers_in_a_column_called_text_are_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["newsclass_hausa/train.csv", "newsclass_yoruba/train.csv", "sst2/train.csv.gz", "sst2/test.csv", "mrpc/train.csv",
-     "banking77/train.csv", "sms_spam/sms.csv", "trec/test.csv", "qnli_dev/dev.csv", "newsgroups20_test/test.csv.gz"],
-)  # fmt: skip
+    [
+        "newsclass_hausa/train.csv",
+        "newsclass_yoruba/train.csv",
+        "sst2/train.csv.gz",
+        "sst2/test.csv",
+        "mrpc/train.csv",
+        "banking77/train.csv",
+        "sms_spam/sms.csv",
+        "trec/test.csv",
+        "qnli_dev/dev.csv",
+        "newsgroups20_test/test.csv.gz",
+    ],
+)
 def test_real_tables_are_what_pandas_reads(test_data: Path, name: str) -> None:
     frame = pd.read_csv(test_data / name, keep_default_na=False, dtype=str)
     dataset = read(test_data / name)

@@ -110,9 +110,12 @@ def test_the_class_of_a_qmnist_digit_is_the_first_of_its_numbers(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("name", "below"),
-    [("EuroSAT", "eurosat/2750/{}/a.png"), ("RenderedSST2", "rendered-sst2/train/{}/a.png"),
-     ("GTSRB", "gtsrb/GTSRB/Training/{}/a.ppm")],
-)  # fmt: skip
+    [
+        ("EuroSAT", "eurosat/2750/{}/a.png"),
+        ("RenderedSST2", "rendered-sst2/train/{}/a.png"),
+        ("GTSRB", "gtsrb/GTSRB/Training/{}/a.ppm"),
+    ],
+)
 def test_sets_of_files_open_without_decoding_and_a_broken_file_is_one_sample(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, below: str
 ) -> None:

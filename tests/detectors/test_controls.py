@@ -49,9 +49,12 @@ def test_controls_are_what_they_are_called(n: int, classes: int, scale: float, s
     others = np.where(np.arange(classes) == labels[:, None], -1, p).max(1)
     entropy = -(p * np.log(p)).sum(1) / np.log(classes)
     wanted = {
-        "loss": -np.log(given), "low_confidence": 1 - given, "margin": 1 - given + others,
-        "confidence_entropy": np.log1p(entropy / given), "el2n": np.linalg.norm(p - np.eye(classes)[labels], axis=1),
-    }  # fmt: skip
+        "loss": -np.log(given),
+        "low_confidence": 1 - given,
+        "margin": 1 - given + others,
+        "confidence_entropy": np.log1p(entropy / given),
+        "el2n": np.linalg.norm(p - np.eye(classes)[labels], axis=1),
+    }
     gradients = outputs(logits, labels)
     assert list(wanted) == FORMULAS
     for name in FORMULAS:

@@ -125,10 +125,19 @@ def test_unknown_detectors_are_refused(asked: str | list[str], reason: str) -> N
 @pytest.mark.parametrize(
     ("budget", "rows"),
     [
-        (0, []), (0.05, []), (0.2, [3]), (0.4, [3, 0]), (0.99, [3, 0, 2, 4, 1]), (1, [3]), (1.0, [3]), (3, [3, 0, 2]),
-        (5, [3, 0, 2, 4, 1]), (9, [3, 0, 2, 4, 1]), (np.int64(2), [3, 0]),
+        (0, []),
+        (0.05, []),
+        (0.2, [3]),
+        (0.4, [3, 0]),
+        (0.99, [3, 0, 2, 4, 1]),
+        (1, [3]),
+        (1.0, [3]),
+        (3, [3, 0, 2]),
+        (5, [3, 0, 2, 4, 1]),
+        (9, [3, 0, 2, 4, 1]),
+        (np.int64(2), [3, 0]),
     ],
-)  # fmt: skip
+)
 def test_a_budget_is_a_share_or_a_number(budget: float, rows: list[int]) -> None:
     found = flagged(np.array([0.5, -1.0, 0.5, 7.0, 0.1]), budget)
     assert found.dtype == np.int64

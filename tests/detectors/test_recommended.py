@@ -47,10 +47,15 @@ def known() -> Recommendation:
     """One that is written by hand."""
     some = AtBudget(0.1, Interval(0.5, 0.25, 0.75), 0.125)
     return Recommendation(
-        detectors=["oof:noise", "oof:l2"], unseen=True, wrong=Interval(0.25, 0.125, 0.5), budget=0.1, at_budget=some,
-        curve=[some, replace(some, budget=0.2)], canaries=[Canaries("noise", "uniform", 0.9, 0.01, [1.0, 0.5], [0.1, 0.2])],
+        detectors=["oof:noise", "oof:l2"],
+        unseen=True,
+        wrong=Interval(0.25, 0.125, 0.5),
+        budget=0.1,
+        at_budget=some,
+        curve=[some, replace(some, budget=0.2)],
+        canaries=[Canaries("noise", "uniform", 0.9, 0.01, [1.0, 0.5], [0.1, 0.2])],
         mistaken=[("2", "0", 7.5), ("0", "1", 0.5)],
-    )  # fmt: skip
+    )
 
 
 def test_flipped_labels_come_first_and_no_later_than_by_the_longest_gradient(flipped: Flipped) -> None:

@@ -17,8 +17,14 @@ RNG = np.random.default_rng(0)
 
 def table(n: int = 200) -> pd.DataFrame:
     x = RNG.normal(size=n)
-    return pd.DataFrame({"x": x, "colour": RNG.choice(["red", "blue"], n), "flag": RNG.random(n) < 0.5,
-                         "label": np.where(x + RNG.normal(size=n) > 0, "yes", "no")})  # fmt: skip
+    return pd.DataFrame(
+        {
+            "x": x,
+            "colour": RNG.choice(["red", "blue"], n),
+            "flag": RNG.random(n) < 0.5,
+            "label": np.where(x + RNG.normal(size=n) > 0, "yes", "no"),
+        }
+    )
 
 
 def write(folder: Path, train: pd.DataFrame, test: pd.DataFrame) -> Path:
@@ -81,10 +87,18 @@ def test_tables_that_do_not_fit_are_refused(tmp_path: Path, change, message: str
 
 
 def persons(state: int, n: int = 300) -> pd.DataFrame:
-    return pd.DataFrame({
-        "ST": state, "AGEP": RNG.integers(10, 80, n), "WKHP": RNG.integers(0, 60, n), "COW": RNG.integers(1, 9, n),
-        "SCHL": RNG.integers(1, 24, n), "SEX": RNG.integers(1, 3, n), "PINCP": RNG.integers(0, 120_000, n), "SERIALNO": 1,
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "ST": state,
+            "AGEP": RNG.integers(10, 80, n),
+            "WKHP": RNG.integers(0, 60, n),
+            "COW": RNG.integers(1, 9, n),
+            "SCHL": RNG.integers(1, 24, n),
+            "SEX": RNG.integers(1, 3, n),
+            "PINCP": RNG.integers(0, 120_000, n),
+            "SERIALNO": 1,
+        }
+    )
 
 
 def test_census_files_give_another_year_another_state_and_both(tmp_path: Path) -> None:
@@ -96,9 +110,10 @@ def test_census_files_give_another_year_another_state_and_both(tmp_path: Path) -
         people.to_csv(tmp_path / year / "1-Year" / f"{name}.csv", index=False)
     shifts = census.found(tmp_path)
     assert {name: shift.title for name, shift in shifts.items()} == {
-        "time": "census, state 06 in 2014 to state 06 in 2018", "place": "census, state 06 in 2014 to state 26 in 2014",
+        "time": "census, state 06 in 2014 to state 06 in 2018",
+        "place": "census, state 06 in 2014 to state 26 in 2014",
         "both": "census, state 06 in 2014 to state 26 in 2018",
-    }  # fmt: skip
+    }
     for shift in shifts.values():
         assert list(shift.train) == list(shift.test)
         assert set(shift.train) == {"AGEP", "COW", "SCHL", "SEX", "WKHP", "label"}
@@ -127,9 +142,13 @@ def test_the_simulated_population_shifts_and_knows_what_is_wrong() -> None:
 
 def test_the_budget_is_chosen_on_validation_data_for_each_arm_and_seed() -> None:
     lines = [
-        ("a", 0, "0.05", "l1", 0.7, 0.9), ("a", 0, "0.1", "l1", 0.8, 0.6), ("a", 1, "0.05", "l1", 0.9, 0.5),
-        ("a", 1, "0.1", "l1", 0.8, 0.9), ("a", 0, "", "untrimmed", 0.9, 0.9), ("a", 0, "0.05", "el2n", np.nan, np.nan),
-    ]  # fmt: skip
+        ("a", 0, "0.05", "l1", 0.7, 0.9),
+        ("a", 0, "0.1", "l1", 0.8, 0.6),
+        ("a", 1, "0.05", "l1", 0.9, 0.5),
+        ("a", 1, "0.1", "l1", 0.8, 0.9),
+        ("a", 0, "", "untrimmed", 0.9, 0.9),
+        ("a", 0, "0.05", "el2n", np.nan, np.nan),
+    ]
     rows = pd.DataFrame(lines, columns=["setting", "seed", "budget", "arm", "validation_accuracy", "accuracy"])
     chosen = validated(rows).query("budget == 'validated'")
     assert chosen[["seed", "arm", "accuracy"]].to_numpy().tolist() == [[0, "l1", 0.6], [1, "l1", 0.5]]

@@ -24,8 +24,9 @@ def silent(*_: object) -> None:
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoder, "SIZE", {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
-                                          "intermediate_size": 32})  # fmt: skip
+    monkeypatch.setattr(
+        encoder, "SIZE", {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    )
     monkeypatch.setattr(encoder, "WORDS", 200)
     monkeypatch.setattr(encoder, "QUICK_STEPS", 3)
     monkeypatch.setattr(encoder, "EPOCHS", EPOCHS)

@@ -26,9 +26,17 @@ DIM, HIDDEN, LAYERS, HEADS, GROUPS, LENGTH = 16, 20, 2, 4, 2, 12
 PIECES = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256)), " ", "a", "b", "ab", " ab", "abab"]
 SCORES = [0.0] * 259 + [-5.0, -6.0, -7.0, -1.0, -2.0, -3.0]
 SHAPES = [
-    (LAYERS, DIM), (LAYERS, DIM, DIM), (LAYERS, DIM // 2, DIM), (LAYERS, DIM // 2, DIM), (LAYERS, DIM, DIM), (LAYERS, DIM),
-    (LAYERS, HIDDEN, DIM), (LAYERS, DIM, HIDDEN), (LAYERS, HIDDEN, DIM), (DIM,),
-]  # fmt: skip
+    (LAYERS, DIM),
+    (LAYERS, DIM, DIM),
+    (LAYERS, DIM // 2, DIM),
+    (LAYERS, DIM // 2, DIM),
+    (LAYERS, DIM, DIM),
+    (LAYERS, DIM),
+    (LAYERS, HIDDEN, DIM),
+    (LAYERS, DIM, HIDDEN),
+    (LAYERS, HIDDEN, DIM),
+    (DIM,),
+]
 
 
 @pytest.fixture(scope="module")
@@ -247,10 +255,15 @@ def made(folder: Path) -> Path:
     for task in ("sentence_transformation", "math_without_reason", "math_with_reason"):
         for part, count in (("train", 30), ("test", 4)):
             rows = [
-                {"prompt": f"this is {kind}\nFor example:\nword{i} -> ", "answer": do(f"word{i}"), "variation": kind,
-                 "reason": "so"}
-                for kind, do in kinds.items() for i in range(count)
-            ]  # fmt: skip
+                {
+                    "prompt": f"this is {kind}\nFor example:\nword{i} -> ",
+                    "answer": do(f"word{i}"),
+                    "variation": kind,
+                    "reason": "so",
+                }
+                for kind, do in kinds.items()
+                for i in range(count)
+            ]
             table = pd.DataFrame(rows)
             if task != "math_with_reason":
                 table = table.drop(columns="reason")

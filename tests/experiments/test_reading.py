@@ -39,8 +39,13 @@ def rows(tmp_path: Path, **changes: list[float]) -> pd.DataFrame:
     """Five seeds of a setting; accuracies by arm less the untrimmed one, in points, and average precisions."""
     results = Results(tmp_path, {})
     base = [0.80, 0.84, 0.82, 0.86, 0.78]
-    gains = {"oracle": [3.0] * 5, "random": [-1.0, 0.5, 0.0, 0.5, 0.0], "l1": [2.0, 2.2, 1.8, 2.1, 1.9],
-             "l2": [0.4, -0.5, 0.3, -0.2, 0.1], "low_confidence": [-2.0, -2.2, -1.8, -2.1, -1.9]} | changes  # fmt: skip
+    gains = {
+        "oracle": [3.0] * 5,
+        "random": [-1.0, 0.5, 0.0, 0.5, 0.0],
+        "l1": [2.0, 2.2, 1.8, 2.1, 1.9],
+        "l2": [0.4, -0.5, 0.3, -0.2, 0.1],
+        "low_confidence": [-2.0, -2.2, -1.8, -2.1, -1.9],
+    } | changes
     precision = {"random": 0.1, "l1": 0.5, "l2": 0.4, "low_confidence": 0.7}
     for seed in range(SEEDS):
         results.add(Row("a", seed, "", "untrimmed", 0, accuracy=base[seed]))
@@ -92,8 +97,10 @@ def test_the_first_of_the_papers_curves_is_held_to_it(tmp_path: Path) -> None:
 
 def test_the_sentence_follows_the_numbers(tmp_path: Path) -> None:
     text = sentence(rows(tmp_path), "a", "0.1", "Setting")
-    assert text.startswith("**Setting.** Average precision is highest for OGA L1 among the paper's detectors (0.520 ± 0.020) "
-                           "and given-label confidence among the controls (0.720 ± 0.020).")  # fmt: skip
+    assert text.startswith(
+        "**Setting.** Average precision is highest for OGA L1 among the paper's detectors (0.520 ± 0.020) "
+        "and given-label confidence among the controls (0.720 ± 0.020)."
+    )
     assert "OGA L1 − given-label confidence: -0.200 ± 0.000, the interval leaves out zero." in text
     assert "The untrimmed model has a test accuracy of 82.0 ± 3.9 %." in text
     assert "it changes by +3.00 ± 0.00 points (the interval leaves out zero)" in text
@@ -164,13 +171,28 @@ def test_the_report_holds_all_of_it_and_says_where_no_images_are(tmp_path: Path,
 
     table = rows(tmp_path)
     drawn = figures.of_arms(table, [("a", "0.1", "Setting A")], "Title")
-    study = Study("Contrived", {"a": "Setting A"}, {"a": ["0.1"]}, table, True, PAPER, notes=["a note"],
-                  figures=[Figure("dots", "What is seen.", drawn)])  # fmt: skip
+    study = Study(
+        "Contrived",
+        {"a": "Setting A"},
+        {"a": ["0.1"]},
+        table,
+        True,
+        PAPER,
+        notes=["a note"],
+        figures=[Figure("dots", "What is seen.", drawn)],
+    )
     monkeypatch.setattr(type(drawn), "to_image", fail)
     text = write(study, tmp_path).read_text("utf-8")
     read = sentence(table, "a", "0.1", "Setting A, 10 % trimmed")
-    for part in ("# Contrived", "A quick run", read, "| Setting A | test accuracy |", "* a note", "[dots.html](dots.html)",
-                 "PNG was not written: no browser here."):  # fmt: skip
+    for part in (
+        "# Contrived",
+        "A quick run",
+        read,
+        "| Setting A | test accuracy |",
+        "* a note",
+        "[dots.html](dots.html)",
+        "PNG was not written: no browser here.",
+    ):
         assert part in text
     assert "dots.png" not in text
     assert not (tmp_path / "dots.png").exists()
@@ -183,8 +205,11 @@ def test_the_report_holds_all_of_it_and_says_where_no_images_are(tmp_path: Path,
 
 def test_figures_show_the_means(tmp_path: Path) -> None:
     drawn = figures.of_arms(rows(tmp_path), [("a", "0.1", "Setting A")], "Title")
-    dots = {trace.hovertemplate.split(":")[0]: float(trace.x[0]) for trace in drawn.data
-            if trace.hovertemplate and trace.xaxis == "x2"}  # fmt: skip
+    dots = {
+        trace.hovertemplate.split(":")[0]: float(trace.x[0])
+        for trace in drawn.data
+        if trace.hovertemplate and trace.xaxis == "x2"
+    }
     assert dots["OGA L1"] == pytest.approx(2.0)
     assert dots["random trim like OGA L1"] == pytest.approx(0.0, abs=1e-9)
     assert dots["oracle"] == pytest.approx(3.0)

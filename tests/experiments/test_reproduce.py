@@ -84,9 +84,12 @@ def test_tasks_are_split_as_their_files_are(test_data: Path) -> None:
         assert len(texts[0] & texts[2]) < 0.02 * len(texts[2])  # a few are in the data twice
         assert train.class_names == validation.class_names == test.class_names
     assert sizes == {
-        "sst2": (4500, 500, 1821), "mrpc": (3668, 408, 1725), "qnli": (4500, 321, 642), "newsclass_yoruba": (1340, 189, 379),
+        "sst2": (4500, 500, 1821),
+        "mrpc": (3668, 408, 1725),
+        "qnli": (4500, 321, 642),
+        "newsclass_yoruba": (1340, 189, 379),
         "newsclass_hausa": (2045, 290, 582),
-    }  # fmt: skip
+    }
 
 
 def test_a_test_file_without_labels_is_not_tested_on(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from oga_core.runs import Run
 
 COLUMNS = ["ref", "text", "label", "note"]
 ROWS = [
-    ["007", "=HYPERLINK(\"http://x\";\"y\")", "cat", "+cmd|' /C calc'!A0"],
+    ["007", '=HYPERLINK("http://x";"y")', "cat", "+cmd|' /C calc'!A0"],
     ["1e5", "two\nlines", "dog", "-1.5"],
     ["NA", "\u202eright to left", "owl", ""],
-    ["", "a \"quoted\" word", "cat", "'=1"],
+    ["", 'a "quoted" word', "cat", "'=1"],
     ["5", "no label", "", "@sum"],
     ["6", "twins", "dog", "first"],
     ["7", "  ", "owl", "blank text"],
@@ -26,7 +26,7 @@ ROWS = [
     ["10", "twins", "cat", "same text, another label"],
     ["11", "carriage\rreturn", "owl", "\r"],
     ["12", "ünïcödé 漢字 😀", "dog", "null"],
-]  # fmt: skip
+]
 UNREADABLE = [4, 6]
 TWINS = [5, 7]
 

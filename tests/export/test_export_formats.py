@@ -27,8 +27,23 @@ from oga_core.runs import Run
 
 TEXTS = st.lists(st.text(), min_size=1, max_size=4)
 FORMULAS = [
-    "=1+1", "+1+1", "-1+1", "@sum(1)", "\t=1", "\r=1", "\n=1", "＝1", "＋1", "－1", "＠1", "-", "=", "-1-1", "-1\n", "+49 170",
-]  # fmt: skip
+    "=1+1",
+    "+1+1",
+    "-1+1",
+    "@sum(1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "＝1",
+    "＋1",
+    "－1",
+    "＠1",
+    "-",
+    "=",
+    "-1-1",
+    "-1\n",
+    "+49 170",
+]
 
 
 def read(data: bytes, fmt: str) -> pd.DataFrame:

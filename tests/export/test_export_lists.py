@@ -18,9 +18,22 @@ from oga_core.review import decide, undo
 from oga_core.runs import Run
 
 LIST = [
-    "sample_id", "index", "source", "label", "new_label", "decision", "status", "reviewer", "time", "suggested_label",
-    "l1", "l2", "random", "loss", "low_confidence",
-]  # fmt: skip
+    "sample_id",
+    "index",
+    "source",
+    "label",
+    "new_label",
+    "decision",
+    "status",
+    "reviewer",
+    "time",
+    "suggested_label",
+    "l1",
+    "l2",
+    "random",
+    "loss",
+    "low_confidence",
+]
 
 
 def say(run: Run, indices: Sequence[int], action: str, new_label: str = "") -> None:

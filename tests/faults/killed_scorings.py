@@ -32,8 +32,10 @@ class Told:
     lost: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        return (f"rounds: {self.rounds:,}, results after going on: {self.finished:,}, "
-                f"byte-identical to an unbroken run: {self.finished - len(self.lost):,}, lost: {len(self.lost):,}")  # fmt: skip
+        return (
+            f"rounds: {self.rounds:,}, results after going on: {self.finished:,}, "
+            f"byte-identical to an unbroken run: {self.finished - len(self.lost):,}, lost: {len(self.lost):,}"
+        )
 
 
 def made_data(path: Path) -> Path:

@@ -56,10 +56,12 @@ class Told:
 
     def __str__(self) -> str:
         p50, p95 = 1000 * np.quantile(self.seconds, [0.5, 0.95])
-        return (f"reviewers: {self.reviewers}, kills: {self.kills}, decisions acknowledged: {self.acknowledged:,}, "
-                f"lost: {len(self.lost):,}, handed out twice: {len(self.twice):,}, "
-                f"decided by two without a conflict: {len(self.unseen):,}, asked for a name: {self.asked_for_a_name}; "
-                f"a decision takes p50 {p50:.0f} ms, p95 {p95:.0f} ms")  # fmt: skip
+        return (
+            f"reviewers: {self.reviewers}, kills: {self.kills}, decisions acknowledged: {self.acknowledged:,}, "
+            f"lost: {len(self.lost):,}, handed out twice: {len(self.twice):,}, "
+            f"decided by two without a conflict: {len(self.unseen):,}, asked for a name: {self.asked_for_a_name}; "
+            f"a decision takes p50 {p50:.0f} ms, p95 {p95:.0f} ms"
+        )
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,13 @@ class Browser:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                self.socket = connect(f"ws{self.origin[4:]}/_stcore/stream", origin=self.origin, subprotocols=["streamlit"],
-                                      additional_headers={"Cookie": f"{BROWSER_COOKIE}={self.cookie}"},
-                                      max_size=None)  # fmt: skip
+                self.socket = connect(
+                    f"ws{self.origin[4:]}/_stcore/stream",
+                    origin=self.origin,
+                    subprotocols=["streamlit"],
+                    additional_headers={"Cookie": f"{BROWSER_COOKIE}={self.cookie}"},
+                    max_size=None,
+                )
                 break
             except (OSError, WebSocketException):
                 if time.monotonic() > deadline:
@@ -243,8 +249,14 @@ class Review:
         told.unseen += [sample for sample in two if not stands[sample].conflict]
 
 
-def review(reviewers: int, decisions: int, kills: int, folder: Path, seed: int = 0,
-           after_each: Callable[[int], object] = lambda number: None) -> Told:  # fmt: skip
+def review(
+    reviewers: int,
+    decisions: int,
+    kills: int,
+    folder: Path,
+    seed: int = 0,
+    after_each: Callable[[int], object] = lambda number: None,
+) -> Told:
     """Have several reviewers decide at once, each so many times, and kill the server so often meanwhile."""
     run = tinted_run(Workspace(folder), CLASSES, reviewers * (decisions + 8) + 200, 50, 8)
     save_view(run, SELECTION)

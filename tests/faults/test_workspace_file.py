@@ -70,8 +70,12 @@ def test_a_damaged_file_is_only_read_and_left_as_it_is_and_the_backup_is_offered
     assert f"oga restore --workspace {path.parent}" in opened.read_only
     run = opened.run(reviewed.id)
     assert len(run.table) == 40
-    for write in (lambda: decide(run, run.table.iloc[:1], "keep", reviewer="ann"), lambda: undo(run, reviewer="ann"),
-                  lambda: opened.new_run("another", {}), run.job("map").entered):  # fmt: skip
+    for write in (
+        lambda: decide(run, run.table.iloc[:1], "keep", reviewer="ann"),
+        lambda: undo(run, reviewer="ann"),
+        lambda: opened.new_run("another", {}),
+        run.job("map").entered,
+    ):
         with pytest.raises(InputError, match="is damaged"):
             write()
     assert path.read_bytes() == damaged
@@ -151,8 +155,12 @@ def test_a_folder_that_cannot_be_written_is_told_at_the_start_and_can_be_looked_
             at = open_page(name, run=scored.id)
             assert [w.value.replace("\\", "") for w in at.warning][:1] == [told]
         run = opened.run(scored.id)
-        for write in (lambda: decide(run, scored.table.iloc[:1], "keep", reviewer="ann"), lambda: opened.new_run("another", {}),
-                      lambda: do_run(run), lambda: prepare_example(opened, "digits")):  # fmt: skip
+        for write in (
+            lambda: decide(run, scored.table.iloc[:1], "keep", reviewer="ann"),
+            lambda: opened.new_run("another", {}),
+            lambda: do_run(run),
+            lambda: prepare_example(opened, "digits"),
+        ):
             with pytest.raises(InputError, match="no decision can be saved"):
                 write()
         worker.start(run, "map")

@@ -93,9 +93,11 @@ def alone(module: nn.Module, inputs: Any, targets: Tensor, loss: Loss = cross_en
     gradients = {name: torch.stack([row[name] for row in rows]).double() for name in rows[0]}
     flat = {name: g.reshape(len(g), -1) for name, g in gradients.items()}
     return Alone(
-        {name: g.abs().sum(1).numpy() for name, g in flat.items()}, {name: g.norm(dim=1).numpy() for name, g in flat.items()},
-        np.array(losses), gradients,
-    )  # fmt: skip
+        {name: g.abs().sum(1).numpy() for name, g in flat.items()},
+        {name: g.norm(dim=1).numpy() for name, g in flat.items()},
+        np.array(losses),
+        gradients,
+    )
 
 
 def assert_alike(found: GradientBatch, true: Norms, engine: PerSampleGradients, tolerance: float) -> None:
@@ -116,7 +118,7 @@ def state(module: nn.Module) -> dict[str, Any]:
         "training": {name: m.training for name, m in module.named_modules()},
         "hooks": {name: [len(getattr(m, kind)) for kind in HOOKS] for name, m in module.named_modules()},
         "marks": {name: sorted(vars(p)) for name, p in module.named_parameters()},
-    }  # fmt: skip
+    }
 
 
 def assert_unchanged(module: nn.Module, before: dict[str, Any]) -> None:

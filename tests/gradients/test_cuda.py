@@ -23,8 +23,17 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU th
 TOKENS, LABELS, N = 300, 5, 6
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.03}
 """Relative, of a whole norm; that of bfloat16 is of autograd in bfloat16, too."""
-SIZE = {"vocab_size": TOKENS, "hidden_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 512,
-        "max_position_embeddings": 2048, "pad_token_id": 0, "bos_token_id": None, "eos_token_id": None}  # fmt: skip
+SIZE = {
+    "vocab_size": TOKENS,
+    "hidden_size": 256,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 512,
+    "max_position_embeddings": 2048,
+    "pad_token_id": 0,
+    "bos_token_id": None,
+    "eos_token_id": None,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -56,10 +65,18 @@ class Given:
 
 def convolutions() -> Given:
     net = nn.Sequential(
-        nn.Conv2d(3, 40, 3, padding=1), nn.BatchNorm2d(40), nn.ReLU(), nn.Conv2d(40, 64, 3, stride=2, groups=2),
-        nn.GroupNorm(4, 64), nn.PReLU(), nn.Conv2d(64, 64, 3), nn.Flatten(), nn.Linear(64 * 25, 70), nn.ReLU(),
+        nn.Conv2d(3, 40, 3, padding=1),
+        nn.BatchNorm2d(40),
+        nn.ReLU(),
+        nn.Conv2d(40, 64, 3, stride=2, groups=2),
+        nn.GroupNorm(4, 64),
+        nn.PReLU(),
+        nn.Conv2d(64, 64, 3),
+        nn.Flatten(),
+        nn.Linear(64 * 25, 70),
+        nn.ReLU(),
         nn.Linear(70, LABELS),
-    )  # fmt: skip
+    )
     return Given(net, torch.randn(N, 3, 16, 16), torch.arange(N) % LABELS)
 
 
@@ -103,8 +120,13 @@ def whole_llama() -> Given:
     return Given(module, x, targets, "next_token", next_token)
 
 
-CASES = {"convolutions": (convolutions, "all"), "bert lora": (bert, "lora"), "bert": (whole_bert, "all"),
-         "llama lora": (llama, "lora"), "llama": (whole_llama, "all")}  # fmt: skip
+CASES = {
+    "convolutions": (convolutions, "all"),
+    "bert lora": (bert, "lora"),
+    "bert": (whole_bert, "all"),
+    "llama lora": (llama, "lora"),
+    "llama": (whole_llama, "all"),
+}
 
 
 def given(name: str, device: str, dtype: torch.dtype) -> Given:

@@ -35,9 +35,15 @@ def autograd(module: nn.Module, head: nn.Linear, inputs: Tensor, labels: Tensor)
 
 @settings(deadline=None, max_examples=60)
 @given(
-    n=st.integers(1, 6), inputs=st.integers(1, 9), d=st.integers(1, 40), classes=st.integers(2, 12), bias=st.booleans(),
-    double=st.booleans(), scale=st.floats(0.01, 3.0), seed=st.integers(0, 2**31),
-)  # fmt: skip
+    n=st.integers(1, 6),
+    inputs=st.integers(1, 9),
+    d=st.integers(1, 40),
+    classes=st.integers(2, 12),
+    bias=st.booleans(),
+    double=st.booleans(),
+    scale=st.floats(0.01, 3.0),
+    seed=st.integers(0, 2**31),
+)
 def test_norms_and_inner_products_are_those_of_autograd(
     n: int, inputs: int, d: int, classes: int, bias: bool, double: bool, scale: float, seed: int
 ) -> None:

@@ -75,8 +75,10 @@ CASES = {
         CrossEntropy(weight=WEIGHT), nn.CrossEntropyLoss(WEIGHT.double(), reduction="sum"), (CLASSES,), classes()
     ),
     "smoothing": Case(
-        CrossEntropy(WEIGHT, label_smoothing=0.2), nn.CrossEntropyLoss(WEIGHT.double(), label_smoothing=0.2, reduction="sum"),
-        (CLASSES,), classes(),
+        CrossEntropy(WEIGHT, label_smoothing=0.2),
+        nn.CrossEntropyLoss(WEIGHT.double(), label_smoothing=0.2, reduction="sum"),
+        (CLASSES,),
+        classes(),
     ),
     "soft targets": Case("cross_entropy", nn.CrossEntropyLoss(reduction="sum"), (CLASSES,), soft()),
     "ignored": Case("cross_entropy", nn.CrossEntropyLoss(reduction="sum"), (CLASSES,), some_ignored()),
@@ -91,7 +93,9 @@ CASES = {
     "soft mean over positions": Case(CrossEntropy(mean=True), nn.CrossEntropyLoss(), (CLASSES, LENGTH), soft(LENGTH)),
     "binary": Case("binary_cross_entropy", nn.BCEWithLogitsLoss(reduction="sum"), (1,), yes_or_no(1)),
     "multi-label": Case(
-        BinaryCrossEntropy(pos_weight=WEIGHT), nn.BCEWithLogitsLoss(pos_weight=WEIGHT.double(), reduction="sum"), (CLASSES,),
+        BinaryCrossEntropy(pos_weight=WEIGHT),
+        nn.BCEWithLogitsLoss(pos_weight=WEIGHT.double(), reduction="sum"),
+        (CLASSES,),
         yes_or_no(CLASSES),
     ),
     "squared error": Case("squared_error", nn.MSELoss(reduction="sum"), (3,), numbers(3)),
@@ -100,7 +104,7 @@ CASES = {
     "next token with padding": Case("next_token", mean_of_next, (LENGTH, CLASSES), some_ignored(LENGTH)),
     "sum over next tokens": Case(NextToken(mean=False), sum_of_next, (LENGTH, CLASSES), some_ignored(LENGTH)),
     "a user's own": Case(focal, lambda o, t: focal(o, t).sum(), (CLASSES,), classes()),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", list(CASES))

@@ -165,8 +165,12 @@ def recurrent() -> nn.Module:
 def test_several_threads_do_not_disturb_each_other_where_no_rule_reaches(threads: Callable[[int], None]) -> None:
     threads(2)
     assert_exact(recurrent(), torch.randn(40, 6, 4, dtype=D), rows(40)[1], notes=1)
-    module = Function(lambda m, x: torch.lerp(m.layer(x), m.goal, m.share), layer=nn.Linear(4, CLASSES),
-                      goal=nn.Parameter(torch.randn(CLASSES)), share=nn.Parameter(torch.rand(CLASSES)))  # fmt: skip
+    module = Function(
+        lambda m, x: torch.lerp(m.layer(x), m.goal, m.share),
+        layer=nn.Linear(4, CLASSES),
+        goal=nn.Parameter(torch.randn(CLASSES)),
+        share=nn.Parameter(torch.rand(CLASSES)),
+    )
     assert_exact(module, *rows(12), notes=1)
 
 
@@ -215,8 +219,9 @@ def test_a_first_batch_of_one_sample_is_refused_and_later_ones_are_not() -> None
 
 
 def test_inputs_may_be_a_tensor_a_tuple_or_a_dict_with_parts_that_are_not_of_samples() -> None:
-    module = Function(lambda m, x, shift, gain=None: m.layer(x + shift) * (1 if gain is None else gain),
-                      layer=nn.Linear(4, CLASSES)).double()  # fmt: skip
+    module = Function(
+        lambda m, x, shift, gain=None: m.layer(x + shift) * (1 if gain is None else gain), layer=nn.Linear(4, CLASSES)
+    ).double()
     x, y = rows()
     shift, gain = torch.randn(1, 4, dtype=D), torch.rand(6, 1, dtype=D)
     true = norms_alone(Function(lambda m, x, gain: module(x, shift, gain), inner=module), (x, gain), y)
@@ -287,11 +292,15 @@ def test_a_loss_that_no_parameter_has_influence_on_has_no_gradient() -> None:
 
 
 def test_a_parameter_that_no_rule_reaches_is_exact_and_the_user_is_told_which_and_what_it_costs() -> None:
-    module = Function(lambda m, x: m.head(x) * torch.cumprod(m.gate.sigmoid() + 0 * x[:, :CLASSES], 1),
-                      head=nn.Linear(4, CLASSES), gate=nn.Parameter(torch.rand(CLASSES)))  # fmt: skip
+    module = Function(
+        lambda m, x: m.head(x) * torch.cumprod(m.gate.sigmoid() + 0 * x[:, :CLASSES], 1),
+        head=nn.Linear(4, CLASSES),
+        gate=nn.Parameter(torch.rand(CLASSES)),
+    )
     assert_exact(module, *rows())
-    module = Function(lambda m, x: torch.lerp(m.head(x), m.gate, 0.3), head=nn.Linear(4, CLASSES),
-                      gate=nn.Parameter(torch.rand(CLASSES)))  # fmt: skip
+    module = Function(
+        lambda m, x: torch.lerp(m.head(x), m.gate, 0.3), head=nn.Linear(4, CLASSES), gate=nn.Parameter(torch.rand(CLASSES))
+    )
     engine = assert_exact(module, *rows(), notes=1)
     assert engine.notes[0].startswith("1 of 3 parameters (3 of 18 values) are taken by torch.func.vmap, which costs about ")
     assert engine.notes[0].endswith("times a pass of every sample alone: gate (lerp has no rule)")
@@ -333,8 +342,12 @@ def test_a_model_that_does_other_operations_than_in_the_probe_is_exact_all_the_s
 
 
 def test_features_are_there_also_where_the_road_changes() -> None:
-    module = Function(lambda m, x: m.head(m.a(x) if x.sum() > 0 else m.a(x).tanh() * m.scale), a=nn.Linear(4, 5),
-                      head=nn.Linear(5, CLASSES), scale=nn.Parameter(torch.rand(5))).double()  # fmt: skip
+    module = Function(
+        lambda m, x: m.head(m.a(x) if x.sum() > 0 else m.a(x).tanh() * m.scale),
+        a=nn.Linear(4, 5),
+        head=nn.Linear(5, CLASSES),
+        scale=nn.Parameter(torch.rand(5)),
+    ).double()
     x, y = rows()
     engine = PerSampleGradients(module, head="head", width=0)
     engine(x.abs(), y)
@@ -399,16 +412,25 @@ WRITTEN: dict[str, Function] = {
     "added in place": Function(lambda m, x: m.k(m.l(x).add_(x).mul_(2)), l=nn.Linear(4, 4), k=nn.Linear(4, 3)),
     "used twice": Function(lambda m, x: m.k(m.l(m.l(x).tanh())), l=nn.Linear(4, 4), k=nn.Linear(4, 3)),
     "shared": Function(lambda m, x: m.k(F.linear(m.l(x).tanh(), m.l.weight.t())), l=nn.Linear(4, 5), k=nn.Linear(4, 3)),
-    "in parts": Function(lambda m, x: m.k(torch.cat([F.linear(x, w) for w in m.l.weight.chunk(2)], 1)),
-                         l=nn.Linear(4, 6, bias=False), k=nn.Linear(6, 3)),
-    "stacked": Function(lambda m, x: F.linear(x, torch.cat([m.l.weight, m.k.weight])) + torch.cat([m.l.bias, m.k.bias]),
-                        l=nn.Linear(4, 1), k=nn.Linear(4, 2)),
+    "in parts": Function(
+        lambda m, x: m.k(torch.cat([F.linear(x, w) for w in m.l.weight.chunk(2)], 1)),
+        l=nn.Linear(4, 6, bias=False),
+        k=nn.Linear(6, 3),
+    ),
+    "stacked": Function(
+        lambda m, x: F.linear(x, torch.cat([m.l.weight, m.k.weight])) + torch.cat([m.l.bias, m.k.bias]),
+        l=nn.Linear(4, 1),
+        k=nn.Linear(4, 2),
+    ),
     "detached": Function(lambda m, x: F.linear(x, m.l.weight) + F.linear(x, m.l.weight.detach()) + m.l.bias, l=nn.Linear(4, 3)),
     "weight norm": Function(lambda m, x: m.l(x), l=weight_norm(nn.Linear(4, 3))),
     "spectral norm": Function(lambda m, x: m.l(x), l=spectral_norm(nn.Linear(4, 3)).eval()),
-    "checkpointed": Function(lambda m, x: m.k(torch.utils.checkpoint.checkpoint(m.l, x, use_reentrant=False).tanh()),
-                             l=nn.Linear(4, 5), k=nn.Linear(5, 3)),
-}  # fmt: skip
+    "checkpointed": Function(
+        lambda m, x: m.k(torch.utils.checkpoint.checkpoint(m.l, x, use_reentrant=False).tanh()),
+        l=nn.Linear(4, 5),
+        k=nn.Linear(5, 3),
+    ),
+}
 
 
 @pytest.mark.parametrize("name", list(WRITTEN))
@@ -452,8 +474,9 @@ def test_nothing_of_a_batch_stays_in_memory_after_a_call() -> None:
             h = watched(torch.lerp(h, m.scale, 0.5))
         return watched(m.b(h))
 
-    module = Function(forward, a=nn.Linear(4, 6), norm=nn.LayerNorm(6), b=nn.Linear(6, CLASSES),
-                      scale=nn.Parameter(torch.rand(6))).double()  # fmt: skip
+    module = Function(
+        forward, a=nn.Linear(4, 6), norm=nn.LayerNorm(6), b=nn.Linear(6, CLASSES), scale=nn.Parameter(torch.rand(6))
+    ).double()
     engine = PerSampleGradients(module, width=8, head="b")
     x, y = rows()
     gc.collect()

@@ -31,9 +31,17 @@ class Net(nn.Module):
 
 
 EVERY = [
-    "layer1.weight", "layer1.bias", "layer2.0.weight", "layer2.0.bias", "layer2.1.weight", "layer2.1.bias", "lora_A.weight",
-    "lora_B.weight", "head.weight", "head.bias",
-]  # fmt: skip
+    "layer1.weight",
+    "layer1.bias",
+    "layer2.0.weight",
+    "layer2.0.bias",
+    "layer2.1.weight",
+    "layer2.1.bias",
+    "lora_A.weight",
+    "lora_B.weight",
+    "head.weight",
+    "head.bias",
+]
 
 
 @pytest.mark.parametrize(

@@ -25,11 +25,28 @@ from oga_core.gradients import PerSampleGradients
 TOKENS, LENGTH, PADDING, LABELS = 50, 7, 0, 5
 KEPT = [7, 5, 6, 2, 7, 3]
 """Tokens of each sample that are not padding."""
-SIZE = {"vocab_size": TOKENS, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 24,
-        "max_position_embeddings": 16, "pad_token_id": PADDING, "bos_token_id": None, "eos_token_id": None}  # fmt: skip
+SIZE = {
+    "vocab_size": TOKENS,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "max_position_embeddings": 16,
+    "pad_token_id": PADDING,
+    "bos_token_id": None,
+    "eos_token_id": None,
+}
 LLAMA = {**SIZE, "num_key_value_heads": 2}
-GPT2 = {"vocab_size": TOKENS, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 16, "pad_token_id": PADDING,
-        "bos_token_id": None, "eos_token_id": None}  # fmt: skip
+GPT2 = {
+    "vocab_size": TOKENS,
+    "n_embd": 16,
+    "n_layer": 2,
+    "n_head": 2,
+    "n_positions": 16,
+    "pad_token_id": PADDING,
+    "bos_token_id": None,
+    "eos_token_id": None,
+}
 
 
 def next_token(output: Tensor, targets: Tensor) -> Tensor:
@@ -57,9 +74,13 @@ FAMILIES = {
         lambda: hf.BertForSequenceClassification(hf.BertConfig(**SIZE, num_labels=LABELS)), ["query", "value"], head="classifier"
     ),
     "distilbert": Family(
-        lambda: hf.DistilBertForSequenceClassification(hf.DistilBertConfig(
-            vocab_size=TOKENS, dim=16, n_layers=2, n_heads=2, hidden_dim=24, max_position_embeddings=16, num_labels=LABELS
-        )), ["q_lin", "lin1"], head="classifier",
+        lambda: hf.DistilBertForSequenceClassification(
+            hf.DistilBertConfig(
+                vocab_size=TOKENS, dim=16, n_layers=2, n_heads=2, hidden_dim=24, max_position_embeddings=16, num_labels=LABELS
+            )
+        ),
+        ["q_lin", "lin1"],
+        head="classifier",
     ),
     "llama": Family(lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**LLAMA)), ["q_proj", "v_proj", "down_proj"], writes=True),
     "llama with tied weights": Family(
@@ -73,7 +94,7 @@ FAMILIES = {
         lambda: hf.GPT2ForSequenceClassification(hf.GPT2Config(**GPT2, num_labels=LABELS)), ["c_attn"], head="score", turned=True
     ),
     "qwen2": Family(lambda: hf.Qwen2ForCausalLM(hf.Qwen2Config(**LLAMA)), ["q_proj", "v_proj"], writes=True),
-}  # fmt: skip
+}
 
 
 def made(family: Family, dtype: torch.dtype) -> nn.Module:
@@ -85,9 +106,14 @@ def adapted(family: Family, dtype: torch.dtype, **options: object) -> nn.Module:
     """With LoRA adapters as after some training, and a head that is trained whole."""
     torch.manual_seed(0)
     config = peft.LoraConfig(
-        r=3, target_modules=family.adapted, init_lora_weights=False, lora_dropout=0.1, fan_in_fan_out=family.turned,
-        modules_to_save=[family.head] if family.head else None, **options,
-    )  # fmt: skip
+        r=3,
+        target_modules=family.adapted,
+        init_lora_weights=False,
+        lora_dropout=0.1,
+        fan_in_fan_out=family.turned,
+        modules_to_save=[family.head] if family.head else None,
+        **options,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return peft.get_peft_model(family.make(), config).eval().to(dtype)
@@ -103,7 +129,7 @@ def batch(family: Family) -> tuple[dict[str, Tensor], Tensor]:
 
 def alone_without_padding(
     module: nn.Module, x: dict[str, Tensor], y: Tensor, loss: Loss, names: Collection[str]
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray]:
     """L1 and L2 norms over some parameters, by autograd of each sample in a batch of its own, as long as it is itself."""
     norms = []
     for i, kept in enumerate(x["attention_mask"].sum(1).tolist()):
@@ -317,9 +343,10 @@ def test_nothing_as_large_as_the_square_of_a_long_sequence_is_made(name: str, sc
     torch.manual_seed(0)
     longer = SIZE | {"max_position_embeddings": length, "num_hidden_layers": 1}
     made = (
-        hf.BertForSequenceClassification(hf.BertConfig(**longer, num_labels=LABELS)) if name == "bert"
+        hf.BertForSequenceClassification(hf.BertConfig(**longer, num_labels=LABELS))
+        if name == "bert"
         else hf.LlamaForCausalLM(hf.LlamaConfig(**longer))
-    )  # fmt: skip
+    )
     module: nn.Module = made
     if scope == "lora":
         module = peft.get_peft_model(made, peft.LoraConfig(r=3, target_modules=family.adapted, init_lora_weights=False))

@@ -35,26 +35,36 @@ SMALL: dict[str, tuple[Callable[[], nn.Module], int]] = {
                 InvertedResidualConfig(16, 3, 16, 16, True, "RE", 2, 1, 1),
                 InvertedResidualConfig(16, 5, 32, 24, True, "HS", 1, 2, 1),
             ],
-            32, CLASSES,
-        ), 24,
+            32,
+            CLASSES,
+        ),
+        24,
     ),
     "efficientnet": (
-        lambda: EfficientNet([MBConvConfig(1, 3, 1, 32, 16, 1), MBConvConfig(4, 5, 2, 16, 24, 2)], 0.2, 0.2, CLASSES), 24,
+        lambda: EfficientNet([MBConvConfig(1, 3, 1, 32, 16, 1), MBConvConfig(4, 5, 2, 16, 24, 2)], 0.2, 0.2, CLASSES),
+        24,
     ),
     "convnext": (lambda: models.ConvNeXt([CNBlockConfig(16, 32, 2), CNBlockConfig(32, None, 2)], num_classes=CLASSES), 32),
     "vit": (
         lambda: models.VisionTransformer(
             image_size=16, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=CLASSES
-        ), 16,
+        ),
+        16,
     ),
     "swin": (swin, 32),
     "swin_v2": (lambda: swin(block=SwinTransformerBlockV2, downsample_layer=PatchMergingV2), 32),
     "densenet": (lambda: DenseNet(8, (2, 2), 16, num_classes=CLASSES), 32),
-}  # fmt: skip
+}
 FULL = {
-    "resnet18": 32, "mobilenet_v3_small": 32, "efficientnet_b0": 32, "convnext_tiny": 32, "vit_b_16": 32, "swin_t": 32,
-    "swin_v2_t": 32, "densenet121": 32,
-}  # fmt: skip
+    "resnet18": 32,
+    "mobilenet_v3_small": 32,
+    "efficientnet_b0": 32,
+    "convnext_tiny": 32,
+    "vit_b_16": 32,
+    "swin_t": 32,
+    "swin_v2_t": 32,
+    "densenet121": 32,
+}
 
 
 def with_all_in_use(module: nn.Module) -> nn.Module:

@@ -75,20 +75,30 @@ def test_a_tokenizer_with_a_broken_expression_is_refused(save: Save, pattern: st
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"hidden_size": -8}, "config.json"), ({"intermediate_size": -1}, "config.json"), ({"vocab_size": -5}, "config.json"),
-        ({"hidden_size": 0}, "config.json"), ({"num_attention_heads": 0}, "config.json"), ({"hidden_size": "16"}, "config.json"),
-        ({"num_hidden_layers": -1}, "num_hidden_layers to -1; at least 1"), ({"num_hidden_layers": 0}, "at least 1"),
+        ({"hidden_size": -8}, "config.json"),
+        ({"intermediate_size": -1}, "config.json"),
+        ({"vocab_size": -5}, "config.json"),
+        ({"hidden_size": 0}, "config.json"),
+        ({"num_attention_heads": 0}, "config.json"),
+        ({"hidden_size": "16"}, "config.json"),
+        ({"num_hidden_layers": -1}, "num_hidden_layers to -1; at least 1"),
+        ({"num_hidden_layers": 0}, "at least 1"),
         ({"num_hidden_layers": 1}, "declares fewer layers than the weights have: bert.encoder.layer.1."),
         ({"num_hidden_layers": 1.5}, "config.json"),
         ({"num_hidden_layers": 1_000_000}, "num_hidden_layers to 1000000; at most 100,000"),
         ({"num_hidden_layers": 90_000}, "layers and parts of layers"),
-        ({"num_hidden_layers": 10**15}, "num_hidden_layers"), ({"hidden_size": 10**15}, "hidden_size"),
-        ({"hidden_size": 10**9}, "config.json declares"), ({"max_position_embeddings": 10**9}, "config.json declares"),
-        ({"num_labels": 10**9}, "num_labels to 1000000000; at most 100,000"), ({"vocab_size": 10**10}, "config.json declares"),
-        ({"num_attention_heads": 10**7}, "num_attention_heads"), ({"max_position_embeddings": float("inf")}, "max_position"),
-        ({"hidden_size": float("nan")}, "hidden_size"), ({"layer_norm_eps": "x"}, "config.json"),
+        ({"num_hidden_layers": 10**15}, "num_hidden_layers"),
+        ({"hidden_size": 10**15}, "hidden_size"),
+        ({"hidden_size": 10**9}, "config.json declares"),
+        ({"max_position_embeddings": 10**9}, "config.json declares"),
+        ({"num_labels": 10**9}, "num_labels to 1000000000; at most 100,000"),
+        ({"vocab_size": 10**10}, "config.json declares"),
+        ({"num_attention_heads": 10**7}, "num_attention_heads"),
+        ({"max_position_embeddings": float("inf")}, "max_position"),
+        ({"hidden_size": float("nan")}, "hidden_size"),
+        ({"layer_norm_eps": "x"}, "config.json"),
     ],
-)  # fmt: skip
+)
 def test_sizes_that_cannot_be_are_refused_in_seconds(save: Save, settings: dict[str, Any], named: str) -> None:
     folder = rewritten(save(), "config.json", **settings)
     began = time.process_time()
@@ -112,12 +122,17 @@ def test_lists_and_settings_within_settings_are_looked_at_too(save: Save) -> Non
 @pytest.mark.parametrize(
     ("file", "settings"),
     [
-        ("config.json", {"architectures": -1}), ("config.json", {"id2label": {"x": "y"}}), ("config.json", {"id2label": 3}),
-        ("config.json", {"max_position_embeddings": "x"}), ("config.json", {"model_type": ["bert"]}),
-        ("tokenizer_config.json", {"model_max_length": "x"}), ("tokenizer_config.json", {"unk_token": ""}),
-        ("tokenizer_config.json", {"pad_token": {"a": 1}}), ("tokenizer_config.json", {"model_input_names": 3}),
+        ("config.json", {"architectures": -1}),
+        ("config.json", {"id2label": {"x": "y"}}),
+        ("config.json", {"id2label": 3}),
+        ("config.json", {"max_position_embeddings": "x"}),
+        ("config.json", {"model_type": ["bert"]}),
+        ("tokenizer_config.json", {"model_max_length": "x"}),
+        ("tokenizer_config.json", {"unk_token": ""}),
+        ("tokenizer_config.json", {"pad_token": {"a": 1}}),
+        ("tokenizer_config.json", {"model_input_names": 3}),
     ],
-)  # fmt: skip
+)
 def test_settings_of_another_type_are_a_refusal_or_heeded_as_nothing(save: Save, file: str, settings: dict[str, Any]) -> None:
     folder = rewritten(save(), file, **settings)
     try:

@@ -28,9 +28,15 @@ from oga_core.scoring import do_run, prepare
 
 TEXTS = ["good film", "a bad film , awful", "great", "awful awful film and a bad one", "good good great film", "bad"]
 LABELS = ["pos", "neg", "pos", "neg", "pos", "neg"]
-SIZE: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, 
-        "intermediate_size": 24, "max_position_embeddings": 20,
-        "id2label": {0: "neg", 1: "pos"}, "label2id": {"neg": 0, "pos": 1}}  # fmt: skip
+SIZE: dict[str, Any] = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 20,
+    "id2label": {0: "neg", 1: "pos"},
+    "label2id": {"neg": 0, "pos": 1},
+}
 GROUPED = {"qwen2": {"num_key_value_heads": 2}}
 Save = Callable[..., Path]
 
@@ -42,8 +48,9 @@ def tokenizer() -> hf.PreTrainedTokenizerFast:
     made.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    return hf.PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
-                                      sep_token="[SEP]", model_max_length=16)  # fmt: skip
+    return hf.PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", model_max_length=16
+    )
 
 
 @pytest.fixture

@@ -170,9 +170,13 @@ def test_what_is_cut_is_counted_in_words() -> None:
     ]
 
 
-@pytest.mark.parametrize(("prompt", "answer", "longest", "reason"), [
-    ("a", "b", 1, "no token to learn"), ("a", "\ud800", 20, "cannot be tokenised"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("prompt", "answer", "longest", "reason"),
+    [
+        ("a", "b", 1, "no token to learn"),
+        ("a", "\ud800", 20, "cannot be tokenised"),
+    ],
+)
 def test_a_sample_without_anything_to_learn_says_why(prompt: str, answer: str, longest: int, reason: str) -> None:
     with pytest.raises(SampleError, match=reason):
         tokens(longest)(Answered(prompt, answer))

@@ -196,8 +196,9 @@ def test_samples_without_label_or_content_are_skipped_and_listed() -> None:
     values[7, 1], labels[20] = np.nan, -1
     trained = train(oga.from_arrays(values, labels), epochs=1)
     assert [(s.index, s.source, s.reason) for s in trained.skipped] == [
-        (7, "row 7", "a feature is not a finite number"), (20, "row 20", "has no label"),
-    ]  # fmt: skip
+        (7, "row 7", "a feature is not a finite number"),
+        (20, "row 20", "has no label"),
+    ]
     assert not {7, 20} & set(trained.held_out.tolist())
 
 

@@ -77,7 +77,11 @@ def outcome(work: Callable[[], object]) -> object:
 
 def same(data: Contained, direct: Dataset) -> None:
     assert (data.kind, data.class_names, data.notes, data.origin) == (
-        direct.kind, direct.class_names, direct.notes, direct.origin)  # fmt: skip
+        direct.kind,
+        direct.class_names,
+        direct.notes,
+        direct.origin,
+    )
     assert data.label_column == direct.label_column
     np.testing.assert_array_equal(data.labels, direct.labels)
     assert list(data.sources) == list(direct.sources)
@@ -453,7 +457,7 @@ connection.recv(1)
         "[value(None), value(facts), message(json.dumps({'is': 'image', 'size': [1e9, 1e9]}).encode())]",
         "[value(None), value(facts), message(json.dumps({'is': 'rows', 'count': 10**30}).encode())]",
     ],
-)  # fmt: skip
+)
 def test_nothing_that_it_answers_is_run_or_believed(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: str
 ) -> None:

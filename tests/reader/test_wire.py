@@ -68,9 +68,14 @@ def test_what_is_no_message_is_an_end_or_a_value_error(data: bytes) -> None:
 
 HEADS = st.fixed_dictionaries(
     {"is": st.sampled_from(["image", "array", "bytes", "rows", "value", "error", 7])},
-    optional={"size": json_values, "dtype": st.sampled_from([*wire.DTYPES, "|O", "V9", 3]), "shape": json_values,
-              "count": json_values, "value": json_values},
-)  # fmt: skip
+    optional={
+        "size": json_values,
+        "dtype": st.sampled_from([*wire.DTYPES, "|O", "V9", 3]),
+        "shape": json_values,
+        "count": json_values,
+        "value": json_values,
+    },
+)
 
 
 @given(HEADS | json_values, st.binary(max_size=48))

@@ -110,14 +110,20 @@ def test_words_are_searched_in_the_data_at_the_samples_own_place_and_without_the
     assert rows(again, replace(EVERYTHING, search=" ")) == [1, 3, 5, 4, 2, 0]
 
 
-FILTERS = st.fixed_dictionaries({
-    "detector": st.sampled_from(["l1", "loss"]), "budget": st.sampled_from([0.01, 0.3, 0.5, 0.99]), "flagged_only": st.booleans(),
-    "labels": st.sets(st.sampled_from(["cat", "dog", "owl"])).map(tuple),
-    "predicted": st.sets(st.sampled_from(["cat", "owl"])).map(tuple),
-    "decisions": st.sets(st.sampled_from(["undecided", "keep", "remove"])).map(tuple),
-    "score_range": st.none() | st.tuples(st.integers(0, 3), st.integers(3, 6)),
-    "search": st.sampled_from(["", "cat", "o p 1"]), "disputed": st.booleans(), "order": st.sampled_from(ORDERS),
-})  # fmt: skip
+FILTERS = st.fixed_dictionaries(
+    {
+        "detector": st.sampled_from(["l1", "loss"]),
+        "budget": st.sampled_from([0.01, 0.3, 0.5, 0.99]),
+        "flagged_only": st.booleans(),
+        "labels": st.sets(st.sampled_from(["cat", "dog", "owl"])).map(tuple),
+        "predicted": st.sets(st.sampled_from(["cat", "owl"])).map(tuple),
+        "decisions": st.sets(st.sampled_from(["undecided", "keep", "remove"])).map(tuple),
+        "score_range": st.none() | st.tuples(st.integers(0, 3), st.integers(3, 6)),
+        "search": st.sampled_from(["", "cat", "o p 1"]),
+        "disputed": st.booleans(),
+        "order": st.sampled_from(ORDERS),
+    }
+)
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -254,16 +260,39 @@ def test_without_its_id_the_latest_view_of_the_run_is_found_and_else_the_default
 @pytest.mark.parametrize(
     "change",
     [
-        {"detector": "gone"}, {"detector": None}, {"detector": ["l1"]}, {"budget": 7}, {"budget": -1}, {"budget": "much"},
-        {"budget": None}, {"labels": ["bird"]}, {"labels": "cat"}, {"predicted": [1, None]}, {"decisions": ["delete"]},
-        {"lassos": [["explode", [[0, 0], [1, 1], [2, 0]], "x"]]}, {"lassos": [["add", [[0, 0], [1, 1], [2, 0]]]]},
-        {"lassos": 3}, {"lassos": [["add", [["a", "b"]], "x"]]},
-        {"lassos": [["add", [[1]], "x"]]}, {"budget": 10**400}, {"score_range": [2, 1]}, {"score_range": [1]},
-        {"score_range": ["a", 1]}, {"score_range": [float("nan"), 1]}, {"score_range": 3}, {"score_range": [0, 10**400]},
-        {"search": ""}, {"disputed": 1}, {"order": "random"}, {"order": None}, {"order": ["cluster"]},
-        {"samples": 3}, {"samples": "ab"}, {"samples": [3, None, ["a"]]},
+        {"detector": "gone"},
+        {"detector": None},
+        {"detector": ["l1"]},
+        {"budget": 7},
+        {"budget": -1},
+        {"budget": "much"},
+        {"budget": None},
+        {"labels": ["bird"]},
+        {"labels": "cat"},
+        {"predicted": [1, None]},
+        {"decisions": ["delete"]},
+        {"lassos": [["explode", [[0, 0], [1, 1], [2, 0]], "x"]]},
+        {"lassos": [["add", [[0, 0], [1, 1], [2, 0]]]]},
+        {"lassos": 3},
+        {"lassos": [["add", [["a", "b"]], "x"]]},
+        {"lassos": [["add", [[1]], "x"]]},
+        {"budget": 10**400},
+        {"score_range": [2, 1]},
+        {"score_range": [1]},
+        {"score_range": ["a", 1]},
+        {"score_range": [float("nan"), 1]},
+        {"score_range": 3},
+        {"score_range": [0, 10**400]},
+        {"search": ""},
+        {"disputed": 1},
+        {"order": "random"},
+        {"order": None},
+        {"order": ["cluster"]},
+        {"samples": 3},
+        {"samples": "ab"},
+        {"samples": [3, None, ["a"]]},
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_the_run_is_left_out_of_a_view(run: Run, change: dict[str, object]) -> None:
     known = default_selection(run)
     view = save_view(run, known)

@@ -203,9 +203,12 @@ def of(detector: str, p: np.ndarray, h: np.ndarray, label: int) -> float:
     """The score of a sample with these probabilities and features, from the gradient itself."""
     gradient = np.outer(p - np.eye(CLASSES + 1)[label], h)
     return {
-        "l1": np.abs(gradient).sum(), "l2": np.linalg.norm(gradient), "el2n": np.linalg.norm(p - np.eye(CLASSES + 1)[label]),
-        "loss": -np.log(max(p[label], 1e-300)), "low_confidence": 1 - p[label],
-    }[detector]  # fmt: skip
+        "l1": np.abs(gradient).sum(),
+        "l2": np.linalg.norm(gradient),
+        "el2n": np.linalg.norm(p - np.eye(CLASSES + 1)[label]),
+        "loss": -np.log(max(p[label], 1e-300)),
+        "low_confidence": 1 - p[label],
+    }[detector]
 
 
 def test_where_all_or_none_are_flagged_only_the_budget_is_told(run: Run) -> None:

@@ -326,8 +326,18 @@ def test_where_there_is_no_room_for_a_backup_work_goes_on(path: Path, monkeypatc
 
 
 def decide(path: Path, op_id: str) -> None:
-    values = {"op_id": op_id, "batch": op_id, "run": "r", "sample_id": "s", "reviewer": "ann", "action": "keep",
-              "old_label": "cat", "new_label": "", "base_seq": 0, "time": "now"}  # fmt: skip
+    values = {
+        "op_id": op_id,
+        "batch": op_id,
+        "run": "r",
+        "sample_id": "s",
+        "reviewer": "ann",
+        "action": "keep",
+        "old_label": "cat",
+        "new_label": "",
+        "base_seq": 0,
+        "time": "now",
+    }
     with database.writing(path) as connection:
         marks = ", ".join("?" * len(values))
         connection.execute(f"INSERT INTO events ({', '.join(values)}) VALUES ({marks})", tuple(values.values()))

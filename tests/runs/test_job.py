@@ -188,6 +188,8 @@ def test_two_jobs_of_a_run_and_of_two_runs_do_not_touch_each_other(run: Run) -> 
         second("opening", 0, 1)
         assert run.job("map").cancel_asked
         assert [job.status().stage for job in (run.job("score"), run.job("map"), other.job("score"))] == [
-            "scoring", "starting", "opening",
-        ]  # fmt: skip
+            "scoring",
+            "starting",
+            "opening",
+        ]
     assert run.status().state == "done"

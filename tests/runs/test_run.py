@@ -20,9 +20,15 @@ from oga_core.runs.sample_ids import SampleIds
 
 L1 = [0.5, 3.0, 1.0, 2.0]
 RECOMMENDED = Recommendation(
-    ["oof:noise"], unseen=False, wrong=Interval(0.25, 0.125, 0.5), budget=0.0, at_budget=None, curve=[], canaries=[],
+    ["oof:noise"],
+    unseen=False,
+    wrong=Interval(0.25, 0.125, 0.5),
+    budget=0.0,
+    at_budget=None,
+    curve=[],
+    canaries=[],
     mistaken=[("x", "y", 1.5)],
-)  # fmt: skip
+)
 
 
 @pytest.fixture

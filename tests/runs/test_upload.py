@@ -39,8 +39,7 @@ def files(workspace: Workspace) -> list[Path]:
 def test_the_parts_make_the_file_in_a_folder_named_by_its_content(workspace: Workspace, parts: list[bytes]) -> None:
     path = keep(workspace, "my data.csv", *parts)
     assert path.read_bytes() == b"".join(parts)
-    assert path.relative_to(workspace.path).parts == (
-        "uploads", hashlib.sha256(b"".join(parts)).hexdigest()[:32], "my data.csv")  # fmt: skip
+    assert path.relative_to(workspace.path).parts == ("uploads", hashlib.sha256(b"".join(parts)).hexdigest()[:32], "my data.csv")
     assert workspace.uploaded(path.parent.name, path.name) == path
 
 

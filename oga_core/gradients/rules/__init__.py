@@ -10,6 +10,16 @@ from oga_core.gradients.rules.registry import RULES, Rule, Terms, Unsupported, U
 from oga_core.gradients.rules import convolution, elementwise, embedding, expansion, linear, normalization  # isort: skip
 
 __all__ = [
-    "RULES", "Rule", "Terms", "Unsupported", "Use", "convolution", "elementwise", "embedding", "expansion", "linear",
-    "normalization", "rule",
-]  # fmt: skip
+    "RULES",
+    "Rule",
+    "Terms",
+    "Unsupported",
+    "Use",
+    "convolution",
+    "elementwise",
+    "embedding",
+    "expansion",
+    "linear",
+    "normalization",
+    "rule",
+]

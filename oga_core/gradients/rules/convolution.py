@@ -28,9 +28,15 @@ def _bias(use: Use, bias: Tensor | None) -> Terms:
 
 @rule(F.conv1d, F.conv2d, F.conv3d)
 def convolution(
-    use: Use, input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size | str = 0,
-    dilation: Size = 1, groups: int = 1,
-) -> Terms:  # fmt: skip
+    use: Use,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Size | str = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> Terms:
     """Convolution with zero padding."""
     dims = weight.dim() - 2
     if input.dim() != weight.dim():
@@ -52,9 +58,16 @@ def convolution(
 
 @rule(F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
 def transposed(
-    use: Use, input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size = 0,
-    output_padding: Size = 0, groups: int = 1, dilation: Size = 1,
-) -> Terms:  # fmt: skip
+    use: Use,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Size = 0,
+    output_padding: Size = 0,
+    groups: int = 1,
+    dilation: Size = 1,
+) -> Terms:
     """Transposed convolution: that of the output's gradient with the input."""
     dims = weight.dim() - 2
     if input.dim() != weight.dim():

@@ -32,10 +32,17 @@ def embedding(
 
 @rule(torch.embedding_bag)
 def embedding_bag(
-    use: Use, weight: Tensor, indices: Tensor, offsets: Tensor, scale_grad_by_freq: bool = False, mode: int = SUM,
-    sparse: bool = False, per_sample_weights: Tensor | None = None, include_last_offset: bool = False,
+    use: Use,
+    weight: Tensor,
+    indices: Tensor,
+    offsets: Tensor,
+    scale_grad_by_freq: bool = False,
+    mode: int = SUM,
+    sparse: bool = False,
+    per_sample_weights: Tensor | None = None,
+    include_last_offset: bool = False,
     padding_idx: int | None = None,
-) -> Terms:  # fmt: skip
+) -> Terms:
     """y_bag = sum or mean of W[index] over the bag."""
     if scale_grad_by_freq:
         raise Unsupported("scale_grad_by_freq depends on the batch")

@@ -43,9 +43,15 @@ def addmm(use: Use, input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1,
 
 
 @rule(
-    torch.matmul, torch.mm, torch.Tensor.matmul, torch.Tensor.mm, torch.Tensor.__matmul__, torch.Tensor.__rmatmul__, torch.mv,
+    torch.matmul,
+    torch.mm,
+    torch.Tensor.matmul,
+    torch.Tensor.mm,
+    torch.Tensor.__matmul__,
+    torch.Tensor.__rmatmul__,
+    torch.mv,
     torch.Tensor.mv,
-)  # fmt: skip
+)
 def matmul(use: Use, input: Tensor, other: Tensor) -> Terms:
     """y = x W, W x, or x w or w x for a vector w."""
     if use.wants(input) == use.wants(other):

@@ -14,9 +14,13 @@ from oga_core.gradients.terms import Dense
 
 
 def _over_last(
-    use: Use, input: Tensor, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None,
+    use: Use,
+    input: Tensor,
+    shape: Sequence[int],
+    weight: Tensor | None,
+    bias: Tensor | None,
     normalised: Callable[[Tensor], Tensor],
-) -> Terms:  # fmt: skip
+) -> Terms:
     grad = use.rows(use.grad, len(shape)).flatten(2)
     if weight is not None and use.wants(weight):
         x = use.rows(input, len(shape)).flatten(2)
@@ -28,9 +32,14 @@ def _over_last(
 
 @rule(torch.layer_norm)
 def layer_norm(
-    use: Use, input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None,
-    eps: float = 1e-5, cudnn_enable: bool = True,
-) -> Terms:  # fmt: skip
+    use: Use,
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    cudnn_enable: bool = True,
+) -> Terms:
     """Layer norm over the last dimensions."""
     size = (prod(normalized_shape),)
     return _over_last(use, input, normalized_shape, weight, bias, lambda x: F.layer_norm(x, size, eps=eps))
@@ -46,9 +55,13 @@ def rms_norm(
 
 
 def _over_channels(
-    use: Use, input: Tensor, weight: Tensor | None, bias: Tensor | None, normalised: Callable[[Tensor], Tensor],
+    use: Use,
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    normalised: Callable[[Tensor], Tensor],
     factor: Tensor | None = None,
-) -> Terms:  # fmt: skip
+) -> Terms:
     """For channels in the second dimension.
 
     ``normalised`` gives a tensor that may be overwritten; ``factor``, one number a channel, is what it lacks.
@@ -85,9 +98,17 @@ def _by_stored(
 
 @rule(torch.batch_norm)
 def batch_norm(
-    use: Use, input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None, running_var: Tensor | None,
-    training: bool, momentum: float, eps: float, cudnn_enabled: bool,
-) -> Terms:  # fmt: skip
+    use: Use,
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool,
+) -> Terms:
     """Batch norm with stored statistics."""
     if training or running_mean is None or running_var is None:
         raise Unsupported("it uses the statistics of the batch")
@@ -96,18 +117,31 @@ def batch_norm(
 
 @rule(torch.group_norm)
 def group_norm(
-    use: Use, input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5,
+    use: Use,
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
     cudnn_enabled: bool = True,
-) -> Terms:  # fmt: skip
+) -> Terms:
     """Group norm."""
     return _over_channels(use, input, weight, bias, lambda x: F.group_norm(x, num_groups, eps=eps))
 
 
 @rule(torch.instance_norm)
 def instance_norm(
-    use: Use, input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None,
-    running_var: Tensor | None, use_input_stats: bool, momentum: float, eps: float, cudnn_enabled: bool,
-) -> Terms:  # fmt: skip
+    use: Use,
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    use_input_stats: bool,
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool,
+) -> Terms:
     """Instance norm, with statistics of the image or stored ones."""
     if use_input_stats or running_mean is None or running_var is None:
         return _over_channels(use, input, weight, bias, lambda x: F.instance_norm(x, eps=eps))

@@ -65,9 +65,18 @@ class Convolution(Term):
         m = len(self.grad) // self.n
         images = slice(sample * m, sample * m + m)
         return torch.ops.aten.convolution_backward(
-            self.grad[images], self.input[images], self._weight, None, self.stride, self.padding, self.dilation, False,
-            (0,) * len(self.kernel), self.groups, (False, True, False),
-        )[1]  # fmt: skip
+            self.grad[images],
+            self.input[images],
+            self._weight,
+            None,
+            self.stride,
+            self.padding,
+            self.dilation,
+            False,
+            (0,) * len(self.kernel),
+            self.groups,
+            (False, True, False),
+        )[1]
 
     @cached_property
     def _weight(self) -> Tensor:
@@ -147,9 +156,13 @@ class Convolution(Term):
             return Outer(left, x.flatten(2).transpose(1, 2).reshape(self.n, self.positions, -1))
         windows = x.as_strided(
             (len(x), *size, *self.kernel, x.shape[1]),
-            (x.stride(0), *(x.stride(2 + d) * self.stride[d] for d in dims),
-             *(x.stride(2 + d) * self.dilation[d] for d in dims), x.stride(1)),
-        )  # fmt: skip
+            (
+                x.stride(0),
+                *(x.stride(2 + d) * self.stride[d] for d in dims),
+                *(x.stride(2 + d) * self.dilation[d] for d in dims),
+                x.stride(1),
+            ),
+        )
         return Outer(left, windows.reshape(self.n, self.positions, -1))
 
     def sketch(self, projection: Projection) -> Tensor:

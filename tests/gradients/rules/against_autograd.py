@@ -55,9 +55,13 @@ class Way:
 
 
 WAYS = [
-    Way(l1=True, width=64), Way(l1=False), Way(l1=False, width=16, kind="sign_fold"), Way(l1=False, low=True),
-    Way(l1=True, width=16, low=True), Way(l1=False, l2=False, width=16, low=True),
-]  # fmt: skip
+    Way(l1=True, width=64),
+    Way(l1=False),
+    Way(l1=False, width=16, kind="sign_fold"),
+    Way(l1=False, low=True),
+    Way(l1=True, width=16, low=True),
+    Way(l1=False, l2=False, width=16, low=True),
+]
 
 
 def squared_error(output: Tensor, targets: Tensor) -> Tensor:
@@ -120,9 +124,15 @@ class Case:
 
 
 def assert_exact(
-    module: nn.Module, inputs: Any, targets: Tensor | None = None, *, loss: str = "squared_error",
-    tolerance: float | None = None, ways: Sequence[Way] = (), left: Sequence[str] = (),
-) -> None:  # fmt: skip
+    module: nn.Module,
+    inputs: Any,
+    targets: Tensor | None = None,
+    *,
+    loss: str = "squared_error",
+    tolerance: float | None = None,
+    ways: Sequence[Way] = (),
+    left: Sequence[str] = (),
+) -> None:
     """Norms and sketches are those of one-sample autograd.
 
     Parameters

@@ -31,13 +31,31 @@ def attention(batch_first: bool = True, width: int = 8, heads: int = 2, **option
 
 @some(max_examples=15)
 @given(
-    batch_first=st.booleans(), heads=st.integers(1, 3), each=st.integers(1, 4), t=st.integers(1, 7), s=st.integers(1, 7),
-    kdim=st.none() | st.integers(1, 6), bias=st.booleans(), more=st.booleans(), zero=st.booleans(), dtype=dtypes, seed=seeds,
-)  # fmt: skip
+    batch_first=st.booleans(),
+    heads=st.integers(1, 3),
+    each=st.integers(1, 4),
+    t=st.integers(1, 7),
+    s=st.integers(1, 7),
+    kdim=st.none() | st.integers(1, 6),
+    bias=st.booleans(),
+    more=st.booleans(),
+    zero=st.booleans(),
+    dtype=dtypes,
+    seed=seeds,
+)
 def test_cross_attention_with_other_widths_extra_tokens_and_zeros(
-    batch_first: bool, heads: int, each: int, t: int, s: int, kdim: int | None, bias: bool, more: bool, zero: bool,
-    dtype: torch.dtype, seed: int,
-) -> None:  # fmt: skip
+    batch_first: bool,
+    heads: int,
+    each: int,
+    t: int,
+    s: int,
+    kdim: int | None,
+    bias: bool,
+    more: bool,
+    zero: bool,
+    dtype: torch.dtype,
+    seed: int,
+) -> None:
     torch.manual_seed(seed)
     width = heads * each
     module = attention(

@@ -79,7 +79,7 @@ def test_a_transposed_convolution(case: tuple[nn.Module, Tensor]) -> None:
         (16, 96, 6, {"dilation": 2, "padding": 2}),
         (96, 16, 6, {"padding": "same", "kernel_size": 4}),
     ],
-)  # fmt: skip
+)
 def test_a_wide_convolution_by_each_way(
     channels: int, out: int, size: int, options: dict[str, Any], dtype: torch.dtype, device: str
 ) -> None:
@@ -110,9 +110,14 @@ def test_convolutions_on_each_other(module: nn.Sequential, dtype: torch.dtype) -
 
 @some(max_examples=12)
 @given(
-    frames=st.integers(1, 4), out=st.integers(1, 12), channels=st.integers(1, 12), size=st.integers(3, 13),
-    groups=st.sampled_from([1, 2]), dtype=dtypes, seed=seeds,
-)  # fmt: skip
+    frames=st.integers(1, 4),
+    out=st.integers(1, 12),
+    channels=st.integers(1, 12),
+    size=st.integers(3, 13),
+    groups=st.sampled_from([1, 2]),
+    dtype=dtypes,
+    seed=seeds,
+)
 def test_several_images_a_sample(
     frames: int, out: int, channels: int, size: int, groups: int, dtype: torch.dtype, seed: int
 ) -> None:

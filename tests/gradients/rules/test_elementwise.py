@@ -15,16 +15,32 @@ from oga_core.gradients import PerSampleGradients
 from rules.against_autograd import DEVICES, Forward, Lambda, N, assert_exact, dtypes, seeds, some
 
 OPERATIONS = [
-    operator.add, operator.sub, operator.mul, operator.truediv, torch.add, torch.sub, torch.mul, torch.div, torch.multiply,
-    torch.true_divide, Tensor.add, Tensor.sub, Tensor.mul, Tensor.div,
-]  # fmt: skip
+    operator.add,
+    operator.sub,
+    operator.mul,
+    operator.truediv,
+    torch.add,
+    torch.sub,
+    torch.mul,
+    torch.div,
+    torch.multiply,
+    torch.true_divide,
+    Tensor.add,
+    Tensor.sub,
+    Tensor.mul,
+    Tensor.div,
+]
 
 
 @some(max_examples=25)
 @given(
-    operation=st.sampled_from(OPERATIONS), shape=st.lists(st.integers(1, 4), max_size=3),
-    kept=st.lists(st.booleans(), max_size=4), turned=st.booleans(), dtype=dtypes, seed=seeds,
-)  # fmt: skip
+    operation=st.sampled_from(OPERATIONS),
+    shape=st.lists(st.integers(1, 4), max_size=3),
+    kept=st.lists(st.booleans(), max_size=4),
+    turned=st.booleans(),
+    dtype=dtypes,
+    seed=seeds,
+)
 def test_arithmetic_with_a_parameter_of_any_shape_that_broadcasts(
     operation: Callable[[Tensor, Tensor], Tensor], shape: list[int], kept: list[bool], turned: bool, dtype: torch.dtype, seed: int
 ) -> None:
@@ -107,9 +123,11 @@ def test_a_scale_of_as_many_numbers_as_there_are_samples(size: tuple[int, ...], 
 def test_a_large_position_table_and_layer_scale_by_pieces() -> None:
     torch.manual_seed(0)
     module = Lambda(
-        lambda m, x: m.layer(x + m.positions) * m.scale, positions=torch.randn(1, 50, 200), scale=torch.randn(200),
+        lambda m, x: m.layer(x + m.positions) * m.scale,
+        positions=torch.randn(1, 50, 200),
+        scale=torch.randn(200),
         layer=nn.Linear(200, 200),
-    )  # fmt: skip
+    )
     assert_exact(module, torch.randn(N, 50, 200))
 
 

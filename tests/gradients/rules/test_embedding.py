@@ -13,9 +13,13 @@ from rules.against_autograd import DEVICES, Forward, Lambda, N, assert_exact, dt
 
 @some(max_examples=15)
 @given(
-    shape=st.lists(st.integers(1, 6), max_size=3), tokens=st.integers(1, 12), d=st.integers(1, 9),
-    padding=st.none() | st.integers(-1, 0), dtype=dtypes, seed=seeds,
-)  # fmt: skip
+    shape=st.lists(st.integers(1, 6), max_size=3),
+    tokens=st.integers(1, 12),
+    d=st.integers(1, 9),
+    padding=st.none() | st.integers(-1, 0),
+    dtype=dtypes,
+    seed=seeds,
+)
 def test_tokens_that_come_often_or_never_and_padding(
     shape: list[int], tokens: int, d: int, padding: int | None, dtype: torch.dtype, seed: int
 ) -> None:
@@ -47,9 +51,14 @@ def bags(x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
 
 @some(max_examples=15)
 @given(
-    mode=st.sampled_from(["sum", "mean"]), padding=st.none() | st.integers(0, 3), weighted=st.booleans(), last=st.booleans(),
-    lengths=st.lists(st.integers(0, 5), min_size=N, max_size=N), dtype=dtypes, seed=seeds,
-)  # fmt: skip
+    mode=st.sampled_from(["sum", "mean"]),
+    padding=st.none() | st.integers(0, 3),
+    weighted=st.booleans(),
+    last=st.booleans(),
+    lengths=st.lists(st.integers(0, 5), min_size=N, max_size=N),
+    dtype=dtypes,
+    seed=seeds,
+)
 def test_bags_of_any_length_the_empty_one_included(
     mode: str, padding: int | None, weighted: bool, last: bool, lengths: list[int], dtype: torch.dtype, seed: int
 ) -> None:
@@ -60,10 +69,18 @@ def test_bags_of_any_length_the_empty_one_included(
         indices, offsets = bags(x, lengths)
         if last:
             offsets = torch.cat([offsets, lengths.sum()[None]])
-        return F.embedding_bag(
-            indices, m.table, offsets, mode=mode, padding_idx=padding, include_last_offset=last,
-            per_sample_weights=bags(weights, lengths)[0] if weighted else None,
-        ) + m.shift  # fmt: skip
+        return (
+            F.embedding_bag(
+                indices,
+                m.table,
+                offsets,
+                mode=mode,
+                padding_idx=padding,
+                include_last_offset=last,
+                per_sample_weights=bags(weights, lengths)[0] if weighted else None,
+            )
+            + m.shift
+        )
 
     module = Lambda(forward, table=torch.randn(7, 5), shift=torch.randn(5)).to(dtype)
     if not any(lengths[:5]):
@@ -84,8 +101,9 @@ def test_weights_of_the_places_in_a_bag() -> None:
     torch.manual_seed(0)
     module = Lambda(
         lambda m, x: F.embedding_bag(x, m.table, per_sample_weights=m.weights.expand(len(x), -1), mode="sum"),
-        table=torch.randn(7, 5), weights=torch.randn(4),
-    ).double()  # fmt: skip
+        table=torch.randn(7, 5),
+        weights=torch.randn(4),
+    ).double()
     assert_exact(module, torch.randint(7, (N, 4)))
 
 
@@ -96,7 +114,7 @@ def test_weights_of_the_places_in_a_bag() -> None:
         (lambda m, x: m.table[x], ["table"]),
         (lambda m, x: m.table.index_select(0, x[:, 0]), ["table"]),
     ],
-)  # fmt: skip
+)
 def test_other_ways_to_look_up_are_exact_and_the_user_is_told(forward: Forward, left: list[str]) -> None:
     torch.manual_seed(0)
     module = Lambda(forward, table=torch.randn(7, 5)).double()

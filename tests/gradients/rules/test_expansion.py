@@ -12,9 +12,12 @@ from rules.against_autograd import DEVICES, Forward, Lambda, N, assert_exact, dt
 
 @some(max_examples=15)
 @given(
-    ones=st.integers(0, 2), shape=st.lists(st.tuples(st.integers(1, 4), st.booleans()), max_size=2), how=st.integers(0, 4),
-    dtype=dtypes, seed=seeds,
-)  # fmt: skip
+    ones=st.integers(0, 2),
+    shape=st.lists(st.tuples(st.integers(1, 4), st.booleans()), max_size=2),
+    how=st.integers(0, 4),
+    dtype=dtypes,
+    seed=seeds,
+)
 def test_expanding_and_repeating_a_parameter(
     ones: int, shape: list[tuple[int, bool]], how: int, dtype: torch.dtype, seed: int
 ) -> None:
@@ -26,9 +29,12 @@ def test_expanding_and_repeating_a_parameter(
         wanted = (len(x), *full)
         times = [w if s == 1 else 1 for w, s in zip(wanted, [1] * (len(wanted) - len(size)) + size)]
         ways = [
-            lambda: m.p.expand(wanted), lambda: m.p.expand(*wanted), lambda: torch.broadcast_to(m.p, wanted),
-            lambda: m.p.repeat(*times), lambda: m.p.tile(times),
-        ]  # fmt: skip
+            lambda: m.p.expand(wanted),
+            lambda: m.p.expand(*wanted),
+            lambda: torch.broadcast_to(m.p, wanted),
+            lambda: m.p.repeat(*times),
+            lambda: m.p.tile(times),
+        ]
         return ways[how]().tanh() * x.reshape(len(x), -1).sum(1).view(-1, *[1] * len(full))
 
     module = Lambda(forward, p=torch.randn(size)).to(dtype)
@@ -56,9 +62,10 @@ def test_a_class_token_before_the_others(token: Forward, dtype: torch.dtype, dev
     torch.manual_seed(0)
     module = Lambda(
         lambda m, x: m.layer(torch.cat([token(m, x), x], 1) + m.positions).sin()[:, :2],
-        token=torch.randn(1, 1, 8), positions=torch.randn(1, 5, 8),
+        token=torch.randn(1, 1, 8),
+        positions=torch.randn(1, 5, 8),
         layer=nn.Linear(8, 6),
-    ).to(device, dtype)  # fmt: skip
+    ).to(device, dtype)
     assert_exact(module, torch.randn(N, 4, 8, dtype=dtype, device=device))
 
 

@@ -13,9 +13,13 @@ from rules.against_autograd import DEVICES, Forward, Lambda, N, assert_exact, dt
 
 @some(max_examples=20)
 @given(
-    leading=st.lists(st.integers(1, 7), max_size=3), d=st.integers(1, 12), p=st.integers(1, 12), bias=st.booleans(),
-    dtype=dtypes, seed=seeds,
-)  # fmt: skip
+    leading=st.lists(st.integers(1, 7), max_size=3),
+    d=st.integers(1, 12),
+    p=st.integers(1, 12),
+    bias=st.booleans(),
+    dtype=dtypes,
+    seed=seeds,
+)
 def test_a_linear_layer_on_any_number_of_leading_dimensions(
     leading: list[int], d: int, p: int, bias: bool, dtype: torch.dtype, seed: int
 ) -> None:
@@ -41,8 +45,10 @@ def test_a_low_rank_adapter_beside_its_layer(rank: int, shape: tuple[int, int, i
     t, d, p = shape
     module = Lambda(
         lambda m, x: m.layer(x) + 0.5 * m.up(m.down(x)),
-        layer=nn.Linear(d, p), down=nn.Linear(d, rank, bias=False), up=nn.Linear(rank, p, bias=False),
-    ).to(dtype)  # fmt: skip
+        layer=nn.Linear(d, p),
+        down=nn.Linear(d, rank, bias=False),
+        up=nn.Linear(rank, p, bias=False),
+    ).to(dtype)
     assert_exact(module, torch.randn(N, t, d, dtype=dtype))
 
 

@@ -26,9 +26,12 @@ def unlike_at_first(module: nn.Module) -> nn.Module:
 
 @some(max_examples=15)
 @given(
-    leading=st.lists(st.integers(1, 5), max_size=2), size=st.lists(st.integers(2, 5), min_size=1, max_size=2),
-    bias=st.booleans(), dtype=dtypes, seed=seeds,
-)  # fmt: skip
+    leading=st.lists(st.integers(1, 5), max_size=2),
+    size=st.lists(st.integers(2, 5), min_size=1, max_size=2),
+    bias=st.booleans(),
+    dtype=dtypes,
+    seed=seeds,
+)
 def test_layer_norm_over_any_last_dimensions(
     leading: list[int], size: list[int], bias: bool, dtype: torch.dtype, seed: int
 ) -> None:
@@ -38,9 +41,12 @@ def test_layer_norm_over_any_last_dimensions(
 
 @some(max_examples=10)
 @given(
-    leading=st.lists(st.integers(1, 5), max_size=2), size=st.lists(st.integers(2, 5), min_size=1, max_size=2),
-    eps=st.sampled_from([1e-6, 1e-2]), dtype=dtypes, seed=seeds,
-)  # fmt: skip
+    leading=st.lists(st.integers(1, 5), max_size=2),
+    size=st.lists(st.integers(2, 5), min_size=1, max_size=2),
+    eps=st.sampled_from([1e-6, 1e-2]),
+    dtype=dtypes,
+    seed=seeds,
+)
 def test_rms_norm_over_any_last_dimensions(
     leading: list[int], size: list[int], eps: float, dtype: torch.dtype, seed: int
 ) -> None:
@@ -60,9 +66,12 @@ def test_group_norm_on_any_number_of_dimensions(groups: int, each: int, space: l
 
 @some(max_examples=15)
 @given(
-    kind=st.sampled_from(["batch", "instance", "instance with stored statistics"]), channels=st.integers(1, 6),
-    space=st.lists(st.integers(2, 5), min_size=1, max_size=3), dtype=dtypes, seed=seeds,
-)  # fmt: skip
+    kind=st.sampled_from(["batch", "instance", "instance with stored statistics"]),
+    channels=st.integers(1, 6),
+    space=st.lists(st.integers(2, 5), min_size=1, max_size=3),
+    dtype=dtypes,
+    seed=seeds,
+)
 def test_batch_norm_and_instance_norm_in_evaluation(
     kind: str, channels: int, space: list[int], dtype: torch.dtype, seed: int
 ) -> None:

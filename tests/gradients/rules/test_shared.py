@@ -63,8 +63,10 @@ def test_a_table_that_is_also_the_output_layer(
     torch.manual_seed(0)
     module = Lambda(
         lambda m, x: head(m, torch.tanh(m.body(m.table(x)) + m.bias.mean())),
-        table=nn.Embedding(tokens, d), body=nn.Linear(d, d), bias=torch.randn(tokens),
-    ).to(device, dtype)  # fmt: skip
+        table=nn.Embedding(tokens, d),
+        body=nn.Linear(d, d),
+        bias=torch.randn(tokens),
+    ).to(device, dtype)
     assert_exact(module, torch.randint(tokens, (N, t), device=device))
 
 
@@ -76,7 +78,7 @@ def test_a_table_whose_two_uses_cancel_keeps_its_digits(share: float, dtype: tor
     module = Lambda(
         lambda m, x, y: F.linear(y, m.table).gather(1, x[:, None])[:, 0] - (F.embedding(x, m.table) * (1 - tiny) * y).sum(1),
         table=torch.randn(300, 40),
-    ).to(dtype)  # fmt: skip
+    ).to(dtype)
     assert_exact(module, (torch.randint(300, (N,)), torch.randn(N, 40, dtype=dtype)))
 
 
@@ -226,6 +228,9 @@ def test_position_embeddings(positions: Forward, length: int) -> None:
     torch.manual_seed(0)
     module = Lambda(
         lambda m, x: m.layer(F.dropout(m.norm(m.tokens(x) + positions(m, x)), 0.1, m.training)),
-        tokens=nn.Embedding(9, 6), positions=nn.Embedding(8, 6), norm=nn.LayerNorm(6), layer=nn.Linear(6, 5),
-    ).double()  # fmt: skip
+        tokens=nn.Embedding(9, 6),
+        positions=nn.Embedding(8, 6),
+        norm=nn.LayerNorm(6),
+        layer=nn.Linear(6, 5),
+    ).double()
     assert_exact(module, torch.randint(9, (N, length)))
