@@ -211,7 +211,7 @@ def test_principal_components_of_a_sample_stand_for_all(monkeypatch: pytest.Monk
 
 def test_what_lies_on_a_line_has_one_component() -> None:
     h = np.array([[1, 0], [0.8, 0.6]])[np.arange(40) % 2]
-    factors = Factors(np.ones((40, 1), np.float16), h.astype(np.float16), np.ones(40, np.float32), np.ones(40, np.float32))
+    factors = Factors.from_vectors(h.astype(np.float16), np.ones(40, np.float32))
     found = principal_components(factors)
     assert np.ptp(found[:, 0]) == pytest.approx(np.hypot(0.2, 0.6), rel=1e-3)
     assert np.abs(found[:, 1]).max() < 1e-3

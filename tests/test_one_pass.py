@@ -16,7 +16,7 @@ from oga_core.data import Dataset, SampleError
 from oga_core.models import Classifier
 from oga_core.models.classifier import token_count
 from oga_core.scoring import one_pass
-from oga_core.scoring.one_pass import OnePass, passed
+from oga_core.scoring.one_pass import OnePass, run_pass
 from oga_core.scoring.parts import Shard
 
 WORDS, LABELS, N = 40, 3, 300
@@ -89,8 +89,9 @@ def columns(
 ) -> tuple[dict[str, np.ndarray], list[int]]:
     each = OnePass(model, dataset, np.arange(LABELS), scope)
     model.collate.sizes.clear()  # type: ignore[attr-defined]
-    whole, failed = passed(each, dataset, lambda done, total: None, parts)  # type: ignore[arg-type]
-    return whole, [one.index for one in failed]
+    samples, failed = run_pass(each, dataset, lambda done, total: None, parts)  # type: ignore[arg-type]
+    assert samples is not None
+    return samples.arrays(), [one.index for one in failed]
 
 
 @pytest.mark.parametrize("scope", ["head", "all"])

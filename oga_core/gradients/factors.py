@@ -33,6 +33,11 @@ class Factors:
     residual_norms: np.ndarray
     feature_norms: np.ndarray
 
+    @classmethod
+    def from_vectors(cls, units: np.ndarray, norms: np.ndarray) -> Factors:
+        """Vectors as gradients with r = 1: unit vectors, float16, shape ``(n, d)``, and lengths, float32, shape ``(n,)``."""
+        return cls(np.ones((len(units), 1), np.float16), units, np.ones(len(units), np.float32), norms)
+
     def __len__(self) -> int:
         return len(self.residuals)
 

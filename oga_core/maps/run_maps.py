@@ -97,7 +97,7 @@ def _factors(run: Run, space: str) -> Factors:
     if not run.has_file("features.npy"):
         raise InputError(f"run {run.id} has no features to map: its logits are not the output of one layer for each sample")
     features, norms = (np.load(run.file(f"{name}.npy"), mmap_mode="r") for name in ("features", "feature_norms"))
-    return Factors(np.ones((len(norms), 1), np.float16), features, np.ones(len(norms), np.float32), norms)
+    return Factors.from_vectors(features, norms)
 
 
 def _compute(run: Run, space: str, seed: int, progress: Progress) -> np.ndarray:

@@ -232,7 +232,7 @@ class Run:
         if not self.has_file("sketches.npy"):
             return Factors(*(np.load(self.file(f"{name}.npy"), mmap_mode="r") for name in FACTORS))
         sketches, norms = (np.load(self.file(f"{name}.npy"), mmap_mode="r") for name in SKETCHES)
-        return Factors(np.ones((len(norms), 1), np.float16), sketches, np.ones(len(norms), np.float32), norms)
+        return Factors.from_vectors(sketches, norms)
 
     @property
     def recommendation(self) -> detectors.Recommendation | None:

@@ -13,7 +13,8 @@ from oga_core.gradients import HEAD, GradientBatch, NextToken, PerSampleGradient
 from oga_core.models import LanguageModel
 from oga_core.models.classifier import refusing
 from oga_core.models.language_model import token_logits
-from oga_core.scoring.one_pass import LOOKED_AT, encoded_samples, split
+from oga_core.scoring.one_pass import LOOKED_AT, encoded_samples, measured, split_sketches
+from oga_core.scoring.scored_samples import ScoredSamples
 
 
 def answer_gradients(model: LanguageModel, scope: str, seed: int, head: str | None = None) -> PerSampleGradients:
@@ -74,22 +75,20 @@ class AnswerPass:
         values = sum(self.engine.parameters.values())
         self.notes = [f"scope {scope}: {len(self.engine.parameters)} parameters, {values:,} values", *self.engine.notes]
 
-    def __call__(self, rows: np.ndarray, ids: np.ndarray, encoded: list[Any], labels: np.ndarray) -> dict[str, np.ndarray]:
-        """Columns and sketches of a batch, a row each; ``finite`` says which are to be believed."""
+    def score_batch(
+        self, rows: np.ndarray, ids: np.ndarray, encoded: list[Any], labels: np.ndarray
+    ) -> tuple[ScoredSamples, np.ndarray]:
+        """As `Pass.score_batch`."""
         found = sketched(self.engine, self.classifier, encoded)
-        assert found.l1 is not None
-        assert found.l2 is not None
-        assert found.sketch is not None
-        finite = np.isfinite(found.sketch).all(1) & np.isfinite(found.l2) & np.isfinite(found.losses)
-        out = split("sketches", "sketch", found.sketch.astype(np.float64), finite)
-        # A sketch has the gradient's length up to chance; the gradient's own is known.
-        out["sketch_norms"] = np.where(finite, found.l2, 0).astype(np.float32)
-        return out | {
-            "index": rows,
-            "sample_id": ids,
-            "l1": found.l1,
-            "l2": found.l2,
-            "finite": finite,
-            "loss": found.losses,
-            "targets": labels,
-        }
+        l1, l2, sketch = measured(found)
+        finite = np.isfinite(sketch).all(1) & np.isfinite(l2) & np.isfinite(found.losses)
+        samples = ScoredSamples(
+            index=rows,
+            sample_id=ids,
+            targets=labels,
+            loss=found.losses,
+            l1=l1,
+            l2=l2,
+            **split_sketches(sketch, l2, finite),
+        )
+        return samples, finite

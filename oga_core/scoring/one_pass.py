@@ -29,6 +29,7 @@ from oga_core.gradients import (
 from oga_core.models import Classifier
 from oga_core.models.classifier import find_logits, refusing
 from oga_core.scoring.parts import Parts, Shard, identity
+from oga_core.scoring.scored_samples import ScoredSamples
 
 BATCH = 64
 LOOKED_AT = 8
@@ -73,7 +74,29 @@ class Pass(Protocol):
     head: str | None
     notes: list[str]
 
-    def __call__(self, rows: np.ndarray, ids: np.ndarray, encoded: list[Any], labels: np.ndarray) -> dict[str, np.ndarray]: ...
+    def score_batch(
+        self, rows: np.ndarray, ids: np.ndarray, encoded: list[Any], labels: np.ndarray
+    ) -> tuple[ScoredSamples, np.ndarray]:
+        """Score a batch.
+
+        Parameters
+        ----------
+        rows, labels
+            Positions in the data and given labels, int64, shape ``(n,)``.
+        ids
+            Sample ids, str, shape ``(n,)``.
+        encoded
+            What `Classifier.encode` returned for each.
+
+        Returns
+        -------
+        The samples, and which of them have a finite result, bool, shape ``(n,)``; of the others, vectors and norms may be 0.
+
+        Raises
+        ------
+        InputError
+            As `Classifier.logits`.
+        """
 
 
 class OnePass:
@@ -121,10 +144,11 @@ class OnePass:
         values = sum(self._engine.parameters.values())
         self.notes = [f"scope {self.scope}: {len(self._engine.parameters)} parameters, {values:,} values", *self._engine.notes]
 
-    def __call__(self, rows: np.ndarray, ids: np.ndarray, encoded: list[Any], labels: np.ndarray) -> dict[str, np.ndarray]:
-        """Columns and factors of a batch, a row each; ``finite`` says which are to be believed."""
+    def score_batch(
+        self, rows: np.ndarray, ids: np.ndarray, encoded: list[Any], labels: np.ndarray
+    ) -> tuple[ScoredSamples, np.ndarray]:
+        """As `Pass.score_batch`."""
         targets = torch.from_numpy(self.outputs[labels])
-        out: dict[str, np.ndarray] = {"index": rows, "sample_id": ids}
         whole = None if self.scope == HEAD else self._beyond_head(encoded, targets)
         if whole is None:
             with captured_features(self._layer) as seen:
@@ -134,29 +158,32 @@ class OnePass:
             logits, features = whole.output, whole.features
         found = head_gradients(logits, torch.ones(len(rows), 1) if features is None else features, targets)
         finite = np.isfinite(found.residuals).all(1) & np.isfinite(found.features).all(1)
+        vectors: dict[str, np.ndarray] = {}
         if features is not None:
-            out |= {"l1": found.l1, "l2": found.l2, **split("features", "feature", found.features, finite)}
+            vectors |= split("features", "feature", found.features, finite)
         if whole is None:
-            out |= split("residuals", "residual", found.residuals, finite)
+            l1, l2 = found.l1, found.l2
+            vectors |= split("residuals", "residual", found.residuals, finite)
         else:
-            assert whole.l1 is not None
-            assert whole.l2 is not None
-            assert whole.sketch is not None
-            finite &= np.isfinite(whole.sketch).all(1) & np.isfinite(whole.l2)
-            out |= {"l1": whole.l1, "l2": whole.l2, **split("sketches", "sketch", whole.sketch.astype(np.float64), finite)}
-            # A sketch has the gradient's length up to chance; the gradient's own is known.
-            out["sketch_norms"] = np.where(finite, whole.l2, 0).astype(np.float32)
+            l1, l2, sketch = measured(whole)
+            finite &= np.isfinite(sketch).all(1) & np.isfinite(l2)
+            vectors |= split_sketches(sketch, l2, finite)
         others = torch.full_like(logits, -torch.inf)
         others[:, self.outputs] = logits[:, self.outputs]
         others[torch.arange(len(rows)), targets] = -torch.inf
-        return out | {
-            "finite": finite & np.isfinite(found.losses),
-            "predicted": logits.argmax(1).numpy(),
-            "loss": found.losses,
-            "best_other": others.argmax(1).numpy(),
-            "logits": logits.numpy(),
-            "targets": targets.numpy(),
-        }
+        samples = ScoredSamples(
+            index=rows,
+            sample_id=ids,
+            targets=targets.numpy(),
+            loss=found.losses,
+            l1=l1,
+            l2=l2,
+            logits=logits.numpy(),
+            predicted=logits.argmax(1).numpy(),
+            best_other=others.argmax(1).numpy(),
+            **vectors,
+        )
+        return samples, finite & np.isfinite(found.losses)
 
     def _beyond_head(self, encoded: list[Any], targets: torch.Tensor) -> GradientBatch:
         """By the engine, which has logits and the head's features from the same pass; InputError as `Classifier.logits`."""
@@ -168,20 +195,26 @@ class OnePass:
             return joined([found for _, found in in_batches(self._engine, range(len(encoded)), batch)])
 
 
-def passed(
+def run_pass(
     each: Pass, dataset: Dataset, progress: Callable[[int, int], None], parts: Parts | None = None, name: str = "pass"
-) -> tuple[dict[str, np.ndarray], list[Unreadable]]:
-    """One pass over a data set: the columns of the samples that could be scored, and the others with their reasons.
+) -> tuple[ScoredSamples | None, list[Unreadable]]:
+    """Run one pass over a data set.
 
     Parameters
     ----------
+    progress
+        Called with the number of samples done, and of all.
     parts, name
-        Where closed shards are kept, and what those of this pass are called; one that is there is not done again.
+        Where closed shards are kept, and the name of those of this pass; a shard that was kept is not done again.
+
+    Returns
+    -------
+    The samples that could be scored, in the order of the data (None: not one), and the others with their reasons.
 
     Raises
     ------
     InputError
-        If a sample has changed since the run was begun, or the disk has no room for a shard.
+        If a sample has changed since the run was begun, or the disk is too full for a shard.
     """
     total, start, order = len(dataset), 0, _order(each, dataset)
     shards = parts.shards(name) if parts else {}
@@ -193,13 +226,13 @@ def passed(
                 parts.keep(name, start, shards[start], total)
         start = shards[start].stop
     done = [shards.pop(at) for at in sorted(shards)]
-    columns = [shard.columns for shard in done if shard.columns]
-    whole = {column: np.concatenate([c[column] for c in columns]) for column in columns[0]} if columns else {}
     failed = sorted((one for shard in done for one in shard.failed), key=lambda one: one.index)
-    if whole and each.classifier.length:
-        by_row = np.argsort(whole["index"])
-        whole = {column: whole.pop(column)[by_row] for column in list(whole)}
-    return whole, failed
+    scored = [shard.samples for shard in done if shard.samples]
+    done.clear()  # frees each shard's arrays as soon as they are joined
+    samples = ScoredSamples.concat(scored) if scored else None
+    if samples and each.classifier.length:
+        samples = samples.take(np.argsort(samples.index))
+    return samples, failed
 
 
 def _order(each: Pass, dataset: Dataset) -> np.ndarray:
@@ -268,7 +301,7 @@ def _shard(
     window = WINDOW if each.classifier.length else BATCH
     at, read = -window, list[_Read]()
     failed: list[Unreadable] = []
-    done: list[dict[str, np.ndarray]] = []
+    done: list[ScoredSamples] = []
     while start < end and start - first < SHARD and time.monotonic() - began < SHARD_SECONDS:
         if start >= at + window:
             at = start - start % window
@@ -286,27 +319,40 @@ def _shard(
                     done.append(part)
         start = stop
         progress(start, len(dataset))
-    return Shard(start, {name: np.concatenate([p[name] for p in done]) for name in done[0]} if done else {}, failed)
+    return Shard(start, ScoredSamples.concat(done) if done else None, failed)
 
 
 def _halved(
     each: Pass, rows: np.ndarray, ids: np.ndarray, encoded: list[Any], labels: np.ndarray
-) -> Iterator[tuple[dict[str, np.ndarray], list[tuple[int, str]]]]:
-    """The columns of a batch, and its rows that could not be scored with their reasons; in halves where memory runs out."""
+) -> Iterator[tuple[ScoredSamples | None, list[tuple[int, str]]]]:
+    """The samples of a batch, and its rows that could not be scored with their reasons; in halves where memory runs out."""
     try:
-        part = each(rows, ids, encoded, labels)
+        found = each.score_batch(rows, ids, encoded, labels)
     except (RuntimeError, MemoryError, InputError) as error:
         if not out_of_memory(error.__cause__ or error):
             raise
-        part = None
-    if part is not None:
-        bad = ~part.pop("finite")
-        yield {name: values[~bad] for name, values in part.items()}, [(int(r), NOT_FINITE) for r in rows[bad]]
+        found = None
+    if found is not None:
+        samples, finite = found
+        yield samples.take(finite), [(int(r), NOT_FINITE) for r in rows[~finite]]
     elif len(rows) == 1:
-        yield {}, [(int(rows[0]), TOO_LARGE)]
+        yield None, [(int(rows[0]), TOO_LARGE)]
     else:  # outside of ``except``: the error holds what was computed
         for half in (slice(len(rows) // 2), slice(len(rows) // 2, None)):
             yield from _halved(each, rows[half], ids[half], encoded[half], labels[half])
+
+
+def measured(found: GradientBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """L1 norms, L2 norms and sketches that the engine gave, float64; shapes ``(n,)``, ``(n,)`` and ``(n, width)``."""
+    assert found.l1 is not None
+    assert found.l2 is not None
+    assert found.sketch is not None
+    return found.l1, found.l2, found.sketch.astype(np.float64)
+
+
+def split_sketches(sketch: np.ndarray, l2: np.ndarray, finite: np.ndarray) -> dict[str, np.ndarray]:
+    """Sketches as unit vectors, with the norms of the gradients: a sketch has that length only up to chance."""
+    return {**split("sketches", "sketch", sketch, finite), "sketch_norms": np.where(finite, l2, 0).astype(np.float32)}
 
 
 def split(plural: str, singular: str, vectors: np.ndarray, finite: np.ndarray) -> dict[str, np.ndarray]:

@@ -134,11 +134,8 @@ def gradient_of(
         encoded = classifier.encoded(sample)
     except SampleError as error:
         raise InputError(f"the test sample cannot be read: {error}") from error
-    found = each(np.zeros(1, np.int64), np.array([""]), [encoded], np.array([label]))
-    if not found["finite"][0]:
+    found, finite = each.score_batch(np.zeros(1, np.int64), np.array([""]), [encoded], np.array([label]))
+    if not finite[0]:
         raise InputError("the model's output for the test sample is not finite")
-    if "sketches" in found:
-        residual, feature = np.ones(1, np.float16), found["sketches"][0]
-    else:
-        residual, feature = found["residuals"][0], found["features"][0]
-    return SampleGradient(residual, feature, float(found["l2"][0]), float(found["loss"][0]))
+    factors = found.factors()
+    return SampleGradient(factors.residuals[0], factors.features[0], float(found.l2[0]), float(found.loss[0]))

@@ -29,6 +29,7 @@ from oga_core.models import Classifier, TrainedModel, load_model, save_weights
 from oga_core.progress import Progress, silent
 from oga_core.runs import Run
 from oga_core.runs.run import PARTS
+from oga_core.scoring.scored_samples import ScoredSamples
 
 FORMAT = 2
 VERSIONS, IDS, WEIGHTS = f"{PARTS}/versions.json", f"{PARTS}/sample_ids.npy", f"{PARTS}/weights.txt"
@@ -48,10 +49,10 @@ def identity(dataset: Dataset, row: int) -> str:
 
 
 class Shard(NamedTuple):
-    """Some consecutive samples of a pass: where the next shard begins, the columns of those scored, and the others."""
+    """Some consecutive samples of a pass: where the next shard begins, those that were scored (None: no one), the others."""
 
     stop: int
-    columns: dict[str, np.ndarray]
+    samples: ScoredSamples | None
     failed: list[Unreadable]
 
 
@@ -146,10 +147,10 @@ class Parts:
         for file in self.run.file_names():
             if file.startswith(f"{PARTS}/{name}-") and file.endswith(".npz") and self.run.intact(file):
                 start, stop = map(int, Path(file).stem.removeprefix(f"{name}-").split("-"))
-                with np.load(self.run.path / file, allow_pickle=False) as columns:
-                    failed = json.loads(columns["failed"].tobytes())
-                    whole = {column: columns[column] for column in columns.files if column != "failed"}
-                found[start] = Shard(stop, whole, [Unreadable(*one) for one in failed])
+                with np.load(self.run.path / file, allow_pickle=False) as stored:
+                    arrays = {name: stored[name] for name in stored.files}
+                failed = [Unreadable(*one) for one in json.loads(arrays.pop("failed").tobytes())]
+                found[start] = Shard(stop, ScoredSamples(**arrays) if arrays else None, failed)
         return found
 
     def keep(self, name: str, start: int, shard: Shard, total: int) -> None:
@@ -161,9 +162,10 @@ class Parts:
             Samples of the pass: how much they need is told where the disk is full.
         """
         failed = np.frombuffer(json.dumps([[f.index, f.source, f.reason] for f in shard.failed]).encode(), np.uint8)
-        size = sum(values.nbytes for values in shard.columns.values()) + failed.nbytes
+        arrays = shard.samples.arrays() if shard.samples else {}
+        size = sum(values.nbytes for values in arrays.values()) + failed.nbytes
         rest = size * (2 * total - start) // (shard.stop - start)  # the shards to come, and the files that all are joined in
-        self.add(f"{PARTS}/{name}-{start}-{shard.stop}.npz", lambda path: _save(path, shard.columns, failed), size, rest)
+        self.add(f"{PARTS}/{name}-{start}-{shard.stop}.npz", lambda path: _save(path, arrays, failed), size, rest)
 
     def add(self, name: str, write: Callable[[Path], object], size: int = 0, rest: int = 0) -> None:
         """Write a file of some bytes, after which about ``rest`` more are to come; InputError where the disk is too full."""
@@ -224,6 +226,6 @@ def _versions() -> dict[str, Any]:
     return {"format": FORMAT, **{name: version(name) for name in ("oga", "torch", "numpy")}}
 
 
-def _save(path: Path, columns: dict[str, np.ndarray], failed: np.ndarray) -> None:
+def _save(path: Path, arrays: dict[str, np.ndarray], failed: np.ndarray) -> None:
     with open(path, "wb") as handle:
-        np.savez(handle, failed=failed, **columns)  # type: ignore[arg-type]
+        np.savez(handle, failed=failed, **arrays)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,13 +16,13 @@ from torch import nn
 
 from oga_core import detectors
 from oga_core.containment import reading
-from oga_core.data import Dataset
+from oga_core.data import Dataset, Unreadable
 from oga_core.data.noticed import noticed
-from oga_core.detectors import RECOMMENDED, Recommended, listed
+from oga_core.detectors import RECOMMENDED, Recommendation, Recommended, listed
 from oga_core.detectors.recommended import FEWEST
 from oga_core.errors import InputError
 from oga_core.files import save_array
-from oga_core.gradients import FORM, HEAD, Factors, parameters_in
+from oga_core.gradients import FORM, HEAD, parameters_in
 from oga_core.models import Classifier, LanguageModel, class_mapping, label_indices, load_model, train, untrained, wrap
 from oga_core.models.inputs import cut_texts
 from oga_core.models.loader import checked
@@ -31,9 +31,10 @@ from oga_core.runs import Run, Workspace
 from oga_core.runs.run import FACTORS, MODEL, NO_RECOMMENDATION, NOT_SCORED, RECOMMENDATION, SKETCHES, TABLE
 from oga_core.runs.stale import WEIGHTS, fingerprint
 from oga_core.scoring.answers import AnswerPass
-from oga_core.scoring.one_pass import OnePass, Pass, passed
+from oga_core.scoring.one_pass import OnePass, Pass, run_pass
 from oga_core.scoring.parts import Parts, alone, room
 from oga_core.scoring.preparing import check
+from oga_core.scoring.scored_samples import ScoredSamples
 from oga_core.scoring.unseen import Unseen, cross_fitted, usual_folds
 from oga_core.scoring.unsteady import unsteady
 
@@ -163,6 +164,7 @@ def _score(
     unseen: Unseen | None = None,
     parts: Parts | None = None,
 ) -> None:
+    """Pass, detect, write."""
     started = time.monotonic()
     settings = run.settings
     causal = isinstance(classifier, LanguageModel)
@@ -174,40 +176,22 @@ def _score(
     else:
         each = OnePass(classifier, dataset, outputs, settings["scope"], settings.get("head"), settings["seed"])
     steady = unsteady(classifier, dataset)
-    whole, failed = passed(each, dataset, partial(progress, "scoring"), parts)
-    if len(whole.get("index", ())) < 2:
+    samples, failed = run_pass(each, dataset, partial(progress, "scoring"), parts)
+    if samples is None or len(samples) < 2:
         raise InputError(
-            f"only {len(whole.get('index', ()))} of {len(dataset):,} samples could be scored; the first reason: "
+            f"only {0 if samples is None else len(samples)} of {len(dataset):,} samples could be scored; the first reason: "
             + (f"{failed[0].source}: {failed[0].reason}" if failed else "there are no samples")
         )
-    # In the order of the ids: the forest and the random control draw positions, and a score must not depend on the row.
-    by_id = np.argsort(whole["sample_id"], kind="stable")
-    back = np.argsort(by_id)
-    gradients = _gradients({name: values[by_id] for name, values in whole.items()}, unseen)
-    recommended, notes = _recommended(gradients, settings["seed"], progress)
-    scores = detectors.scores(wanted, gradients, seed=settings["seed"], progress=progress)
-    if recommended:
-        scores = {RECOMMENDED: recommended.scores, **scores}
-    scores = {name: score[back] for name, score in scores.items()}
-    table = _table(dataset, whole, scores, None if causal else outputs, classifier.class_names)
+    found = _detect(samples, wanted, unseen, settings["seed"], progress)
+    table = _table(dataset, samples, found.scores, None if causal else outputs, classifier.class_names)
     progress("writing", 0, 1)
-    arrays = [name for name in (*FACTORS, *SKETCHES) if name in whole]
-    reasons = pd.DataFrame(
-        {"index": [f.index for f in failed], "source": [f.source for f in failed], "reason": [f.reason for f in failed]}
-    )
-    with room(run, sum(whole[name].nbytes for name in arrays) + int(table.memory_usage(deep=True).sum())):
-        for name in arrays:
-            run.add_file(f"{name}.npy", partial(save_array, whole[name]))
-        if recommended:
-            names = {int(output): dataset.class_names[label] for label, output in enumerate(outputs)}
-            found = recommended.recommendation.in_words([names.get(i, str(i)) for i in range(gradients.classes)])
-            run.add_file(RECOMMENDATION, lambda path: path.write_text(json.dumps(found.to_dict()), "utf-8"))
-        run.add_file(NOT_SCORED, lambda path: reasons.to_parquet(path, index=False))
-        run.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
+    names = {int(output): dataset.class_names[label] for label, output in enumerate(outputs)}
+    _write(run, samples, table, failed, found.recommendation, names)
     progress("writing", 1, 1)
     with reading():
         looked_at, cut = noticed(dataset, progress), cut_texts(classifier.encode, dataset)
-    notes = [*settings.get("notes", ()), *dataset.notes, *looked_at, *classifier.notes, *steady, *cut, *each.notes, *notes]
+    given = settings.get("notes", ())
+    notes = [*given, *dataset.notes, *looked_at, *classifier.notes, *steady, *cut, *each.notes, *found.notes]
     run.set_summary(
         {
             "class_names": dataset.class_names,
@@ -224,33 +208,81 @@ def _score(
             "not_scored": len(failed),
             "seconds": round(time.monotonic() - started, 3),
             "seed": settings["seed"],
-            "detectors": list(scores),
-            "sketch_form": FORM if "sketches" in whole else None,
+            "detectors": list(found.scores),
+            "sketch_form": FORM if samples.sketches is not None else None,
             **facts,
         }
     )
 
 
-def _gradients(whole: dict[str, np.ndarray], unseen: Unseen | None) -> detectors.Gradients:
-    """What the detectors look at, of the columns of all scored samples."""
-    if "sketches" in whole:
-        ones = np.ones((len(whole["l2"]), 1), np.float16)
-        factors = Factors(ones, whole["sketches"], ones[:, 0].astype(np.float32), whole["sketch_norms"])
-    else:
-        factors = Factors(*(whole[name] for name in FACTORS))
-    if "logits" not in whole:
-        none = np.empty((len(whole["l2"]), 0), np.float32)
-        return detectors.Gradients(factors, whole["l1"], whole["l2"], none, whole["targets"], own_losses=whole["loss"])
-    return detectors.Gradients(
-        factors,
-        whole["l1"],
-        whole["l2"],
-        whole["logits"],
-        whole["targets"],
-        whole.get("features"),
-        whole.get("feature_norms"),
-        unseen.gradients(whole["index"], whole["targets"]) if unseen else None,
+class Detected(NamedTuple):
+    """What the detectors say of n samples.
+
+    Attributes
+    ----------
+    scores
+        Outlier scores by detector, float64, shape ``(n,)``.
+    recommendation
+        Its classes are positions in the logits; None where there is none.
+    notes
+        Why there is no recommendation.
+    """
+
+    scores: dict[str, np.ndarray]
+    recommendation: Recommendation | None
+    notes: list[str]
+
+
+def _detect(
+    samples: ScoredSamples, wanted: list[detectors.Detector], unseen: Unseen | None, seed: int, progress: Progress
+) -> Detected:
+    """Fit each detector to the samples and score them."""
+    # In the order of the ids: the forest and the random control draw positions, and a score must not depend on the row.
+    by_id = np.argsort(samples.sample_id, kind="stable")
+    ordered = samples.take(by_id)
+    gradients = ordered.gradients(unseen.gradients(ordered.index, ordered.targets) if unseen else None)
+    recommended, notes = _recommended(gradients, seed, progress)
+    scores = detectors.scores(wanted, gradients, seed=seed, progress=progress)
+    if recommended:
+        scores = {RECOMMENDED: recommended.scores, **scores}
+    back = np.argsort(by_id)
+    in_rows = {name: score[back] for name, score in scores.items()}
+    return Detected(in_rows, recommended.recommendation if recommended else None, notes)
+
+
+def _write(
+    run: Run,
+    samples: ScoredSamples,
+    table: pd.DataFrame,
+    failed: list[Unreadable],
+    recommendation: Recommendation | None,
+    names: dict[int, str],
+) -> None:
+    """Write the files of a run but for its summary.
+
+    Parameters
+    ----------
+    names
+        Classes of the data by their position in the logits.
+
+    Raises
+    ------
+    InputError
+        If the disk is too full.
+    """
+    arrays = {name: values for name, values in samples.arrays().items() if name in (*FACTORS, *SKETCHES)}
+    reasons = pd.DataFrame(
+        {"index": [f.index for f in failed], "source": [f.source for f in failed], "reason": [f.reason for f in failed]}
     )
+    with room(run, sum(values.nbytes for values in arrays.values()) + int(table.memory_usage(deep=True).sum())):
+        for name, values in arrays.items():
+            run.add_file(f"{name}.npy", partial(save_array, values))
+        if recommendation:
+            assert samples.logits is not None
+            in_words = recommendation.in_words([names.get(i, str(i)) for i in range(samples.logits.shape[1])])
+            run.add_file(RECOMMENDATION, lambda path: path.write_text(json.dumps(in_words.to_dict()), "utf-8"))
+        run.add_file(NOT_SCORED, lambda path: reasons.to_parquet(path, index=False))
+        run.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
 
 
 def _recommended(gradients: detectors.Gradients, seed: int, progress: Progress) -> tuple[Recommended | None, list[str]]:
@@ -263,34 +295,36 @@ def _recommended(gradients: detectors.Gradients, seed: int, progress: Progress) 
 
 def _table(
     dataset: Dataset,
-    whole: dict[str, np.ndarray],
+    samples: ScoredSamples,
     scores: dict[str, np.ndarray],
     outputs: np.ndarray | None,
     names: list[str] | None,
 ) -> pd.DataFrame:
     """What `Run.table` has; without ``outputs``, the place of each class in the logits, nothing that a model says of classes."""
     about = {
-        "sample_id": whole["sample_id"],
-        "index": whole["index"],
-        "source": [str(dataset.sources[int(i)]) for i in whole["index"]],
+        "sample_id": samples.sample_id,
+        "index": samples.index,
+        "source": [str(dataset.sources[int(i)]) for i in samples.index],
     }
     if outputs is None:
-        groups = np.array(dataset.class_names, dtype=object)[dataset.labels[whole["index"]]]
-        return pd.DataFrame({**about, "label": groups, "loss": whole["loss"], **scores})
+        groups = np.array(dataset.class_names, dtype=object)[dataset.labels[samples.index]]
+        return pd.DataFrame({**about, "label": groups, "loss": samples.loss, **scores})
+    assert samples.predicted is not None
+    assert samples.best_other is not None
     name_of = np.array(names or dataset.class_names, dtype=object)
-    given = np.array(dataset.class_names, dtype=object)[dataset.labels[whole["index"]]]
-    predicted = name_of[whole["predicted"]]
+    given = np.array(dataset.class_names, dtype=object)[dataset.labels[samples.index]]
+    predicted = name_of[samples.predicted]
     # A sample cannot be relabelled to itself, nor to a class that only the model has.
-    second = (predicted == given) | ~np.isin(whole["predicted"], outputs)
+    second = (predicted == given) | ~np.isin(samples.predicted, outputs)
     return pd.DataFrame(
         {
             **about,
             "label": given,
             "predicted": predicted,
-            "loss": whole["loss"],
-            "confidence": np.exp(-whole["loss"]),
+            "loss": samples.loss,
+            "confidence": np.exp(-samples.loss),
             **scores,
-            "suggested_label": np.where(second, name_of[whole["best_other"]], predicted),
+            "suggested_label": np.where(second, name_of[samples.best_other], predicted),
             "suggested_label_source": np.where(second, "model's second choice", "model prediction"),
         }
     )

@@ -15,7 +15,7 @@ from oga_core.errors import InputError
 from oga_core.models import label_indices, train
 from oga_core.progress import Progress, silent
 from oga_core.runs.run import PARTS
-from oga_core.scoring.one_pass import OnePass, encoded_samples, passed
+from oga_core.scoring.one_pass import OnePass, encoded_samples, run_pass
 from oga_core.scoring.parts import Parts
 
 FOLDS = 5
@@ -99,11 +99,13 @@ def cross_fitted(
             return None
         if not encoded_samples(fitted, own, range(len(own)), 1)[0]:
             continue
-        whole, _ = passed(OnePass(fitted, own, label_indices(fitted, own)), own, tell, parts, f"fold{i}")
-        columns["index"].append(own.rows[whole["index"]])
-        columns["fold"].append(np.full(len(whole["index"]), i))
+        samples, _ = run_pass(OnePass(fitted, own, label_indices(fitted, own)), own, tell, parts, f"fold{i}")
+        if samples is None:
+            continue
+        columns["index"].append(own.rows[samples.index])
+        columns["fold"].append(np.full(len(samples), i))
         for name in COLUMNS:
-            columns[name].append(whole[name])
+            columns[name].append(getattr(samples, name))
     if not columns["index"]:
         return None
     joined = {name: np.concatenate(values) for name, values in columns.items()}
