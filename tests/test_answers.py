@@ -18,8 +18,8 @@ from oga_core.models import LanguageModel
 from oga_core.progress import Cancelled
 from oga_core.review import Selection, clusters, default_selection, selected, standing_of, token_losses, why
 from oga_core.review.layer_shares import layer_shares, squared_norms
-from oga_core.scoring import do_run, estimate, one_pass, one_sample, prepare
-from oga_core.scoring.answers import AnswerPass, sketched
+from oga_core.scoring import do_run, estimate, one_sample, passes, prepare
+from oga_core.scoring.tasks.language_modelling import AnswerPass, sketch_answers
 from tests import language
 
 BROKEN = [("Say stone twice.", " ", "twice"), ("Count.", "one", "")]
@@ -75,8 +75,8 @@ def test_a_new_answer_has_a_sketch_that_compares_with_those_of_the_run(run: Run)
     dataset = run.open_dataset()
     model = load_model(None, Path(run.settings["weights"]), dataset)
     assert isinstance(model, LanguageModel)
-    each = AnswerPass(model, dataset, "lora", run.settings["seed"])
-    found = sketched(each.engine, model, [model.encoded(Answered(*language.ROWS[7][:2]))])
+    each = AnswerPass(model, dataset, "lora", seed=run.settings["seed"])
+    found = sketch_answers(each.engine, model, [model.encoded(Answered(*language.ROWS[7][:2]))])
     assert found.sketch is not None
     cosines = run.factors.features.astype(np.float32) @ unit_rows(found.sketch)[0][0].astype(np.float32)
     assert cosines.argmax() == 7
@@ -119,10 +119,10 @@ def files(run: Run) -> dict[str, str]:
 def test_a_run_that_was_stopped_ends_byte_for_byte_as_one_that_was_not(
     folder: Path, table: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(one_pass, "BATCH", 8)
+    monkeypatch.setattr(passes, "BATCH", 8)
     whole, again = (prepare(Workspace(tmp_path), table, weights=folder, scope="lora") for _ in range(2))
     do_run(whole)
-    monkeypatch.setattr(one_pass, "SHARD", 8)
+    monkeypatch.setattr(passes, "SHARD", 8)
 
     def stop(stage: str, done: int, total: int) -> None:
         if stage == "scoring" and done >= 16:

@@ -15,7 +15,7 @@ import oga_core
 
 ROOT = Path(__file__).parent.parent
 ORDER = (
-    ("children", "errors", "progress", "terminal"),
+    ("children", "errors", "progress", "task", "terminal"),
     ("limits", "floors", "measured", "model_files"),
     ("containment", "files", "hub", "roots", "threads"),
     ("data",),

@@ -15,9 +15,10 @@ from oga_core import from_texts
 from oga_core.data import Dataset, SampleError
 from oga_core.models import Classifier
 from oga_core.models.classifier import token_count
-from oga_core.scoring import one_pass
-from oga_core.scoring.one_pass import OnePass, run_pass
+from oga_core.scoring import passes
 from oga_core.scoring.parts import Shard
+from oga_core.scoring.passes import run_pass
+from oga_core.scoring.tasks.classification import ClassificationPass
 
 WORDS, LABELS, N = 40, 3, 300
 
@@ -87,7 +88,7 @@ def classifier(*, sorts: bool) -> Classifier:
 def columns(
     model: Classifier, dataset: Dataset, scope: str = "all", parts: Kept | None = None
 ) -> tuple[dict[str, np.ndarray], list[int]]:
-    each = OnePass(model, dataset, np.arange(LABELS), scope)
+    each = ClassificationPass(model, dataset, scope)
     model.collate.sizes.clear()  # type: ignore[attr-defined]
     samples, failed = run_pass(each, dataset, lambda done, total: None, parts)  # type: ignore[arg-type]
     assert samples is not None
@@ -125,7 +126,7 @@ def test_a_pass_that_goes_on_is_byte_for_byte_one_that_was_not_broken(dataset: D
     with pytest.MonkeyPatch.context() as patch:
         # A shard ends in the midst of what is put in order together.
         for name, value in (("BATCH", 8), ("WINDOW", 40), ("SHARD", data.draw(st.sampled_from([8, 16, 24, 64])))):
-            patch.setattr(one_pass, name, value)
+            patch.setattr(passes, name, value)
         kept = Kept({})
         whole, failed = columns(classifier(sorts=True), dataset, "all", kept)
         lost = data.draw(st.sets(st.sampled_from(sorted(kept.kept)), min_size=1))

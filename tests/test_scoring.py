@@ -27,9 +27,9 @@ from oga_core.models.inputs import FeatureEncoder, collate_default
 from oga_core.progress import Cancelled, Progress
 from oga_core.runs import Run, Workspace, recommend
 from oga_core.runs.run import FACTORS, RECOMMENDATION, SKETCHES, TABLE
-from oga_core.scoring import do_run, estimate, one_pass, prepare, score, unseen
+from oga_core.scoring import do_run, estimate, passes, prepare, score
+from oga_core.scoring.out_of_fold import OutOfFold, cross_fit
 from oga_core.scoring.parts import Parts
-from oga_core.scoring.unseen import Unseen
 
 COLUMNS = [
     "sample_id",
@@ -248,7 +248,7 @@ def test_the_order_of_the_data_does_not_change_a_score(run: Run, module: nn.Modu
 def test_a_sample_scores_the_same_in_any_batch(
     run: Run, module: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(one_pass, "BATCH", 7)
+    monkeypatch.setattr(passes, "BATCH", 7)
     pd.testing.assert_frame_equal(score(module, data(), workspace=tmp_path).table, run.table, rtol=1e-4)
 
 
@@ -410,11 +410,11 @@ def test_the_recommendation_is_by_starters_that_have_not_seen_the_samples_unless
 ) -> None:
     asked: list[tuple[int, int, int]] = []
 
-    def cross_fitted(dataset: Dataset, k: int, *, seed: int, epochs: int, progress: Progress, parts: Parts) -> Unseen | None:
+    def watched(dataset: Dataset, k: int, *, seed: int, epochs: int, progress: Progress, parts: Parts) -> OutOfFold | None:
         asked.append((k, seed, epochs))
-        return unseen.cross_fitted(dataset, k, seed=seed, epochs=epochs, progress=progress, parts=parts)
+        return cross_fit(dataset, k, seed=seed, epochs=epochs, progress=progress, parts=parts)
 
-    monkeypatch.setattr("oga_core.scoring.scoring.cross_fitted", cross_fitted)
+    monkeypatch.setattr("oga_core.scoring.scoring.cross_fit", watched)
     runs = []
     for folds in (None, 0, 2):
         runs.append(prepare(Workspace(tmp_path), files[0], epochs=2, seed=3, folds=folds))

@@ -13,8 +13,8 @@ from oga_core.data import Dataset, Part
 from oga_core.detectors import of_head
 from oga_core.errors import InputError
 from oga_core.models import Classifier, TrainedModel, train
-from oga_core.scoring import unseen
-from oga_core.scoring.unseen import Unseen, cross_fitted, usual_folds
+from oga_core.scoring import out_of_fold
+from oga_core.scoring.out_of_fold import OutOfFold, cross_fit, default_folds
 
 K = 3
 NAMES = ["ant", "bee", "cat"]
@@ -62,12 +62,12 @@ class Watched:
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     made = Watched()
-    monkeypatch.setattr("oga_core.scoring.unseen.train", made)
+    monkeypatch.setattr("oga_core.scoring.out_of_fold.train", made)
     return made
 
 
-def fitted(dataset: Dataset, k: int = K, **options: Any) -> Unseen:
-    found = cross_fitted(dataset, k, epochs=1, **options)
+def fitted(dataset: Dataset, k: int = K, **options: Any) -> OutOfFold:
+    found = cross_fit(dataset, k, epochs=1, **options)
     assert found is not None
     return found
 
@@ -142,16 +142,16 @@ def test_where_a_sample_is_missing_there_are_no_gradients(missing: int) -> None:
 
 def test_where_a_part_leaves_too_little_to_learn_from_there_are_no_models() -> None:
     x = np.random.default_rng(0).normal(size=(6, 4))
-    assert cross_fitted(oga.from_arrays(x, [0, 0, 0, 0, 0, 1], ["a", "b"]), 3, epochs=1) is None  # without the one of class b
-    assert cross_fitted(oga.from_arrays(x[:3], [0, 1, 0]), 4, epochs=1) is None  # fewer samples than parts
+    assert cross_fit(oga.from_arrays(x, [0, 0, 0, 0, 0, 1], ["a", "b"]), 3, epochs=1) is None  # without the one of class b
+    assert cross_fit(oga.from_arrays(x[:3], [0, 1, 0]), 4, epochs=1) is None  # fewer samples than parts
     x[[1, 3]] = np.nan
-    assert cross_fitted(oga.from_arrays(x, [0, 1, 0, 1, 0, 1]), 3, epochs=1) is None  # only one of class 1 can be read
+    assert cross_fit(oga.from_arrays(x, [0, 1, 0, 1, 0, 1]), 3, epochs=1) is None  # only one of class 1 can be read
 
 
 def test_a_part_that_cannot_be_read_at_all_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = blobs()
     bad = np.isin(np.arange(60), [8, 30])
-    monkeypatch.setattr(unseen, "folds", lambda labels, k, seed: np.where(bad[dataset.labels >= 0], 2, np.arange(58) % 2))
+    monkeypatch.setattr(out_of_fold, "folds", lambda labels, k, seed: np.where(bad[dataset.labels >= 0], 2, np.arange(58) % 2))
     found = fitted(dataset)
     assert found.index.tolist() == readable(dataset)
     assert set(found.fold) == {0, 1}
@@ -160,7 +160,7 @@ def test_a_part_that_cannot_be_read_at_all_is_left_out(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("k", [1, 0, -2])
 def test_fewer_than_two_parts_are_refused(k: int) -> None:
     with pytest.raises(InputError, match=f"{k} folds: at least two are needed, or 0 for none"):
-        cross_fitted(blobs(), k)
+        cross_fit(blobs(), k)
 
 
 def test_progress_is_told_as_one_stage_a_model() -> None:
@@ -182,5 +182,5 @@ def test_the_random_state_of_the_caller_is_left_alone() -> None:
 
 
 def test_texts_and_features_have_such_models_unless_told_otherwise_and_images_not() -> None:
-    assert (usual_folds(blobs()), usual_folds(sentences()), usual_folds(images())) == (5, 5, 0)
-    assert usual_folds(Part(images(), np.arange(3))) == 0
+    assert (default_folds(blobs()), default_folds(sentences()), default_folds(images())) == (5, 5, 0)
+    assert default_folds(Part(images(), np.arange(3))) == 0

@@ -93,7 +93,7 @@ def draw(way: str) -> None:
         _draw_facts(_opened(chosen), outlook, scope)
         if not names:
             raise InputError("choose at least one detector")
-        chosen_detectors(names, _opened(chosen).kind != "prompts")
+        chosen_detectors(names, _opened(chosen).task)
     except InputError as error:
         st.error(literal(error), icon=":material/error:")
         return

@@ -17,6 +17,7 @@ from PIL import Image
 from oga_core.data.search import texts, with_words
 from oga_core.errors import InputError, one_line
 from oga_core.limits import CLASSES
+from oga_core.task import Task, task_of
 
 Kind = Literal["image", "text", "features", "prompts"]
 SEARCHES = 8
@@ -100,6 +101,11 @@ class Dataset(ABC):
     def original(self, index: int) -> dict[str, str]:
         """The sample as its source has it, by column, for exports."""
         return {"source": str(self.sources[index]), "label": self.label_name(index)}
+
+    @property
+    def task(self) -> Task:
+        """What a model is trained for on these data."""
+        return task_of(self.kind)
 
     @property
     def label_column(self) -> str:

@@ -19,6 +19,7 @@ from oga_core.detectors.one_class_svm import OneClassSVM
 from oga_core.detectors.recommended import Recommended
 from oga_core.errors import InputError
 from oga_core.progress import Progress, silent
+from oga_core.task import CLASSIFICATION, Task
 
 DETECTORS: dict[str, Callable[[], Detector]] = {d.name: d for d in (L1, L2, IsolationForest, OneClassSVM)}
 """Detectors of Outlier Gradient Analysis (arXiv 2405.03869, section 3 and appendix)."""
@@ -77,13 +78,14 @@ def listed(names: str | list[str]) -> list[str]:
     return [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
 
 
-def chosen(names: str | list[str], classes: bool = True) -> list[Detector]:
+def chosen(names: str | list[str], task: Task = CLASSIFICATION) -> list[Detector]:
     """The detectors asked for, as ``"l1,iforest"`` or a list, followed by the controls that every result has.
 
     Parameters
     ----------
-    classes
-        Whether the model predicts classes. Of one that does not, only what its gradients and losses say can be had.
+    task
+        What the model was trained for. Where its outputs are not the classes of the data, only detectors of gradients and
+        losses can be had.
 
     Raises
     ------
@@ -96,10 +98,10 @@ def chosen(names: str | list[str], classes: bool = True) -> list[Detector]:
     found = [named(n) for n in dict.fromkeys([*(n for n in wanted if n not in ALWAYS), *ALWAYS])]
     for detector in found:
         detector.require()
-    if classes:
+    if task.class_probabilities:
         return found
     if wrong := [d.name for d in found if d.of_classes and d.name in wanted and d.name not in ALWAYS]:
-        raise InputError(f"{wrong[0]} looks at the probabilities of classes, which a language model does not have; take others")
+        raise InputError(f"{wrong[0]} needs the probabilities of classes, which a {task.model} does not have; take others")
     return [d for d in found if not d.of_classes]
 
 

@@ -15,7 +15,7 @@ from oga_core.detectors import Gradients, of_head
 from oga_core.gradients import captured_features, find_head
 from oga_core.models import Classifier, TrainedModel, train
 from oga_core.models.training import AfterEpoch
-from oga_core.scoring.unseen import cross_fitted, usual_folds
+from oga_core.scoring.out_of_fold import cross_fit, default_folds
 
 BATCH = 256
 
@@ -48,8 +48,8 @@ class Starter:
     @cached_property
     def unseen(self) -> Gradients | None:
         """The training samples' gradients by models that have not seen them, where `oga score` would train such models."""
-        folds = usual_folds(self.train)
-        found = cross_fitted(self.train, folds, seed=self.seed, epochs=self.epochs) if folds else None
+        folds = default_folds(self.train)
+        found = cross_fit(self.train, folds, seed=self.seed, epochs=self.epochs) if folds else None
         return found.gradients(np.arange(len(self.train)), self.train.labels) if found else None
 
     def __call__(self, rows: np.ndarray) -> Model:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from oga_core.data.dataset import SampleError
 from oga_core.errors import InputError, raised_as
+from oga_core.task import CLASSIFICATION, Task
 
 
 @dataclass
@@ -50,6 +51,7 @@ class Classifier:
     spec: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     length: Callable[[Any], int] | None = None
+    task: ClassVar[Task] = CLASSIFICATION
 
     @property
     def parameters(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from oga_core.errors import InputError, raised_as
 from oga_core.measured import Token, TokenLosses
 from oga_core.models.classifier import Classifier, refusing, run, token_count
 from oga_core.models.inputs import KEPT, TokenCollate
+from oga_core.task import LANGUAGE_MODELLING, Task
 
 IGNORED = -100
 """Target of a token that is not to be learned."""
@@ -30,6 +31,8 @@ class LanguageModel(Classifier):
     `encode` takes an `oga_core.data.Answered` and gives ``input_ids`` and ``targets``, int64 ``(length,)``; `head` is None
     where the output layer is frozen, or shares its weight with the embeddings.
     """
+
+    task: ClassVar[Task] = LANGUAGE_MODELLING
 
     @torch.no_grad()
     def logits(self, batch: Any) -> Tensor:

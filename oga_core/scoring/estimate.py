@@ -13,12 +13,12 @@ from oga_core.data import Dataset
 from oga_core.errors import InputError
 from oga_core.gradients import HEAD, LORA, NAMED, WIDTH, parameters_in
 from oga_core.measured import Estimate
-from oga_core.models import Classifier, LanguageModel, schedule, untrained
-from oga_core.scoring.one_pass import BATCH, encoded_samples, found_head
-from oga_core.scoring.unseen import usual_folds
+from oga_core.models import Classifier, schedule, untrained
+from oga_core.scoring.encoding import encode_samples
+from oga_core.scoring.out_of_fold import default_folds
+from oga_core.scoring.passes import BATCH
+from oga_core.scoring.tasks import scoring_of
 
-TIMED, TIMED_ANSWERS = 64, 8
-"""Samples that are timed; of a language model fewer, for each has a logit for every token of the vocabulary at every place."""
 WHOLE_PASS, LORA_PASS = 4.3, 1.5
 """Forward passes that norms and sketch take, of all parameters and of adapters alone, measured by ``oga bench gradients``."""
 
@@ -38,17 +38,17 @@ def estimate(
     InputError
         For a pattern that matches no parameter.
     """
-    causal = isinstance(classifier, LanguageModel)
-    rows = np.linspace(0, len(dataset) - 1, min(TIMED_ANSWERS if causal else TIMED, len(dataset))).astype(int)
+    task = scoring_of(dataset.task)
+    rows = np.linspace(0, len(dataset) - 1, min(task.timed_samples, len(dataset))).astype(int)
     steps = 0.0
     if classifier is None:
         with torch.random.fork_rng(devices=[]):
             classifier = untrained(dataset)
         classifier.module.eval()
         # Beside the first, each fold's model is trained on the other folds.
-        steps = 3.0 * schedule(classifier.name, len(dataset))[1] * max(1, usual_folds(dataset) if folds is None else folds)
+        steps = 3.0 * schedule(classifier.name, len(dataset))[1] * max(1, default_folds(dataset) if folds is None else folds)
     started = time.perf_counter()
-    encoded = encoded_samples(classifier, dataset, rows)[1]
+    encoded = encode_samples(classifier, dataset, rows)[1]
     reading = time.perf_counter() - started
     found: dict[str, Estimate] = {}
     if encoded:
@@ -57,15 +57,13 @@ def estimate(
     width = max((m.in_features for m in classifier.module.modules() if isinstance(m, nn.Linear)), default=0)
     for scope in scopes:
         try:
-            head = classifier.head if causal else None
-            if scope == HEAD and encoded and not causal:
-                head = found_head(classifier, encoded, None)[0]
+            head = task.head_name(classifier, encoded) if scope == HEAD and encoded else None
             parameters = sum(p.numel() for p in parameters_in(classifier.module, scope, head).values())
         except InputError:
             if scope in NAMED:
                 continue
             raise
-        closed = scope == HEAD and not causal
+        closed = scope == HEAD and task.head_in_closed_form
         passes = steps + (1 if closed else LORA_PASS if scope == LORA else WHOLE_PASS)
         kept = width + len(dataset.class_names) if closed else WIDTH
         # float16 factors of every sample twice, and float32 while neighbours are searched.

@@ -23,20 +23,19 @@ from oga_core.detectors.recommended import FEWEST
 from oga_core.errors import InputError
 from oga_core.files import save_array
 from oga_core.gradients import FORM, HEAD, parameters_in
-from oga_core.models import Classifier, LanguageModel, class_mapping, label_indices, load_model, train, untrained, wrap
+from oga_core.models import Classifier, class_mapping, label_indices, load_model, train, untrained, wrap
 from oga_core.models.inputs import cut_texts
 from oga_core.models.loader import checked
 from oga_core.progress import Progress, silent
 from oga_core.runs import Run, Workspace
 from oga_core.runs.run import FACTORS, MODEL, NO_RECOMMENDATION, NOT_SCORED, RECOMMENDATION, SKETCHES, TABLE
 from oga_core.runs.stale import WEIGHTS, fingerprint
-from oga_core.scoring.answers import AnswerPass
-from oga_core.scoring.one_pass import OnePass, Pass, run_pass
+from oga_core.scoring.out_of_fold import OutOfFold, cross_fit, default_folds
 from oga_core.scoring.parts import Parts, alone, room
+from oga_core.scoring.passes import run_pass
 from oga_core.scoring.preparing import check
 from oga_core.scoring.scored_samples import ScoredSamples
-from oga_core.scoring.unseen import Unseen, cross_fitted, usual_folds
-from oga_core.scoring.unsteady import unsteady
+from oga_core.scoring.tasks import scoring_of
 
 
 def score(
@@ -129,16 +128,16 @@ def do_run(run: Run, progress: Progress = silent) -> None:
                 facts: dict[str, Any] = {"model_source": f"weights {weights.name}" if weights else "made by the owner's factory"}
                 if weights is not None and weights.is_file():
                     facts[WEIGHTS] = fingerprint(weights)
-                unseen = None
+                out_of_fold = None
             else:
-                classifier, facts, unseen = _starters(settings, dataset, parts, report)
-            _score(run, classifier, dataset, report, facts, unseen, parts)
+                classifier, facts, out_of_fold = _starters(settings, dataset, parts, report)
+            _score(run, classifier, dataset, report, facts, out_of_fold, parts)
         parts.remove()
 
 
 def _starters(
     settings: dict[str, Any], dataset: Dataset, parts: Parts, progress: Progress
-) -> tuple[Classifier, dict[str, Any], Unseen | None]:
+) -> tuple[Classifier, dict[str, Any], OutOfFold | None]:
     """The starter, what the summary tells of it, and what those say that have not seen a part."""
     if settings["scope"] != HEAD:  # before it is trained
         with torch.random.fork_rng(devices=[]):
@@ -149,10 +148,10 @@ def _starters(
         "model_source": f"starter model trained here on 90 % of the samples, {trained['epochs']} epochs",
         "held_out_accuracy": trained["accuracy"],
     }
-    folds = usual_folds(dataset) if settings.get("folds") is None else settings["folds"]
+    folds = default_folds(dataset) if settings.get("folds") is None else settings["folds"]
     # Where there are too few samples, there will be no recommendation.
-    unseen = cross_fitted(dataset, folds, parts=parts, **options) if folds and len(dataset) >= FEWEST else None
-    return classifier, facts, unseen
+    out_of_fold = cross_fit(dataset, folds, parts=parts, **options) if folds and len(dataset) >= FEWEST else None
+    return classifier, facts, out_of_fold
 
 
 def _score(
@@ -161,44 +160,39 @@ def _score(
     dataset: Dataset,
     progress: Progress,
     facts: dict[str, Any],
-    unseen: Unseen | None = None,
+    out_of_fold: OutOfFold | None = None,
     parts: Parts | None = None,
 ) -> None:
     """Pass, detect, write."""
     started = time.monotonic()
     settings = run.settings
-    causal = isinstance(classifier, LanguageModel)
-    wanted = [d for d in detectors.chosen(settings["detectors"], not causal) if d.name != RECOMMENDED]
-    outputs = label_indices(classifier, dataset)
-    each: Pass
-    if isinstance(classifier, LanguageModel):
-        each = AnswerPass(classifier, dataset, settings["scope"], settings["seed"], settings.get("head"))
-    else:
-        each = OnePass(classifier, dataset, outputs, settings["scope"], settings.get("head"), settings["seed"])
-    steady = unsteady(classifier, dataset)
+    task = scoring_of(classifier.task)
+    wanted = [d for d in detectors.chosen(settings["detectors"], classifier.task) if d.name != RECOMMENDED]
+    each = task.make_pass(classifier, dataset, settings["scope"], settings.get("head"), settings["seed"])
+    unstable = task.note_nondeterminism(classifier, dataset)
     samples, failed = run_pass(each, dataset, partial(progress, "scoring"), parts)
     if samples is None or len(samples) < 2:
         raise InputError(
             f"only {0 if samples is None else len(samples)} of {len(dataset):,} samples could be scored; the first reason: "
             + (f"{failed[0].source}: {failed[0].reason}" if failed else "there are no samples")
         )
-    found = _detect(samples, wanted, unseen, settings["seed"], progress)
-    table = _table(dataset, samples, found.scores, None if causal else outputs, classifier.class_names)
+    found = _detect(samples, wanted, out_of_fold, settings["seed"], progress)
+    table = task.make_table(classifier, dataset, samples, found.scores)
     progress("writing", 0, 1)
-    names = {int(output): dataset.class_names[label] for label, output in enumerate(outputs)}
+    names = {int(output): dataset.class_names[label] for label, output in enumerate(label_indices(classifier, dataset))}
     _write(run, samples, table, failed, found.recommendation, names)
     progress("writing", 1, 1)
     with reading():
         looked_at, cut = noticed(dataset, progress), cut_texts(classifier.encode, dataset)
     given = settings.get("notes", ())
-    notes = [*given, *dataset.notes, *looked_at, *classifier.notes, *steady, *cut, *each.notes, *found.notes]
+    notes = [*given, *dataset.notes, *looked_at, *classifier.notes, *unstable, *cut, *each.notes, *found.notes]
     run.set_summary(
         {
             "class_names": dataset.class_names,
             "kind": dataset.kind,
             "model": classifier.name,
             "held_out_accuracy": None,
-            "agreement": None if causal else float((table["predicted"] == table["label"]).mean()),
+            "agreement": float((table["predicted"] == table["label"]).mean()) if "predicted" in table else None,
             "scope": settings["scope"],
             "head": each.head,
             "mapping": class_mapping(classifier, dataset),
@@ -234,13 +228,13 @@ class Detected(NamedTuple):
 
 
 def _detect(
-    samples: ScoredSamples, wanted: list[detectors.Detector], unseen: Unseen | None, seed: int, progress: Progress
+    samples: ScoredSamples, wanted: list[detectors.Detector], out_of_fold: OutOfFold | None, seed: int, progress: Progress
 ) -> Detected:
     """Fit each detector to the samples and score them."""
     # In the order of the ids: the forest and the random control draw positions, and a score must not depend on the row.
     by_id = np.argsort(samples.sample_id, kind="stable")
     ordered = samples.take(by_id)
-    gradients = ordered.gradients(unseen.gradients(ordered.index, ordered.targets) if unseen else None)
+    gradients = ordered.gradients(out_of_fold.gradients(ordered.index, ordered.targets) if out_of_fold else None)
     recommended, notes = _recommended(gradients, seed, progress)
     scores = detectors.scores(wanted, gradients, seed=seed, progress=progress)
     if recommended:
@@ -291,40 +285,3 @@ def _recommended(gradients: detectors.Gradients, seed: int, progress: Progress) 
         return Recommended().fit(gradients, seed=seed, progress=progress), []
     except InputError as error:
         return None, [f"{NO_RECOMMENDATION}{error}"]
-
-
-def _table(
-    dataset: Dataset,
-    samples: ScoredSamples,
-    scores: dict[str, np.ndarray],
-    outputs: np.ndarray | None,
-    names: list[str] | None,
-) -> pd.DataFrame:
-    """What `Run.table` has; without ``outputs``, the place of each class in the logits, nothing that a model says of classes."""
-    about = {
-        "sample_id": samples.sample_id,
-        "index": samples.index,
-        "source": [str(dataset.sources[int(i)]) for i in samples.index],
-    }
-    if outputs is None:
-        groups = np.array(dataset.class_names, dtype=object)[dataset.labels[samples.index]]
-        return pd.DataFrame({**about, "label": groups, "loss": samples.loss, **scores})
-    assert samples.predicted is not None
-    assert samples.best_other is not None
-    name_of = np.array(names or dataset.class_names, dtype=object)
-    given = np.array(dataset.class_names, dtype=object)[dataset.labels[samples.index]]
-    predicted = name_of[samples.predicted]
-    # A sample cannot be relabelled to itself, nor to a class that only the model has.
-    second = (predicted == given) | ~np.isin(samples.predicted, outputs)
-    return pd.DataFrame(
-        {
-            **about,
-            "label": given,
-            "predicted": predicted,
-            "loss": samples.loss,
-            "confidence": np.exp(-samples.loss),
-            **scores,
-            "suggested_label": np.where(second, name_of[samples.best_other], predicted),
-            "suggested_label_source": np.where(second, "model's second choice", "model prediction"),
-        }
-    )

@@ -15,7 +15,7 @@ import numpy as np
 from oga_core.files import sha256
 from oga_core.progress import Progress, silent
 from oga_core.runs import Run, Workspace
-from oga_core.scoring import do_run, one_pass, prepare
+from oga_core.scoring import do_run, passes, prepare
 from tests.faults.killed import fork, killed_after
 
 SAMPLES, CLASSES, UNREADABLE = 400, 3, 5
@@ -54,7 +54,7 @@ def made_run(workspace: Workspace, data: Path, **options: Any) -> Run:
 
 def score(workspace: Path, run_id: str, pipe: int = -1, progress: Progress = silent) -> None:
     """Do a run in this process, in small shards."""
-    one_pass.SHARD = SHARD
+    passes.SHARD = SHARD
     do_run(Workspace(workspace).run(run_id), progress)
 
 

@@ -19,7 +19,7 @@ from oga_core.errors import InputError
 from oga_core.review import Selection, decide, decisions
 from oga_core.runs import Run, Workspace
 from oga_core.runs.run import TABLE
-from oga_core.scoring import do_run, one_pass, parts, prepare
+from oga_core.scoring import do_run, parts, passes, prepare
 from tests.app.conftest import browser
 from tests.faults.disks import fill, mounted
 from tests.faults.killed import fork
@@ -44,8 +44,8 @@ def make():
 @pytest.fixture
 def wide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What `prepare` takes: features of which each sample's gradient has 64 kB."""
-    monkeypatch.setattr(one_pass, "BATCH", 8)
-    monkeypatch.setattr(one_pass, "SHARD", SHARD)
+    monkeypatch.setattr(passes, "BATCH", 8)
+    monkeypatch.setattr(passes, "SHARD", SHARD)
     y = np.arange(N) % 2
     np.savez(tmp_path / "data.npz", x=np.random.default_rng(0).normal(size=(N, 6)) + y[:, None], y=y)
     (tmp_path / "wide_model.py").write_text(WIDE)

@@ -15,7 +15,7 @@ from oga_core.cli import main
 from oga_core.errors import InputError
 from oga_core.runs import Run, Workspace
 from oga_core.runs.run import PARTS, TABLE
-from oga_core.scoring import do_run, one_pass, parts, prepare
+from oga_core.scoring import do_run, parts, passes, prepare
 from tests.faults import killed_scorings
 from tests.faults.killed import fork, killed_after
 from tests.faults.killed_scorings import results
@@ -26,8 +26,8 @@ N, CLASSES, SHARD = 48, 3, 16
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(one_pass, "BATCH", 8)
-    monkeypatch.setattr(one_pass, "SHARD", SHARD)
+    monkeypatch.setattr(passes, "BATCH", 8)
+    monkeypatch.setattr(passes, "SHARD", SHARD)
 
 
 @pytest.fixture

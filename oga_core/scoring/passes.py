@@ -1,40 +1,24 @@
-"""One pass over samples: encoding them, and their losses and gradients by the closed form or the engine."""
+"""One pass over a data set, in shards that are kept: each sample is read, encoded and scored once."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
-from torch import nn
 
 from oga_core.containment import reading
 from oga_core.data import Dataset, Part, SampleError, Unreadable
 from oga_core.errors import InputError
 from oga_core.gradients import (
-    HEAD,
-    GradientBatch,
-    PerSampleGradients,
-    captured_features,
-    find_head,
-    head_gradients,
-    in_batches,
-    joined,
     out_of_memory,
-    unit_rows,
 )
 from oga_core.models import Classifier
-from oga_core.models.classifier import find_logits, refusing
 from oga_core.scoring.parts import Parts, Shard, identity
 from oga_core.scoring.scored_samples import ScoredSamples
 
 BATCH = 64
-LOOKED_AT = 8
-"""Samples that the head is searched with, and the model is probed with."""
-
 SHARD, SHARD_SECONDS = 4096, 20.0
 """Samples and time after which a shard is closed, and is not done again if the process is killed."""
 WINDOW = 1024
@@ -43,36 +27,24 @@ NOT_FINITE = "the model's output is not finite"
 TOO_LARGE = "needs more memory than there is"
 
 
-def encoded_samples(
-    classifier: Classifier, dataset: Dataset, rows: Iterable[int], most: int | None = None
-) -> tuple[list[int], list[Any]]:
-    """The labelled and readable ones of some samples, encoded, with their rows."""
-    kept: list[int] = []
-    encoded: list[Any] = []
-    for i in rows:
-        if len(encoded) == most:
-            break
-        try:
-            if dataset.labels[i] >= 0:
-                encoded.append(classifier.encoded(dataset.load(int(i))))
-                kept.append(int(i))
-        except SampleError:
-            continue
-    return kept, encoded
-
-
-def found_head(classifier: Classifier, encoded: list[Any], name: str | None) -> tuple[str, nn.Linear]:
-    """The layer that gives a classifier's logits, by running a few encoded samples; InputError as `find_head`."""
-    some = classifier.collate(encoded[:LOOKED_AT])
-    return find_head(classifier.module, classifier.logits, some, name or classifier.head)
-
-
 class Pass(Protocol):
-    """What is done with each batch of encoded samples; of a classifier `OnePass`, of a language model `AnswerPass`."""
+    """What scores each batch of encoded samples; each task has its own in `oga_core.scoring.tasks`.
 
-    classifier: Any
+    Attributes
+    ----------
+    model
+        Encodes the samples.
+    head
+        Name of the layer that gives the logits; None where none was found or none is needed.
+    notes
+        For the user, a line each.
+    """
+
     head: str | None
     notes: list[str]
+
+    @property
+    def model(self) -> Classifier: ...
 
     def score_batch(
         self, rows: np.ndarray, ids: np.ndarray, encoded: list[Any], labels: np.ndarray
@@ -97,102 +69,6 @@ class Pass(Protocol):
         InputError
             As `Classifier.logits`.
         """
-
-
-class OnePass:
-    """One pass over samples: their loss and gradient, by the closed form for the head, else by the engine.
-
-    Attributes
-    ----------
-    head
-        Name of the layer that gives the logits; None where none is found and the scope does not need one.
-    notes
-        What the user should know.
-    """
-
-    def __init__(
-        self,
-        classifier: Classifier,
-        dataset: Dataset,
-        outputs: np.ndarray,
-        scope: str = HEAD,
-        head: str | None = None,
-        seed: int = 0,
-    ) -> None:
-        rows, encoded = encoded_samples(classifier, dataset, range(len(dataset)), LOOKED_AT)
-        if not encoded:
-            raise InputError("none of the samples can be read")
-        self.classifier, self.outputs, self.scope = classifier, outputs, scope
-        self.notes: list[str] = []
-        self.head: str | None = None
-        try:
-            self.head, self._layer = found_head(classifier, encoded, head)
-        except InputError:
-            if scope == HEAD or head:
-                raise
-        if self.scope == HEAD:
-            return
-        self._engine = PerSampleGradients(
-            classifier.module,
-            self.scope,
-            seed=seed,
-            head=self.head,
-            collate=classifier.collate,
-            output=partial(find_logits, name=classifier.name),
-        )
-        self._engine.prepare(encoded, torch.from_numpy(outputs[dataset.labels[rows]]))
-        values = sum(self._engine.parameters.values())
-        self.notes = [f"scope {self.scope}: {len(self._engine.parameters)} parameters, {values:,} values", *self._engine.notes]
-
-    def score_batch(
-        self, rows: np.ndarray, ids: np.ndarray, encoded: list[Any], labels: np.ndarray
-    ) -> tuple[ScoredSamples, np.ndarray]:
-        """As `Pass.score_batch`."""
-        targets = torch.from_numpy(self.outputs[labels])
-        whole = None if self.scope == HEAD else self._beyond_head(encoded, targets)
-        if whole is None:
-            with captured_features(self._layer) as seen:
-                logits = self.classifier.logits(self.classifier.collate(encoded))
-            features: torch.Tensor | None = seen[-1]
-        else:
-            logits, features = whole.output, whole.features
-        found = head_gradients(logits, torch.ones(len(rows), 1) if features is None else features, targets)
-        finite = np.isfinite(found.residuals).all(1) & np.isfinite(found.features).all(1)
-        vectors: dict[str, np.ndarray] = {}
-        if features is not None:
-            vectors |= split("features", "feature", found.features, finite)
-        if whole is None:
-            l1, l2 = found.l1, found.l2
-            vectors |= split("residuals", "residual", found.residuals, finite)
-        else:
-            l1, l2, sketch = measured(whole)
-            finite &= np.isfinite(sketch).all(1) & np.isfinite(l2)
-            vectors |= split_sketches(sketch, l2, finite)
-        others = torch.full_like(logits, -torch.inf)
-        others[:, self.outputs] = logits[:, self.outputs]
-        others[torch.arange(len(rows)), targets] = -torch.inf
-        samples = ScoredSamples(
-            index=rows,
-            sample_id=ids,
-            targets=targets.numpy(),
-            loss=found.losses,
-            l1=l1,
-            l2=l2,
-            logits=logits.numpy(),
-            predicted=logits.argmax(1).numpy(),
-            best_other=others.argmax(1).numpy(),
-            **vectors,
-        )
-        return samples, finite & np.isfinite(found.losses)
-
-    def _beyond_head(self, encoded: list[Any], targets: torch.Tensor) -> GradientBatch:
-        """By the engine, which has logits and the head's features from the same pass; InputError as `Classifier.logits`."""
-
-        def batch(some: Sequence[int]) -> tuple[Any, torch.Tensor]:
-            return [encoded[i] for i in some], targets[list(some)]
-
-        with refusing(self.classifier.name):
-            return joined([found for _, found in in_batches(self._engine, range(len(encoded)), batch)])
 
 
 def run_pass(
@@ -230,14 +106,14 @@ def run_pass(
     scored = [shard.samples for shard in done if shard.samples]
     done.clear()  # frees each shard's arrays as soon as they are joined
     samples = ScoredSamples.concat(scored) if scored else None
-    if samples and each.classifier.length:
+    if samples and each.model.length:
         samples = samples.take(np.argsort(samples.index))
     return samples, failed
 
 
 def _order(each: Pass, dataset: Dataset) -> np.ndarray:
     """Rows in the order in which they are passed: as they come, or the longest texts first, which take the most memory."""
-    if not each.classifier.length:
+    if not each.model.length:
         return np.arange(len(dataset))
     return np.argsort([-_characters(dataset, i) for i in range(len(dataset))], kind="stable")
 
@@ -267,7 +143,7 @@ def _read(each: Pass, dataset: Dataset, rows: np.ndarray, parts: Parts | None) -
         try:
             if dataset.labels[i] < 0:
                 raise SampleError("has no label")
-            encoded = each.classifier.encoded(dataset.load(i))
+            encoded = each.model.encoded(dataset.load(i))
             sample_id = dataset.sample_id(i)
         except SampleError as error:
             reason = str(error)
@@ -280,7 +156,7 @@ def _read(each: Pass, dataset: Dataset, rows: np.ndarray, parts: Parts | None) -
         if parts:
             parts.check(int(rows_of[i]), sample_id, str(dataset.sources[i]))
         found.append(_Read(i, sample_id, encoded, reason))
-    length = each.classifier.length
+    length = each.model.length
     return sorted(found, key=lambda one: 0 if one.reason else -length(one.encoded)) if length else found
 
 
@@ -298,7 +174,7 @@ def _shard(
     A batch has the same samples whatever shard it is in, for the last digits depend on them.
     """
     began, start = time.monotonic(), first
-    window = WINDOW if each.classifier.length else BATCH
+    window = WINDOW if each.model.length else BATCH
     at, read = -window, list[_Read]()
     failed: list[Unreadable] = []
     done: list[ScoredSamples] = []
@@ -340,22 +216,3 @@ def _halved(
     else:  # outside of ``except``: the error holds what was computed
         for half in (slice(len(rows) // 2), slice(len(rows) // 2, None)):
             yield from _halved(each, rows[half], ids[half], encoded[half], labels[half])
-
-
-def measured(found: GradientBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """L1 norms, L2 norms and sketches that the engine gave, float64; shapes ``(n,)``, ``(n,)`` and ``(n, width)``."""
-    assert found.l1 is not None
-    assert found.l2 is not None
-    assert found.sketch is not None
-    return found.l1, found.l2, found.sketch.astype(np.float64)
-
-
-def split_sketches(sketch: np.ndarray, l2: np.ndarray, finite: np.ndarray) -> dict[str, np.ndarray]:
-    """Sketches as unit vectors, with the norms of the gradients: a sketch has that length only up to chance."""
-    return {**split("sketches", "sketch", sketch, finite), "sketch_norms": np.where(finite, l2, 0).astype(np.float32)}
-
-
-def split(plural: str, singular: str, vectors: np.ndarray, finite: np.ndarray) -> dict[str, np.ndarray]:
-    """Columns of unit vectors and norms; those of rows that are not finite are zero."""
-    units, norms = unit_rows(np.where(finite[:, None], vectors, 0))
-    return {plural: units, f"{singular}_norms": norms}

@@ -12,18 +12,20 @@ from oga_core.data import Dataset, Part
 from oga_core.detectors import Gradients, of_units
 from oga_core.detectors.refit import folds
 from oga_core.errors import InputError
-from oga_core.models import label_indices, train
+from oga_core.models import train
 from oga_core.progress import Progress, silent
 from oga_core.runs.run import PARTS
-from oga_core.scoring.one_pass import OnePass, encoded_samples, run_pass
+from oga_core.scoring.encoding import encode_samples
 from oga_core.scoring.parts import Parts
+from oga_core.scoring.passes import run_pass
+from oga_core.scoring.tasks import scoring_of
 
 FOLDS = 5
 COLUMNS = ("logits", "features", "feature_norms")
 
 
 @dataclass(frozen=True)
-class Unseen:
+class OutOfFold:
     """What models trained without a sample give for it.
 
     Attributes
@@ -59,12 +61,12 @@ class Unseen:
         return replace(found, fold=self.fold[at])
 
 
-def usual_folds(dataset: Dataset) -> int:
+def default_folds(dataset: Dataset) -> int:
     """Models that are trained for a kind of data unless the user says otherwise: none for images, which take minutes."""
     return 0 if dataset.kind == "image" else FOLDS
 
 
-def cross_fitted(
+def cross_fit(
     dataset: Dataset,
     k: int,
     *,
@@ -72,7 +74,7 @@ def cross_fitted(
     epochs: int | None = None,
     progress: Progress = silent,
     parts: Parts | None = None,
-) -> Unseen | None:
+) -> OutOfFold | None:
     """Train k starters, each without one of k parts of the samples, and pass that part through it.
 
     Returns None where a part leaves too little to train on. What is kept in ``parts`` is not done again.
@@ -97,9 +99,9 @@ def cross_fitted(
             fitted = parts.starter(f"{PARTS}/fold{i}.safetensors", others, fit)[0] if parts else fit().classifier
         except InputError:  # too few of them can be read
             return None
-        if not encoded_samples(fitted, own, range(len(own)), 1)[0]:
+        if not encode_samples(fitted, own, range(len(own)), 1)[0]:
             continue
-        samples, _ = run_pass(OnePass(fitted, own, label_indices(fitted, own)), own, tell, parts, f"fold{i}")
+        samples, _ = run_pass(scoring_of(fitted.task).make_pass(fitted, own), own, tell, parts, f"fold{i}")
         if samples is None:
             continue
         columns["index"].append(own.rows[samples.index])
@@ -110,7 +112,7 @@ def cross_fitted(
         return None
     joined = {name: np.concatenate(values) for name, values in columns.items()}
     order = np.argsort(joined["index"], kind="stable")
-    return Unseen(**{name: values[order] for name, values in joined.items()})
+    return OutOfFold(**{name: values[order] for name, values in joined.items()})
 
 
 def _renamed(tell: Callable[[int, int], None]) -> Progress:

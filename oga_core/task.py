@@ -1,0 +1,105 @@
+"""The tasks a model can be trained for: the facts that pages, tables and lists need of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model was trained to do; what is computed for it is in `oga_core.scoring.tasks`.
+
+    Attributes
+    ----------
+    name
+        For people and records.
+    samples
+        What such a model takes, in words.
+    group, groups
+        Noun for a given label, and its plural.
+    label
+        Title of the column of given labels.
+    fault
+        What a sample is that hurts the model: completes "… % are …".
+    decisions
+        What a reviewer may decide on a sample.
+    predictions
+        Columns of `Run.table` that the model predicts.
+    class_probabilities
+        Whether the model's output are logits of the classes of the data, which some detectors need.
+    no_relabel, no_estimate
+        Why there is no other label to choose, and no estimate of label errors; empty where there is.
+    sample_input
+        Noun for the input of a new sample, in words.
+    names_class
+        Whether the target of a new sample is the name of a class; else it is a text.
+    loss_unit
+        Of the loss of a sample.
+    auto_class, model
+        Class of transformers that loads such a model, and the noun for it.
+    """
+
+    name: str
+    samples: str
+    group: str
+    groups: str
+    label: str
+    fault: str
+    decisions: tuple[str, ...]
+    predictions: tuple[str, ...]
+    class_probabilities: bool
+    no_relabel: str
+    no_estimate: str
+    sample_input: str
+    names_class: bool
+    loss_unit: str
+    auto_class: str
+    model: str
+
+
+CLASSIFICATION = Task(
+    name="classification",
+    samples="samples with labels",
+    group="class",
+    groups="classes",
+    label="given label",
+    fault="badly labelled",
+    decisions=("keep", "remove", "relabel", "unsure"),
+    predictions=("predicted", "confidence", "suggested_label", "suggested_label_source"),
+    class_probabilities=True,
+    no_relabel="",
+    no_estimate="",
+    sample_input="Text",
+    names_class=True,
+    loss_unit="nats",
+    auto_class="AutoModelForSequenceClassification",
+    model="sequence classifier",
+)
+
+LANGUAGE_MODELLING = Task(
+    name="language modelling",
+    samples="prompts with answers",
+    group="group",
+    groups="groups",
+    label="group",
+    fault="wrong",
+    decisions=("keep", "remove", "unsure"),
+    predictions=(),
+    class_probabilities=False,
+    no_relabel="prompts and answers have no class label: keep, remove or unsure",
+    no_estimate="language models have no class labels",
+    sample_input="Prompt",
+    names_class=False,
+    loss_unit="nats a token",
+    auto_class="AutoModelForCausalLM",
+    model="causal language model",
+)
+
+TASKS = (CLASSIFICATION, LANGUAGE_MODELLING)
+DECISIONS = tuple(dict.fromkeys(decision for task in TASKS for decision in task.decisions))
+"""Of all tasks."""
+
+
+def task_of(kind: str) -> Task:
+    """Return the task that data of a kind (`Dataset.kind`) are for."""
+    return LANGUAGE_MODELLING if kind == "prompts" else CLASSIFICATION
