@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
-from test_torchvision_sets import mnist
 
 from oga_core.data import SampleError, folders, open_dataset
 from oga_core.data.folders import Directory, LinkError
@@ -19,6 +18,7 @@ from oga_core.errors import InputError
 from oga_core.limits import SETTINGS_BYTES
 from oga_core.reader import open_contained
 from oga_core.roots import REFUSAL, ROOTS
+from tests.data.test_torchvision_sets import mnist
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs symbolic links")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from awkward_table import scored, write
 
 from oga_core.runs import Run
+from tests.export.awkward_table import scored, write
 
 
 @pytest.fixture

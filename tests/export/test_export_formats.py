@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from awkward_table import ROWS
 from hypothesis import HealthCheck, assume, example, given, settings, strategies as st
 
 from oga_core.data import open_dataset
@@ -24,6 +23,7 @@ from oga_core.errors import InputError
 from oga_core.export import FORMATS, WHAT, export, render, rows
 from oga_core.review import decide
 from oga_core.runs import Run
+from tests.export.awkward_table import ROWS
 
 TEXTS = st.lists(st.text(), min_size=1, max_size=4)
 FORMULAS = [

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from awkward_table import COLUMNS, ROWS, TWINS, UNREADABLE, scored, write
 from torch import nn
 
 import oga_core as oga
@@ -16,6 +15,7 @@ from oga_core.errors import InputError
 from oga_core.export import rows
 from oga_core.review import decide, undo
 from oga_core.runs import Run
+from tests.export.awkward_table import COLUMNS, ROWS, TWINS, UNREADABLE, scored, write
 
 LIST = [
     "sample_id",

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from one_sample import norms_alone
 from torch import Tensor, nn
 
 from oga_core.errors import InputError
 from oga_core.gradients import PerSampleGradients, batches, in_batches, joined
+from tests.gradients.one_sample import norms_alone
 
 N, CLASSES = 150, 3
 Batches = Callable[[Sequence[int]], tuple[Tensor, Tensor]]

@@ -13,10 +13,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers as hf
-from one_sample import Loss, assert_alike, cross_entropy, norms_alone
 from torch import Tensor, nn
 
 from oga_core.gradients import PerSampleGradients, head_gradients, in_batches
+from tests.gradients.one_sample import Loss, assert_alike, cross_entropy, norms_alone
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
 

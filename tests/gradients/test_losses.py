@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from one_sample import assert_alike, norms_alone
 from torch import Tensor, nn
 
 from oga_core.errors import InputError
 from oga_core.gradients import LOSSES, BinaryCrossEntropy, CrossEntropy, NextToken, PerSampleGradients, SquaredError
+from tests.gradients.one_sample import assert_alike, norms_alone
 
 N, CLASSES, LENGTH = 6, 4, 5
 D = torch.float64

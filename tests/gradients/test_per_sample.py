@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from one_sample import alone, assert_alike, assert_unchanged, norms_alone, state
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from oga_core.errors import InputError
 from oga_core.gradients import PerSampleGradients, joined
+from tests.gradients.one_sample import alone, assert_alike, assert_unchanged, norms_alone, state
 
 D = torch.float64
 CLASSES = 3

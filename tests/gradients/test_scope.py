@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from one_sample import assert_alike, norms_alone
 from torch import nn
 
 from oga_core.errors import InputError
 from oga_core.gradients import PerSampleGradients, parameters_in
+from tests.gradients.one_sample import assert_alike, norms_alone
 
 
 class Net(nn.Module):

@@ -13,7 +13,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers as hf
-from one_sample import TOLERANCE, Loss, assert_alike, assert_unchanged, cross_entropy, norms_alone, state
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -21,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from oga_core.errors import InputError
 from oga_core.gradients import PerSampleGradients
+from tests.gradients.one_sample import TOLERANCE, Loss, assert_alike, assert_unchanged, cross_entropy, norms_alone, state
 
 TOKENS, LENGTH, PADDING, LABELS = 50, 7, 0, 5
 KEPT = [7, 5, 6, 2, 7, 3]

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from one_sample import TOLERANCE, assert_alike, assert_unchanged, norms_alone, state
 from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.convnext import CNBlockConfig
@@ -17,6 +16,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformer, SwinTransformerBlockV2
 
 from oga_core.gradients import PerSampleGradients
+from tests.gradients.one_sample import TOLERANCE, assert_alike, assert_unchanged, norms_alone, state
 
 CLASSES = 5
 LABELS = torch.tensor([0, 3, 1, 4, 3, 2])

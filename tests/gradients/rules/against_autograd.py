@@ -13,11 +13,11 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from hypothesis import settings, strategies as st
-from one_sample import TOLERANCE, Alone, Loss, alone, cross_entropy, output_of
 from torch import Tensor, nn
 
 from oga_core.gradients import PerSampleGradients, gemm, sketch
 from oga_core.gradients.terms import convolution, outer
+from tests.gradients.one_sample import TOLERANCE, Alone, Loss, alone, cross_entropy, output_of
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 N = 6

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, strategies as st
 from torch import Tensor, nn
 
-from rules.against_autograd import DEVICES, Lambda, N, assert_exact, dtypes, seeds, some
+from tests.gradients.rules.against_autograd import DEVICES, Lambda, N, assert_exact, dtypes, seeds, some
 
 
 def attention(batch_first: bool = True, width: int = 8, heads: int = 2, **options: Any) -> Lambda:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, strategies as st
 from torch import Tensor, nn
 
-from rules.against_autograd import DEVICES, Lambda, N, assert_exact, dtypes, seeds, some
+from tests.gradients.rules.against_autograd import DEVICES, Lambda, N, assert_exact, dtypes, seeds, some
 
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}

@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 from torch import Tensor, nn
 
 from oga_core.gradients import PerSampleGradients
-from rules.against_autograd import DEVICES, Forward, Lambda, N, assert_exact, dtypes, seeds, some
+from tests.gradients.rules.against_autograd import DEVICES, Forward, Lambda, N, assert_exact, dtypes, seeds, some
 
 OPERATIONS = [
     operator.add,

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, strategies as st
 from torch import nn
 
-from rules.against_autograd import DEVICES, Forward, Lambda, N, assert_exact, dtypes, seeds, some
+from tests.gradients.rules.against_autograd import DEVICES, Forward, Lambda, N, assert_exact, dtypes, seeds, some
 
 
 @some(max_examples=15)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from oga_core.gradients import PerSampleGradients
-from rules.against_autograd import WAYS, Forward, Lambda, N, assert_exact
+from tests.gradients.rules.against_autograd import WAYS, Forward, Lambda, N, assert_exact
 
 SOME = WAYS[:2]
 

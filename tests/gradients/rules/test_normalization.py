@@ -11,7 +11,7 @@ from torch import nn
 
 from oga_core.errors import InputError
 from oga_core.gradients import PerSampleGradients
-from rules.against_autograd import DEVICES, Lambda, N, assert_exact, dtypes, seeds, some
+from tests.gradients.rules.against_autograd import DEVICES, Lambda, N, assert_exact, dtypes, seeds, some
 
 
 def unlike_at_first(module: nn.Module) -> nn.Module:

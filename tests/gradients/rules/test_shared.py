@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from rules.against_autograd import DEVICES, Forward, Lambda, N, assert_exact, dtypes, seeds, some
+from tests.gradients.rules.against_autograd import DEVICES, Forward, Lambda, N, assert_exact, dtypes, seeds, some
 
 
 @some(max_examples=12)
