@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch import nn
 
 from oga_core import detectors
 from oga_core.containment import reading
-from oga_core.data import Dataset
+from oga_core.data import Dataset, Unreadable
 from oga_core.data.noticed import noticed
 from oga_core.detectors import RECOMMENDED, Recommended, listed
 from oga_core.detectors.recommended import FEWEST
@@ -27,15 +28,25 @@ from oga_core.models import Classifier, LanguageModel, class_mapping, label_indi
 from oga_core.models.inputs import cut_texts
 from oga_core.models.loader import checked
 from oga_core.progress import Progress, silent
-from oga_core.runs import Run, Workspace
-from oga_core.runs.run import FACTORS, MODEL, NO_RECOMMENDATION, NOT_SCORED, RECOMMENDATION, SKETCHES, TABLE
-from oga_core.runs.stale import WEIGHTS, fingerprint
+from oga_core.runs import DataSource, Factory, InMemory, Run, RunSpec, RunSummary, Starter, Weights, Workspace
+from oga_core.runs.records import NO_RECOMMENDATION, Fingerprint, MappedClass
+from oga_core.runs.run import FACTORS, MODEL, NOT_SCORED, RECOMMENDATION, SKETCHES, TABLE
+from oga_core.runs.stale import fingerprint
 from oga_core.scoring.answers import AnswerPass
 from oga_core.scoring.one_pass import OnePass, Pass, passed
 from oga_core.scoring.parts import Parts, alone, room
 from oga_core.scoring.preparing import check
 from oga_core.scoring.unseen import Unseen, cross_fitted, usual_folds
 from oga_core.scoring.unsteady import unsteady
+
+
+@dataclass(frozen=True)
+class _ModelFacts:
+    """What the summary says of the model beside its name."""
+
+    source: str
+    held_out_accuracy: float | None = None
+    weights: Fingerprint | None = None
 
 
 def score(
@@ -84,17 +95,17 @@ def score(
     InputError
         If model, data and settings do not fit together; nothing has been scored then.
     """
-    settings: dict[str, Any] = {"scope": scope, "head": head, "detectors": listed(detectors), "seed": seed}
     check(scope, detectors)
     classifier = checked(model, dataset) if isinstance(model, Classifier) else wrap(model, dataset, transform)
     if scope != HEAD:
         parameters_in(classifier.module, scope)
     where = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
-    run = where.new_run(title or f"{classifier.name} on {len(dataset):,} samples", settings)
+    spec = RunSpec(None, InMemory(classifier.name), scope, head, tuple(listed(detectors)), seed)
+    run = where.new_run(title or f"{classifier.name} on {len(dataset):,} samples", spec)
     with run.job("score").doing(progress) as report:
-        origin = dataset.origin or dataset.save(run.path)
-        run.set_settings({**settings, "data": origin[0], "data_options": origin[1], "model": classifier.name})
-        _score(run, classifier, dataset, report, {"model_source": "given from Python"})
+        source, options = dataset.origin or dataset.save(run.path)
+        run.set_spec(replace(spec, data=DataSource(source, **options)))
+        _score(run, classifier, dataset, report, _ModelFacts("given from Python"))
     return run
 
 
@@ -106,52 +117,54 @@ def do_run(run: Run, progress: Progress = silent) -> None:
     Raises
     ------
     InputError
-        If model, data and settings do not fit together, the data have changed since the run was begun, the disk is full, or
-        another process does the run already.
+        If model, data and settings do not fit together, the data have changed since the run was begun, the model was given from
+        Python, the disk is full, or another process does the run already.
     Cancelled
         If the user asked for it meanwhile.
     """
-    settings = run.settings
-    check(settings["scope"], settings["detectors"])
+    spec = run.spec
+    check(spec.scope, list(spec.detectors))
     with alone(run):
         with run.job("score").doing(progress) as report:
+            model = run.require_model()
             report("opening the data", 0, 1)
             with reading():
                 dataset = run.open_dataset()
             parts = Parts(run, dataset, report)
-            if settings.get("model") or settings.get("weights"):
-                weights = Path(settings["weights"]) if settings.get("weights") else None
-                report("opening the model", 0, 1)
-                with reading():
-                    classifier = load_model(settings.get("model"), weights, dataset)
-                parts.only_of(classifier)
-                facts: dict[str, Any] = {"model_source": f"weights {weights.name}" if weights else "made by the owner's factory"}
-                if weights is not None and weights.is_file():
-                    facts[WEIGHTS] = fingerprint(weights)
-                unseen = None
+            if isinstance(model, Starter):
+                classifier, facts, unseen = _starters(spec, model, dataset, parts, report)
             else:
-                classifier, facts, unseen = _starters(settings, dataset, parts, report)
+                classifier, facts, unseen = *_opened(model, dataset, parts, report), None
             _score(run, classifier, dataset, report, facts, unseen, parts)
         parts.remove()
 
 
+def _opened(model: Weights | Factory, dataset: Dataset, parts: Parts, progress: Progress) -> tuple[Classifier, _ModelFacts]:
+    """Open a model of the user."""
+    name, weights = model.arguments
+    progress("opening the model", 0, 1)
+    with reading():
+        classifier = load_model(name, weights, dataset)
+    parts.only_of(classifier)
+    if weights is None:
+        return classifier, _ModelFacts("made by the owner's factory")
+    return classifier, _ModelFacts(f"weights {weights.name}", weights=fingerprint(weights) if weights.is_file() else None)
+
+
 def _starters(
-    settings: dict[str, Any], dataset: Dataset, parts: Parts, progress: Progress
-) -> tuple[Classifier, dict[str, Any], Unseen | None]:
+    spec: RunSpec, asked: Starter, dataset: Dataset, parts: Parts, progress: Progress
+) -> tuple[Classifier, _ModelFacts, Unseen | None]:
     """The starter, what the summary tells of it, and what those say that have not seen a part."""
-    if settings["scope"] != HEAD:  # before it is trained
+    if spec.scope != HEAD:  # before it is trained
         with torch.random.fork_rng(devices=[]):
-            parameters_in(untrained(dataset).module, settings["scope"])
-    options = {"seed": settings["seed"], "epochs": settings.get("epochs"), "progress": progress}
+            parameters_in(untrained(dataset).module, spec.scope)
+    options: dict[str, Any] = {"seed": spec.seed, "epochs": asked.epochs, "progress": progress}
     classifier, trained = parts.starter(MODEL, dataset, partial(train, dataset, **options))
-    facts = {
-        "model_source": f"starter model trained here on 90 % of the samples, {trained['epochs']} epochs",
-        "held_out_accuracy": trained["accuracy"],
-    }
-    folds = usual_folds(dataset) if settings.get("folds") is None else settings["folds"]
+    source = f"starter model trained here on 90 % of the samples, {trained['epochs']} epochs"
+    folds = usual_folds(dataset) if asked.folds is None else asked.folds
     # Where there are too few samples, there will be no recommendation.
     unseen = cross_fitted(dataset, folds, parts=parts, **options) if folds and len(dataset) >= FEWEST else None
-    return classifier, facts, unseen
+    return classifier, _ModelFacts(source, trained["accuracy"]), unseen
 
 
 def _score(
@@ -159,20 +172,20 @@ def _score(
     classifier: Classifier,
     dataset: Dataset,
     progress: Progress,
-    facts: dict[str, Any],
+    facts: _ModelFacts,
     unseen: Unseen | None = None,
     parts: Parts | None = None,
 ) -> None:
     started = time.monotonic()
-    settings = run.settings
+    spec = run.spec
     causal = isinstance(classifier, LanguageModel)
-    wanted = [d for d in detectors.chosen(settings["detectors"], not causal) if d.name != RECOMMENDED]
+    wanted = [d for d in detectors.chosen(list(spec.detectors), not causal) if d.name != RECOMMENDED]
     outputs = label_indices(classifier, dataset)
     each: Pass
     if isinstance(classifier, LanguageModel):
-        each = AnswerPass(classifier, dataset, settings["scope"], settings["seed"], settings.get("head"))
+        each = AnswerPass(classifier, dataset, spec.scope, spec.seed, spec.head)
     else:
-        each = OnePass(classifier, dataset, outputs, settings["scope"], settings.get("head"), settings["seed"])
+        each = OnePass(classifier, dataset, outputs, spec.scope, spec.head, spec.seed)
     steady = unsteady(classifier, dataset)
     whole, failed = passed(each, dataset, partial(progress, "scoring"), parts)
     if len(whole.get("index", ())) < 2:
@@ -184,13 +197,55 @@ def _score(
     by_id = np.argsort(whole["sample_id"], kind="stable")
     back = np.argsort(by_id)
     gradients = _gradients({name: values[by_id] for name, values in whole.items()}, unseen)
-    recommended, notes = _recommended(gradients, settings["seed"], progress)
-    scores = detectors.scores(wanted, gradients, seed=settings["seed"], progress=progress)
+    recommended, no_recommendation = _recommended(gradients, spec.seed, progress)
+    scores = detectors.scores(wanted, gradients, seed=spec.seed, progress=progress)
     if recommended:
         scores = {RECOMMENDED: recommended.scores, **scores}
     scores = {name: score[back] for name, score in scores.items()}
     table = _table(dataset, whole, scores, None if causal else outputs, classifier.class_names)
+    found = None
+    if recommended:
+        class_of = {int(output): dataset.class_names[label] for label, output in enumerate(outputs)}
+        found = recommended.recommendation.in_words([class_of.get(i, str(i)) for i in range(gradients.classes)])
     progress("writing", 0, 1)
+    _write(run, whole, failed, table, found)
+    progress("writing", 1, 1)
+    with reading():
+        looked_at, cut = noticed(dataset, progress), cut_texts(classifier.encode, dataset)
+    notes = [*spec.notes, *dataset.notes, *looked_at, *classifier.notes, *steady, *cut, *each.notes]
+    run.set_summary(
+        RunSummary(
+            class_names=tuple(dataset.class_names),
+            kind=dataset.kind,
+            model=classifier.name,
+            model_source=facts.source,
+            held_out_accuracy=facts.held_out_accuracy,
+            agreement=None if causal else float((table["predicted"] == table["label"]).mean()),
+            scope=spec.scope,
+            head=each.head,
+            mapping=tuple(MappedClass(*one) for one in class_mapping(classifier, dataset)),
+            samples=len(dataset),
+            scored=len(table),
+            not_scored=len(failed),
+            seconds=round(time.monotonic() - started, 3),
+            seed=spec.seed,
+            detectors=tuple(scores),
+            notes=(*notes, f"{NO_RECOMMENDATION}{no_recommendation}") if no_recommendation else tuple(notes),
+            sketch_form=FORM if "sketches" in whole else None,
+            no_recommendation=no_recommendation,
+            weights=facts.weights,
+        )
+    )
+
+
+def _write(
+    run: Run,
+    whole: dict[str, np.ndarray],
+    failed: list[Unreadable],
+    table: pd.DataFrame,
+    recommendation: detectors.Recommendation | None,
+) -> None:
+    """Write the files of a run, the table last."""
     arrays = [name for name in (*FACTORS, *SKETCHES) if name in whole]
     reasons = pd.DataFrame(
         {"index": [f.index for f in failed], "source": [f.source for f in failed], "reason": [f.reason for f in failed]}
@@ -198,37 +253,11 @@ def _score(
     with room(run, sum(whole[name].nbytes for name in arrays) + int(table.memory_usage(deep=True).sum())):
         for name in arrays:
             run.add_file(f"{name}.npy", partial(save_array, whole[name]))
-        if recommended:
-            names = {int(output): dataset.class_names[label] for label, output in enumerate(outputs)}
-            found = recommended.recommendation.in_words([names.get(i, str(i)) for i in range(gradients.classes)])
-            run.add_file(RECOMMENDATION, lambda path: path.write_text(json.dumps(found.to_dict()), "utf-8"))
+        if recommendation is not None:
+            kept = json.dumps(recommendation.to_dict())
+            run.add_file(RECOMMENDATION, lambda path: path.write_text(kept, "utf-8"))
         run.add_file(NOT_SCORED, lambda path: reasons.to_parquet(path, index=False))
         run.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
-    progress("writing", 1, 1)
-    with reading():
-        looked_at, cut = noticed(dataset, progress), cut_texts(classifier.encode, dataset)
-    notes = [*settings.get("notes", ()), *dataset.notes, *looked_at, *classifier.notes, *steady, *cut, *each.notes, *notes]
-    run.set_summary(
-        {
-            "class_names": dataset.class_names,
-            "kind": dataset.kind,
-            "model": classifier.name,
-            "held_out_accuracy": None,
-            "agreement": None if causal else float((table["predicted"] == table["label"]).mean()),
-            "scope": settings["scope"],
-            "head": each.head,
-            "mapping": class_mapping(classifier, dataset),
-            "notes": notes,
-            "samples": len(dataset),
-            "scored": len(table),
-            "not_scored": len(failed),
-            "seconds": round(time.monotonic() - started, 3),
-            "seed": settings["seed"],
-            "detectors": list(scores),
-            "sketch_form": FORM if "sketches" in whole else None,
-            **facts,
-        }
-    )
 
 
 def _gradients(whole: dict[str, np.ndarray], unseen: Unseen | None) -> detectors.Gradients:
@@ -253,12 +282,12 @@ def _gradients(whole: dict[str, np.ndarray], unseen: Unseen | None) -> detectors
     )
 
 
-def _recommended(gradients: detectors.Gradients, seed: int, progress: Progress) -> tuple[Recommended | None, list[str]]:
-    """The recommended detector, fitted, or a note that says why there is none."""
+def _recommended(gradients: detectors.Gradients, seed: int, progress: Progress) -> tuple[Recommended | None, str]:
+    """The recommended detector, fitted, or why there is none."""
     try:
-        return Recommended().fit(gradients, seed=seed, progress=progress), []
+        return Recommended().fit(gradients, seed=seed, progress=progress), ""
     except InputError as error:
-        return None, [f"{NO_RECOMMENDATION}{error}"]
+        return None, str(error)
 
 
 def _table(

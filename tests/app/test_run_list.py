@@ -79,7 +79,7 @@ def test_undo_puts_the_run_back_and_it_opens_with_its_decisions(open_page: OpenP
 def test_the_trash_is_listed_with_its_size_put_back_one_by_one_and_emptied_after_a_question(
     open_page: OpenPage, workspace: Workspace, run: Run
 ) -> None:
-    other = workspace.new_run("another", {})
+    other = workspace.new_run("another")
     workspace.delete([run.id, other.id])
     at = open_page("start")
     assert at.expander[-1].label.startswith("Trash (2 runs, ")
@@ -98,7 +98,7 @@ def test_the_trash_is_listed_with_its_size_put_back_one_by_one_and_emptied_after
 def test_what_is_deleted_while_the_question_is_open_stays_in_the_trash(
     open_page: OpenPage, workspace: Workspace, run: Run
 ) -> None:
-    late = workspace.new_run("late", {})
+    late = workspace.new_run("late")
     workspace.delete([run.id])
     at = open_page("start")
     at.button(key="empty_trash").click().run()
@@ -112,7 +112,7 @@ def test_what_is_deleted_while_the_question_is_open_stays_in_the_trash(
 def test_a_run_that_is_being_scored_is_not_deleted_and_the_page_says_what_to_do(
     open_page: OpenPage, workspace: Workspace, run: Run
 ) -> None:
-    running = workspace.new_run("still *scored*", {})
+    running = workspace.new_run("still *scored*")
     running.job("score").entered()
     at = open_page("start")
     delete(at, running)
@@ -150,7 +150,7 @@ def test_a_page_on_a_run_that_another_tab_deletes_says_so(
 
 
 def test_a_button_of_a_tab_on_a_run_that_is_gone_does_nothing(open_page: OpenPage, workspace: Workspace, run: Run) -> None:
-    failed = workspace.new_run("failed", {"notes": []})
+    failed = workspace.new_run("failed")
     failed.job("score").entered(pid=2**22 + 1)  # of a process that has vanished
     at = open_page("start", run=failed.id)
     workspace.delete([failed.id])
