@@ -14,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 from app import state
 from oga_core import Run, Workspace, worker
 from oga_core.review import decide, decisions
+from oga_core.runs import database
 from oga_core.runs.cleaning import clean
 from tests.app.conftest import browser
 
@@ -251,3 +252,12 @@ def test_a_job_of_a_deleted_run_is_not_started(workspace: Workspace, run: Run) -
     with pytest.raises(ValueError, match="is in the trash"):
         run.job("map").entered()
     assert not (run.path / "map.log").exists()
+
+
+def test_a_run_of_a_newer_release_is_listed_and_says_to_update(open_page: OpenPage, workspace: Workspace, run: Run) -> None:
+    with database.writing(workspace.database) as connection:
+        connection.execute("UPDATE runs SET summary = '{\"version\": 99}' WHERE id = ?", (run.id,))
+    assert any("update OGA" in caption.value for caption in open_page("start").caption)
+    at = open_page("scores", run=run.id)
+    assert not at.exception
+    assert "update OGA" in warnings(at)
