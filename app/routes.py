@@ -143,7 +143,7 @@ async def _sent(request: Request) -> dict[str, Any]:
 def _run(chosen: object) -> Run:
     try:
         run = state.find_run(str(chosen))
-        run.detectors  # noqa: B018  a run that is not done has none
+        run.require_done()
     except InputError as error:
         raise Refused(404, state.reason_missing(error)) from error
     return run
@@ -490,7 +490,7 @@ def explanation(request: Request) -> Response:
     found = why(run, row, queue.selection).to_dict()
     near = list({neighbour["row"]: None for neighbour in [*found["near"], *found["near_label"]]})
     items = {item["row"]: item for item in queues.items(run, near, queue.selection.detector)}
-    found |= {"title": named(found["detector"]).title, "items": items, "layers": run.summary["scope"] != "head"}
+    found |= {"title": named(found["detector"]).title, "items": items, "layers": run.summary.scope != "head"}
     return answer(found, cache="private, max-age=600")
 
 

@@ -150,11 +150,15 @@ def opened(chosen: str) -> Run:
     return run
 
 
+def _open_data(chosen: str) -> Contained:
+    data = opened(chosen).data_source
+    return open_contained(data.source, inputs=data.inputs, label=data.label)
+
+
 @st.cache_resource(max_entries=8, show_spinner=False)
 def dataset(chosen: str) -> Contained:
     """The data of a run, which a process of their own reads."""
-    settings = opened(chosen).settings
-    return open_contained(settings["data"], **settings.get("data_options", {}))
+    return _open_data(chosen)
 
 
 def label_word(run: Run) -> str:
@@ -165,8 +169,7 @@ def label_word(run: Run) -> str:
 @st.cache_resource(max_entries=4, show_spinner=False)
 def beside(chosen: str) -> Contained:
     """The data of a run once more, in a process for what takes long: it opens the model, while the other is asked for samples."""
-    settings = opened(chosen).settings
-    return open_contained(settings["data"], **settings.get("data_options", {}))
+    return _open_data(chosen)
 
 
 @cleared_with_runs

@@ -496,8 +496,7 @@ def _resume(options: argparse.Namespace) -> None:
     damaged = [name for name in run.file_names() if not run.intact(name)]
     if run.status().state == "done" and not damaged:
         raise InputError(f"run {run.id} is done; there is nothing to go on with")
-    if "weights" not in run.settings:
-        raise InputError(f"run {run.id} was made from Python with a model that only its script has; run the script again")
+    run.require_model()
     run.remove_files(damaged)
     _do(run, options.json)
 
@@ -511,20 +510,20 @@ def _do(run: Run, as_json: bool) -> None:
         notify(f"oga resume {run.id} goes on where it was stopped")
         raise
     summary = run.summary
-    told = {"run": run.id, "table": str(run.file(TABLE)), **{key: summary[key] for key in REPORTED}}
+    told = {"run": run.id, "table": str(run.file(TABLE)), **{key: getattr(summary, key) for key in REPORTED}}
     if as_json:
         write(json.dumps(told))
         return
     say(
-        f"run {run.id}: {summary['scored']:,} of {summary['samples']:,} samples scored in {summary['seconds']:.1f} s "
-        f"by {summary['model']} ({summary['model_source']})"
+        f"run {run.id}: {summary.scored:,} of {summary.samples:,} samples scored in {summary.seconds:.1f} s "
+        f"by {summary.model} ({summary.model_source})"
     )
-    for note in summary["notes"]:
+    for note in summary.notes:
         say(f"note: {note}")
     for row in run.not_scored.head(10).itertuples():
         say(f"not scored: {row.source}: {row.reason}")
-    if summary["not_scored"] > 10:
-        say(f"not scored: {summary['not_scored'] - 10:,} more")
+    if summary.not_scored > 10:
+        say(f"not scored: {summary.not_scored - 10:,} more")
     say(f"table: {told['table']}")
     say(f"look at it: oga serve --workspace {run.workspace.path}")
 

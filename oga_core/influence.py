@@ -39,16 +39,16 @@ def gradient_of(run: Run, prompt: str, answer: str, dataset: Dataset, measure: M
     InputError
         As `influence_of`.
     """
-    if (kind := run.summary.get("kind")) not in KINDS:
+    if (kind := run.summary.kind) not in KINDS:
         raise InputError(f"run {run.id} is on {kind} data: a test sample must be one of the run's")
-    if run.has_file(f"{SKETCHES[0]}.npy") and run.summary.get("sketch_form") != FORM:
+    if run.has_file(f"{SKETCHES[0]}.npy") and run.summary.sketch_form != FORM:
         raise InputError(
             f"the sketches of run {run.id} are of another version of OGA: choose one of its samples, or score the data again"
         )
     if why := stale(run):
         raise InputError(why)
-    settings, measure = run.settings, measure or scoring.one_sample.gradient_of
-    found = measure(dataset, prompt, answer, settings["scope"], settings["seed"], settings.get("head"), *model_of(run))
+    spec, measure = run.spec, measure or scoring.one_sample.gradient_of
+    found = measure(dataset, prompt, answer, spec.scope, spec.seed, spec.head, *model_of(run))
     widths = run.factors.residuals.shape[1], run.factors.features.shape[1]
     if (len(found.residual), len(found.feature)) != widths:
         raise InputError(

@@ -69,7 +69,7 @@ def main(kind: str, run_id: str, workspace: str) -> int:
     limit_reading()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a script has started the server in the background
     run = Workspace(workspace).run(run_id)
-    if ":" not in (run.settings.get("model") or ""):  # which is code of the owner's, and may need what it likes
+    if not run.spec.has_own_code:  # which may need what it likes
         seclude()
     threading.Thread(target=_stop_when_asked, args=(run.job(kind),), daemon=True).start()
     try:

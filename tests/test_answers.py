@@ -45,12 +45,12 @@ def run(folder: Path, table: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def test_every_sample_is_scored_or_has_a_reason(run: Run) -> None:
     assert list(run.table.columns) == COLUMNS
-    assert len(run.table) + len(run.not_scored) == run.summary["samples"] == len(language.ROWS) + 2
+    assert len(run.table) + len(run.not_scored) == run.summary.samples == len(language.ROWS) + 2
     assert run.not_scored[["source", "reason"]].to_numpy().tolist() == [["row 36", "the answer is empty"]]
     assert run.table["label"].tolist() == [*(kind for _, _, kind in language.ROWS), "no group"]
     assert [d.name for d in run.detectors] == ["l1", "l2", "iforest", "random", "loss"]
     assert not run.predicts
-    assert (run.summary["agreement"], run.summary["mapping"], run.recommendation) == (None, [], None)
+    assert (run.summary.agreement, run.summary.mapping, run.recommendation) == (None, (), None)
     with pytest.raises(InputError, match="a language model has no classes"):
         recommend(run)
 
@@ -73,9 +73,9 @@ def test_losses_and_norms_are_those_of_each_answer_alone(run: Run, folder: Path)
 
 def test_a_new_answer_has_a_sketch_that_compares_with_those_of_the_run(run: Run) -> None:
     dataset = run.open_dataset()
-    model = load_model(None, Path(run.settings["weights"]), dataset)
+    model = load_model(*run.spec.model.arguments, dataset)
     assert isinstance(model, LanguageModel)
-    each = AnswerPass(model, dataset, "lora", seed=run.settings["seed"])
+    each = AnswerPass(model, dataset, "lora", seed=run.spec.seed)
     found = sketch_answers(each.engine, model, [model.encoded(Answered(*language.ROWS[7][:2]))])
     assert found.sketch is not None
     cosines = run.factors.features.astype(np.float32) @ unit_rows(found.sketch)[0][0].astype(np.float32)

@@ -26,7 +26,7 @@ from oga_core.cli import main
 from oga_core.detectors import Interval, Recommendation
 from oga_core.detectors.recommended import AtBudget
 from oga_core.progress import Cancelled
-from oga_core.runs import Run
+from oga_core.runs import Run, Starter
 from oga_core.runs.run import RECOMMENDATION, TABLE
 
 WORDS = {"fruit": "apple pear plum cherry grape", "tool": "hammer saw drill wrench chisel", "bird": "robin crow finch heron"}
@@ -174,11 +174,11 @@ def test_what_is_chosen_on_the_command_line_is_what_is_done(oga: Oga, features: 
     assert told["detectors"] == ["recommended", "l2", "random", "loss", "low_confidence"]
     assert told["model"] == "feature_mlp"
     run = Workspace(tmp_path / "here").run(told["run"])
-    settings = run.settings
-    assert (settings["seed"], settings["head"], settings["scope"], settings["folds"]) == (3, "head", "head", 0)
+    spec = run.spec
+    assert (spec.seed, spec.head, spec.scope, spec.model) == (3, "head", "head", Starter(folds=0))
     assert run.recommendation is not None
     assert run.recommendation.unseen is False
-    assert settings["data_options"] == {"inputs": "x", "label": "y"}
+    assert (spec.data.inputs, spec.data.label) == ("x", "y")
     assert not (tmp_path / "workspace").exists()
 
 
@@ -290,7 +290,7 @@ def test_export_writes_what_is_removed_by_default_and_finds_the_run_by_its_begin
 @pytest.fixture
 def advised(tmp_path: Path) -> Run:
     """A run of 1,470 samples with a recommendation that is written by hand."""
-    run = Workspace(tmp_path / "workspace").new_run("advised", {})
+    run = Workspace(tmp_path / "workspace").new_run("advised")
     run.add_file(TABLE, lambda path: pd.DataFrame({"recommended": np.zeros(1470)}).to_parquet(path))
     run.add_file(RECOMMENDATION, lambda path: path.write_text(json.dumps(RECOMMENDED.to_dict())))
     return run
@@ -347,7 +347,7 @@ def test_runs_are_listed_newest_first_from_the_workspace_that_is_named(
     oga: Oga, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = Workspace(tmp_path / "one"), Workspace(tmp_path / "other")
-    ids = [one.new_run(title, {}).id for title in ("first", "second")]
+    ids = [one.new_run(title).id for title in ("first", "second")]
     assert oga("runs", "--workspace", other.path) == (0, "", "")
     assert oga("runs", "--workspace", other.path, "--json") == (0, "[]\n", "")
     monkeypatch.setenv("OGA_WORKSPACE", str(one.path))

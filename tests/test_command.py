@@ -31,7 +31,7 @@ LONG = {"name": "n" * 300, "path": "n/" * 2100, "nul": "a\0b"}
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a run whose title few terminals can show."""
     made = Workspace(tmp_path_factory.mktemp("command") / "workspace")
-    made.new_run(TITLE, {})
+    made.new_run(TITLE)
     return made.path
 
 
@@ -475,7 +475,7 @@ def test_token_on_the_command_line_is_passed_on(tmp_path: Path, monkeypatch: pyt
         return serving.Dashboard("http://127.0.0.1/", subprocess.Popen(["true"]))
 
     monkeypatch.setattr(serving, "serve", serve)
-    monkeypatch.setattr(scoring, "prepare_example", lambda workspace, name: workspace.new_run(name, {}))
+    monkeypatch.setattr(scoring, "prepare_example", lambda workspace, name: workspace.new_run(name))
     monkeypatch.setattr("oga_core.worker.start", lambda *_: None)
     for command in (["serve"], ["serve", "--token"], ["demo"], ["demo", "--token"]):
         port = str(serving.free_port())

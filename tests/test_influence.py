@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def test_both_lists_begin_with_what_pushes_most_and_never_share_a_sample(run: Ru
 
 
 def test_what_the_process_that_reads_says_is_not_believed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    contained = open_contained(run.settings["data"])
+    contained = open_contained(run.spec.data.source)
     for answer in (
         {},
         [],
@@ -170,7 +171,7 @@ def test_a_classifier_of_texts_has_it_too(save: Save, tmp_path: Path, scope: str
 
 def test_a_new_sample_is_not_compared_with_the_sketches_of_another_version(run: Run) -> None:
     summary = run.summary
-    run.set_summary({key: value for key, value in summary.items() if key != "sketch_form"})
+    run.set_summary(replace(summary, sketch_form=None))
     try:
         with pytest.raises(InputError, match=r"sketches of run .* are of another version of OGA"):
             influence_of(run, PROMPT, ANSWER)

@@ -21,6 +21,7 @@ from oga_core.maps.landmarks import Landmarks, chosen_landmarks, placed
 from oga_core.maps.principal import principal_components
 from oga_core.progress import Cancelled
 from oga_core.runs import Run, Workspace
+from tests.summaries import make_summary
 
 GROUPS = 4
 ALL = ["gradients-pca", "gradients-umap", "features-pca", "features-umap"]
@@ -38,13 +39,13 @@ def planted(n: int, spread: float = 0.3, groups: int = GROUPS, classes: int = 3,
 def scored(path: Path, n: int, spread: float = 0.3, groups: int = GROUPS) -> Run:
     """A run whose gradients are planted."""
     made = planted(n, spread, groups)
-    run = Workspace(path).new_run("planted", {})
+    run = Workspace(path).new_run("planted")
     for name in ("residuals", "features", "residual_norms", "feature_norms"):
         run.add_file(f"{name}.npy", partial(save_array, getattr(made, name)))
     rng = np.random.default_rng(1)
     table = pd.DataFrame({"sample_id": [str(i) for i in range(n)], "label": rng.choice(["a", "b"], n), "l2": rng.random(n)})
     run.add_file("table.parquet", lambda to: table.to_parquet(to))
-    run.set_summary({"detectors": ["l2"]})
+    run.set_summary(make_summary(detectors=("l2",)))
     return run
 
 

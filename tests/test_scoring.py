@@ -136,8 +136,8 @@ def test_norms_over_any_scope_are_those_of_autograd(scope: str, run: Run, module
     )
     np.testing.assert_allclose(wider.table["loss"], run.table["loss"], rtol=1e-5)
     assert wider.factors.width == 512
-    assert (wider.summary["scope"], wider.summary["head"]) == (scope, "2")
-    assert any(note.startswith(f"scope {scope}: {len(parameters)} parameters") for note in wider.summary["notes"])
+    assert (wider.summary.scope, wider.summary.head) == (scope, "2")
+    assert any(note.startswith(f"scope {scope}: {len(parameters)} parameters") for note in wider.summary.notes)
 
 
 def test_cosines_of_sketches_are_near_those_of_the_gradients(module: nn.Module, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_model_without_a_head_can_be_scored_over_all_parameters(tmp_path: Path
     torch.manual_seed(0)
     run = score(clamped(), data(), scope="all", workspace=tmp_path)
     assert run.status().state == "done"
-    assert run.summary["head"] is None
+    assert run.summary.head is None
 
 
 def test_a_scope_without_parameters_enters_no_run(module: nn.Module, tmp_path: Path) -> None:
@@ -216,12 +216,12 @@ def test_the_suggested_label_is_another_one_and_mostly_the_right_one(run: Run) -
 
 def test_the_summary_counts_and_names(run: Run, module: nn.Module) -> None:
     summary = run.summary
-    assert (summary["samples"], summary["scored"], summary["not_scored"]) == (N, N, 0)
-    assert summary["agreement"] == pytest.approx((module(torch.from_numpy(X)).argmax(1).numpy() == GIVEN).mean())
-    assert (summary["class_names"], summary["head"], summary["scope"], summary["kind"]) == (NAMES, "2", "head", "features")
-    assert summary["mapping"] == [["ant", 0, "ant"], ["bee", 1, "bee"], ["cat", 2, "cat"]]
-    assert summary["detectors"] == ["recommended", "l1", "l2", "iforest", "random", "loss", "low_confidence"]
-    assert json.loads(json.dumps(summary)) == summary
+    assert (summary.samples, summary.scored, summary.not_scored) == (N, N, 0)
+    assert summary.agreement == pytest.approx((module(torch.from_numpy(X)).argmax(1).numpy() == GIVEN).mean())
+    assert (summary.class_names, summary.head, summary.scope, summary.kind) == (tuple(NAMES), "2", "head", "features")
+    assert summary.mapping == (("ant", 0, "ant"), ("bee", 1, "bee"), ("cat", 2, "cat"))
+    assert summary.detectors == ("recommended", "l1", "l2", "iforest", "random", "loss", "low_confidence")
+    assert Workspace(run.workspace.path).run(run.id).summary == summary
     assert (run.title, run.status().state) == ("Sequential on 330 samples", "done")
 
 
@@ -272,7 +272,7 @@ def test_broken_images_are_listed_and_the_totals_add_up(tmp_path: Path) -> None:
     torch.manual_seed(0)
     dataset = oga.open_dataset(folder_of_images(tmp_path / "images"))
     run = score(nn.Sequential(nn.Flatten(), nn.Linear(768, 2)), dataset, workspace=tmp_path / "w")
-    assert (run.summary["samples"], run.summary["scored"], run.summary["not_scored"]) == (10, 6, 4)
+    assert (run.summary.samples, run.summary.scored, run.summary.not_scored) == (10, 6, 4)
     assert sorted([*run.table["index"], *run.not_scored["index"]]) == list(range(10))
     assert list(run.not_scored) == ["index", "source", "reason"]
     reasons = dict(zip(run.not_scored["source"], run.not_scored["reason"]))
@@ -314,7 +314,7 @@ def test_samples_without_label_or_with_broken_features_are_listed(module: nn.Mod
     run = score(module, oga.from_arrays(values, labels, NAMES), workspace=tmp_path)
     told = dict(zip(run.not_scored["index"], run.not_scored["reason"]))
     assert told == {5: "a feature is not a finite number", 9: "has no label"}
-    assert run.summary["scored"] == len(run.table) == N - 2
+    assert run.summary.scored == len(run.table) == N - 2
 
 
 class Named(nn.Module):
@@ -342,7 +342,7 @@ def test_classes_are_matched_by_name_and_the_scores_are_the_same(run: Run, modul
     turned = score(classifier(Named(module), ["dog", "cat", "ant", "bee"]), data(), workspace=tmp_path)
     mistaken = [{pair[:2] for pair in recommend(one).mistaken[:4]} for one in (turned, run)]
     assert len(mistaken[0] & mistaken[1]) >= 3
-    assert turned.summary["mapping"] == [["ant", 2, "ant"], ["bee", 3, "bee"], ["cat", 1, "cat"]]
+    assert turned.summary.mapping == (("ant", 2, "ant"), ("bee", 3, "bee"), ("cat", 1, "cat"))
     same = ["sample_id", "label", "predicted", "loss", "confidence", "l1", "l2", "suggested_label"]
     pd.testing.assert_frame_equal(turned.table[same], run.table[same], rtol=1e-4)
     renamed = score(module, oga.from_arrays(X, [NAMES[g] for g in GIVEN], ["cat", "bee", "ant"]), workspace=tmp_path)
@@ -367,7 +367,7 @@ def test_a_model_is_scored_in_eval_mode(run: Run, module: nn.Module, tmp_path: P
         dropping.train()
         again = score(model, data(), workspace=tmp_path)
         assert not dropping.training
-        assert any("eval mode" in note for note in again.summary["notes"])
+        assert any("eval mode" in note for note in again.summary.notes)
         pd.testing.assert_frame_equal(again.table, run.table, rtol=1e-4)
 
 
@@ -387,7 +387,7 @@ def test_a_prepared_run_gives_what_score_gives(files: tuple[Path, Path], tmp_pat
     do_run(queued)
     direct = score(load_model(None, weights, data()), oga.open_dataset(source), seed=3, workspace=tmp_path)
     pd.testing.assert_frame_equal(queued.table, direct.table)
-    assert queued.summary["model_source"] == "weights w.safetensors"
+    assert queued.summary.model_source == "weights w.safetensors"
     again = Workspace(tmp_path).run(queued.id)
     assert again.open_dataset().sample_id(7) == queued.table["sample_id"][7]
     assert again.status().state == "done"
@@ -396,9 +396,9 @@ def test_a_prepared_run_gives_what_score_gives(files: tuple[Path, Path], tmp_pat
 def test_without_a_model_a_starter_is_trained_and_kept(files: tuple[Path, Path], tmp_path: Path) -> None:
     run = prepare(Workspace(tmp_path), files[0], epochs=2, title="first try", notes=["a note of the page"])
     do_run(run)
-    assert (run.title, run.summary["notes"][0]) == ("first try", "a note of the page")
-    assert "starter model trained here" in run.summary["model_source"]
-    assert 0.3 < run.summary["held_out_accuracy"] <= 1
+    assert (run.title, run.summary.notes[0]) == ("first try", "a note of the page")
+    assert "starter model trained here" in run.summary.model_source
+    assert 0.3 < run.summary.held_out_accuracy <= 1
     loaded = load_model(None, run.file("model.safetensors"), data())
     again = score(loaded, data(), workspace=tmp_path)
     # What is recommended is by other starters yet.
@@ -453,19 +453,21 @@ def test_few_samples_have_no_recommendation_and_a_note_that_says_so(module: nn.M
     assert list(few.table) == [c for c in COLUMNS if c not in ("recommended", "l2", "iforest")]
     assert [d.name for d in few.detectors] == ["l1", "random", "loss", "low_confidence"]
     reason = "nothing can be recommended for fewer than 50 samples of two classes"
-    assert f"no recommendation: {reason}" in few.summary["notes"]
+    assert few.summary.no_recommendation.startswith(reason)
+    assert few.summary.notes[-1] == f"no recommendation: {few.summary.no_recommendation}"
     assert not (few.path / RECOMMENDATION).exists()
     with pytest.raises(InputError, match=f"has no recommendation: {reason}"):
         recommend(few)
     enough = score(module, data(slice(50)), detectors="l1", workspace=tmp_path)
     assert enough.recommendation is not None
-    assert not any("no recommendation" in note for note in enough.summary["notes"])
+    assert enough.summary.no_recommendation == ""
+    assert not any("no recommendation" in note for note in enough.summary.notes)
 
 
 def test_without_a_head_there_is_no_recommendation_and_a_note_that_says_so(module: nn.Module, tmp_path: Path) -> None:
     headless = score(nn.Sequential(module, nn.Hardtanh()), data(slice(60)), scope="all", workspace=tmp_path)
     assert headless.recommendation is None
-    assert any("no recommendation: " in note and "no head to fit again" in note for note in headless.summary["notes"])
+    assert any("no recommendation: " in note and "no head to fit again" in note for note in headless.summary.notes)
 
 
 def test_a_run_that_is_cut_off_before_its_table_is_not_done(
@@ -551,7 +553,7 @@ def clamped() -> nn.Module:
 
 def removed(run: oga.Run) -> oga.Run:
     """The run after its data have been taken away."""
-    Path(run.settings["data"]).unlink()
+    Path(run.spec.data.source).unlink()
     return run
 
 

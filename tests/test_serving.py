@@ -121,7 +121,7 @@ def test_a_free_port_can_be_bound_on_this_machine() -> None:
 
 def test_a_taken_port_is_refused_and_nothing_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a server was started"))
-    run = Workspace(tmp_path).new_run("a run", {})
+    run = Workspace(tmp_path).new_run("a run")
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

@@ -11,7 +11,7 @@ import pytest
 
 from oga_core.cli import main
 from oga_core.review import decide
-from oga_core.runs import Run, Workspace, database
+from oga_core.runs import DataSource, Run, RunSpec, Workspace, database
 from tests.faults.killed_reviews import made_run
 
 Oga = Callable[..., tuple[int, list[str], str]]
@@ -42,7 +42,7 @@ def runs(workspace: Workspace) -> list[Run]:
     with workspace.upload("data.csv") as upload:
         upload.write(bytes(2000))
         path = upload.keep()
-    made = [workspace.new_run("first", {"data": str(path)}), workspace.new_run("\x1b[31msecond", {})]
+    made = [workspace.new_run("first", RunSpec(DataSource(str(path)))), workspace.new_run("\x1b[31msecond")]
     for run in made:
         (run.path / "table").write_bytes(bytes(1500))
     return made

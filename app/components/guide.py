@@ -33,7 +33,8 @@ def draw(run: Run, path: str) -> None:
 
 
 def _is_example(run: Run) -> bool:
-    return Path(run.settings["data"]).parent == run.workspace.path / "examples"
+    data = run.spec.data
+    return data is not None and Path(data.source).parent == run.workspace.path / "examples"
 
 
 def _close() -> None:

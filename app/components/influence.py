@@ -36,7 +36,7 @@ class Found:
 
 def is_offered(run: Run | None) -> bool:
     """Whether a run's model can be given a test sample in words."""
-    return run is not None and run.status().state == "done" and run.summary.get("kind") in KINDS
+    return run is not None and run.status().state == "done" and run.summary.kind in KINDS
 
 
 def draw(run: Run) -> None:

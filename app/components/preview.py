@@ -24,7 +24,9 @@ MOST_CLASSES = 30
 
 def draw(run: Run) -> None:
     """Class counts and some samples, where the data can be opened fast."""
-    path = Path(run.settings["data"])
+    if run.spec.data is None:
+        return
+    path = Path(run.spec.data.source)
     if not path.is_file() or path.stat().st_size > MOST_BYTES:
         return
     try:

@@ -68,9 +68,12 @@ def _facts(run: Run, current: str) -> str:
     created = run.created.replace("T", " ")[:16]
     if current != "done":
         return f"{created} UTC"
-    summary = run.summary
+    try:
+        summary = run.summary
+    except InputError as error:  # of a newer OGA, or damaged
+        return f"{created} UTC · {error}"
     of = "classes" if run.predicts else "groups"
-    return f"{created} UTC · {summary['scored']:,} samples · {len(summary['class_names'])} {of} · {summary['model']}"
+    return f"{created} UTC · {summary.scored:,} samples · {len(summary.class_names)} {of} · {summary.model}"
 
 
 def _open(run: Run) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 import streamlit as st
 
 from app.components.literal import literal
 from oga_core import Run
+from oga_core.runs import RunSummary
 
 NEXT = (
     ("app_pages/scores.py", "Look at the scores", ":material/bar_chart:"),
@@ -20,7 +19,7 @@ NEXT = (
 def draw_header(run: Run) -> None:
     """The run's title and the notes that came with it."""
     st.title(literal(run.title))
-    for note in run.settings.get("notes", ()):
+    for note in run.spec.notes:
         with st.container(border=True):
             st.text(note)
 
@@ -28,14 +27,14 @@ def draw_header(run: Run) -> None:
 def draw(run: Run) -> None:
     """Counts, accuracy, classes and notes of a finished run."""
     summary = run.summary
-    accuracy = summary.get("held_out_accuracy")
+    accuracy = summary.held_out_accuracy
     figures = [
-        ("Samples", f"{summary['samples']:,}", None),
-        ("Scored", f"{summary['scored']:,}", "Samples whose gradient could be taken."),
-        ("Not scored", f"{summary['not_scored']:,}", "Each is listed below with its reason."),
+        ("Samples", f"{summary.samples:,}", None),
+        ("Scored", f"{summary.scored:,}", "Samples whose gradient could be taken."),
+        ("Not scored", f"{summary.not_scored:,}", "Each is listed below with its reason."),
     ]
-    if run.predicts:
-        figures.append(("Agreement", f"{summary['agreement']:.1%}", "Share of the samples whose given label the model predicts."))
+    if summary.agreement is not None:
+        figures.append(("Agreement", f"{summary.agreement:.1%}", "Share of the samples whose given label the model predicts."))
     else:
         loss = run.table["loss"].mean()
         figures.append(("Mean loss", f"{loss:.3g}", "Nats a token of an answer, mean over the scored samples."))
@@ -46,24 +45,23 @@ def draw(run: Run) -> None:
     for column, (label, value, meaning) in zip(st.columns(len(figures)), figures, strict=True):
         column.metric(label, value, help=meaning, border=True)
     st.text(
-        f"Model: {summary['model']} ({summary['model_source']}), {_scope(summary)}, seed {summary['seed']}, "
-        f"scored in {summary['seconds']:.1f} s."
+        f"Model: {summary.model} ({summary.model_source}), {_scope(summary)}, seed {summary.seed}, "
+        f"scored in {summary.seconds:.1f} s."
     )
-    own = list(run.settings.get("notes", ()))
-    for note in (n for n in summary["notes"] if n not in own):
+    for note in summary.notes[len(run.spec.notes) :]:  # those of the spec are in the header
         st.text(f"Note: {note}")
     if run.predicts:
-        with st.expander(f"Classes ({len(summary['class_names'])}) and the model's outputs", icon=":material/swap_horiz:"):
-            mapping = pd.DataFrame(summary["mapping"], columns=["class in the data", "output", "class of the model"])
+        with st.expander(f"Classes ({len(summary.class_names)}) and the model's outputs", icon=":material/swap_horiz:"):
+            mapping = pd.DataFrame(list(summary.mapping), columns=["class in the data", "output", "class of the model"])
             st.dataframe(mapping, hide_index=True)
-    if summary["not_scored"]:
-        with st.expander(f"Not scored ({summary['not_scored']:,})", icon=":material/report:"):
+    if summary.not_scored:
+        with st.expander(f"Not scored ({summary.not_scored:,})", icon=":material/report:"):
             st.dataframe(run.not_scored, hide_index=True)
 
 
-def _scope(summary: dict[str, Any]) -> str:
+def _scope(summary: RunSummary) -> str:
     """What the gradient was taken of."""
-    return f"head {summary['head']}" if summary["head"] else f"scope {summary['scope']}"
+    return f"head {summary.head}" if summary.head else f"scope {summary.scope}"
 
 
 def draw_next() -> None:

@@ -148,7 +148,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _run(workspace: Workspace, samples: int, progress: Progress) -> Run:
-    there = [run for run in workspace.runs() if run.status().state == "done" and run.summary["samples"] == samples]
+    there = [run for run in workspace.runs() if run.status().state == "done" and run.summary.samples == samples]
     return there[0] if there else big_run(workspace, samples, progress=progress)
 
 

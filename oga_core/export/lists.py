@@ -85,9 +85,9 @@ def _marked(run: Run, detector: str | None, budget: float | None) -> pd.DataFram
 
 
 def _cleaned(run: Run, marked: pd.DataFrame, removed: set[int], dataset: Dataset) -> pd.DataFrame:
-    if len(dataset) != run.summary["samples"]:
+    if len(dataset) != run.summary.samples:
         raise InputError(
-            f"the data of run {run.id} have changed: {run.summary['samples']:,} samples were scored, "
+            f"the data of run {run.id} have changed: {run.summary.samples:,} samples were scored, "
             f"now there are {len(dataset):,}; score them again"
         )
     known = marked.set_index("index")

@@ -8,7 +8,7 @@ from pathlib import Path
 from oga_core.data import Dataset
 from oga_core.errors import InputError
 from oga_core.review.why import beyond_head
-from oga_core.runs import Run
+from oga_core.runs import InMemory, Run, Starter
 from oga_core.runs.run import MODEL
 
 Measure = Callable[..., dict[str, float]]
@@ -46,7 +46,7 @@ def layer_shares(run: Run, row: int, dataset: Dataset, measure: Measure) -> list
 
 def squared_norms(run: Run, row: int, dataset: Dataset, measure: Measure) -> dict[str, float]:
     """‖∂ℓ/∂θ‖² of one sample for each parameter in the run's scope, by name; as `layer_shares`."""
-    return measure(dataset, kept_index(run, row, dataset), run.settings["scope"], *model_of(run))
+    return measure(dataset, kept_index(run, row, dataset), run.spec.scope, *model_of(run))
 
 
 def kept_index(run: Run, row: int, dataset: Dataset) -> int:
@@ -60,9 +60,7 @@ def kept_index(run: Run, row: int, dataset: Dataset) -> int:
 
 def model_of(run: Run) -> tuple[str | None, Path | None]:
     """The run's model, as `load_model` takes it; InputError where it was given from Python."""
-    settings = run.settings
-    if settings.get("weights") or run.has_file(MODEL):
-        return settings.get("model"), Path(settings["weights"]) if settings.get("weights") else run.file(MODEL)
-    if settings.get("weights", "") is None and settings.get("model"):
-        return settings["model"], None
-    raise InputError("the model was given from Python and is not kept with the run, so that it cannot be opened again")
+    model = run.spec.model
+    if isinstance(model, InMemory):
+        raise InputError("the model was given from Python and is not kept with the run, so that it cannot be opened again")
+    return (None, run.file(MODEL)) if isinstance(model, Starter) else model.arguments

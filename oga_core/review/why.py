@@ -206,7 +206,7 @@ def _gradient(run: Run, row: int, alike: np.ndarray) -> list[Number]:
     factors = run.factors
     residuals, features = factors.residual_norms, factors.feature_norms
     if beyond_head(run):
-        meaning = f"‖g‖₂, the length of the loss gradient g in the parameters of scope {run.summary['scope']}, exact ({PAPER})."
+        meaning = f"‖g‖₂, the length of the loss gradient g in the parameters of scope {run.summary.scope}, exact ({PAPER})."
         return [_of_all("norm", "Gradient norm", np.asarray(features), row, alike, meaning)]
     return [
         _of_all(
@@ -246,7 +246,7 @@ def _probabilities(run: Run, row: int) -> list[Probability]:
     given = float(run.table["confidence"].iloc[row])
     if beyond_head(run):
         return [Probability(label, given, True, label == predicted)]
-    mapping = run.summary["mapping"]
+    mapping = run.summary.mapping
     names = {int(output): name for name, output, _ in mapping}
     p = run.factors.residuals[row].astype(np.float64) * float(run.factors.residual_norms[row])
     own = next(int(output) for name, output, _ in mapping if name == label)
@@ -334,4 +334,4 @@ def _near(run: Run, cosines: np.ndarray) -> list[Neighbour]:
 
 def beyond_head(run: Run) -> bool:
     """Whether the scope is more than the head of a classifier, so that gradients are known by their sketches only."""
-    return bool(run.summary["scope"] != HEAD) or not run.predicts
+    return run.summary.scope != HEAD or not run.predicts

@@ -20,6 +20,7 @@ from oga_core.gradients import Factors
 from oga_core.runs import database
 from oga_core.runs.deleted import UnknownRun
 from oga_core.runs.job import Job, Status
+from oga_core.runs.records import NO_SUMMARY, DataSource, Factory, InMemory, RunSpec, RunSummary, Starter, Weights
 from oga_core.runs.sample_ids import SampleIds
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ PARTS = "parts"
 MODEL = "model.safetensors"
 NOT_SCORED = "not_scored.parquet"
 RECOMMENDATION = "recommendation.json"
-NO_RECOMMENDATION = "no recommendation: "
-"""How the note begins that says why."""
 FACTORS = ("residuals", "features", "residual_norms", "feature_norms")
 SKETCHES = ("sketches", "sketch_norms")
 """Beside the head's features, where the scope is more than the head."""
@@ -85,15 +84,61 @@ class Run:
         """When the run was deleted, in UTC, ISO 8601: it is in the trash since. Empty for a run that is not."""
         return str(self._row()["deleted"])
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What the run was started with."""
-        return dict(json.loads(self._fixed["settings"]))
+    @cached_property
+    def spec(self) -> RunSpec:
+        """What the run was started with.
+
+        Raises
+        ------
+        InputError
+            If the record is damaged, or a newer OGA wrote it.
+        """
+        return RunSpec.from_json(self._fixed["settings"], f"settings of run {self.id} in {self.workspace.database}")
 
     @property
-    def summary(self) -> dict[str, Any]:
-        """Counts, classes, model and notes, known once the run is done."""
-        return dict(json.loads(self._row()["summary"]))
+    def summary(self) -> RunSummary:
+        """Counts, classes, model and notes.
+
+        Raises
+        ------
+        InputError
+            If the run is not done; else as `spec`.
+        """
+        found = self.find_summary()
+        if found is None:
+            raise InputError(f"run {self.id} has no summary (the run is {self.status().state}); score the data again")
+        return found
+
+    def find_summary(self) -> RunSummary | None:
+        """Return `summary`, or None where the run is not done; InputError as `spec`."""
+        if "summary" not in self.kept:
+            is_done = self.status().state == "done"  # asked first: what is read after it is no longer changed
+            text = self._row()["summary"]
+            if text == NO_SUMMARY:
+                return None
+            found = RunSummary.from_json(text, f"summary of run {self.id} in {self.workspace.database}")
+            if not is_done:
+                return found
+            self.kept["summary"] = found
+        summary: RunSummary = self.kept["summary"]
+        return summary
+
+    def check_records(self) -> None:
+        """InputError where `spec` or `summary` cannot be read."""
+        _ = self.spec, self.find_summary()
+
+    def require_done(self) -> None:
+        """InputError where the scoring is not done, or its table is not what was written; a run that is done stays so."""
+        if "done" not in self.kept:
+            self.file(TABLE)
+            _ = self.summary
+            self.kept["done"] = True
+
+    def require_model(self) -> Starter | Weights | Factory:
+        """Return where the model comes from; InputError where only the script that made the run has it."""
+        if isinstance(self.spec.model, InMemory):
+            raise InputError(f"run {self.id} was made from Python with a model that only its script has; run the script again")
+        return self.spec.model
 
     def job(self, kind: str) -> Job:
         """Work done for this run: ``score``, ``map`` or ``features_map``."""
@@ -103,18 +148,20 @@ class Run:
         """Where the scoring stands."""
         return self.job("score").status()
 
-    def _set(self, column: str, value: dict[str, Any]) -> None:
+    def _set(self, column: str, record: RunSpec | RunSummary) -> None:
         with database.writing(self.workspace.database) as connection:
-            connection.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (json.dumps(value), self.id))
+            connection.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (record.to_json(), self.id))
 
-    def set_settings(self, settings: dict[str, Any]) -> None:
-        """Enter settings that only became known while the run was being prepared."""
-        self._set("settings", settings)
-        self.__dict__.pop("_fixed", None)
+    def set_spec(self, spec: RunSpec) -> None:
+        """Enter a spec of which more became known while the run was being prepared."""
+        self._set("settings", spec)
+        for name in ("_fixed", "spec"):
+            self.__dict__.pop(name, None)
 
-    def set_summary(self, summary: dict[str, Any]) -> None:
-        """Enter the counts, classes, model and notes of a finished scoring."""
+    def set_summary(self, summary: RunSummary) -> None:
+        """Enter what came of a finished scoring."""
         self._set("summary", summary)
+        self.kept.pop("summary", None)
 
     def add_file(self, name: str, write: Callable[[Path], object]) -> None:
         """Write a file of the run whole, then enter it with its hash in the manifest."""
@@ -246,18 +293,18 @@ class Run:
     @cached_property
     def class_names(self) -> list[str]:
         """Names of the classes of the data; not known before the run is done."""
-        return list(self.summary["class_names"])
+        return list(self.summary.class_names)
 
     @property
     def predicts(self) -> bool:
         """Whether the model predicts classes, as all but language models do; not known before the run is done."""
-        return bool(self.summary.get("kind") != "prompts")
+        return self.summary.kind != "prompts"
 
     @cached_property
     def detectors(self) -> list[detectors.Detector]:
         """What this run has a score of, in the order of its columns; InputError where it is not done."""
-        self.file(TABLE)
-        return [detectors.named(name) for name in self.summary["detectors"]]
+        self.require_done()
+        return [detectors.named(name) for name in self.summary.detectors]
 
     def flag(self, detector: str, budget: float) -> pd.DataFrame:
         """The rows of `table` that a detector finds most suspicious, most suspicious first.
@@ -279,6 +326,13 @@ class Run:
             raise InputError(f"run {self.id} has no score {detector!r}; it has: {', '.join(names)}")
         return self.table.iloc[self.flagged(detector, budget)]
 
+    @property
+    def data_source(self) -> DataSource:
+        """Where the data are; InputError where that is not known yet."""
+        if self.spec.data is None:
+            raise InputError(f"run {self.id} has no data yet (the run is {self.status().state}); score the data again")
+        return self.spec.data
+
     def open_dataset(self) -> Dataset:
         """The data the run was made from.
 
@@ -287,7 +341,8 @@ class Run:
         InputError
             If the data are no longer there, or never were a file.
         """
-        return open_dataset(self.settings["data"], **self.settings.get("data_options", {}))
+        data = self.data_source
+        return open_dataset(data.source, inputs=data.inputs, label=data.label)
 
 
 def _fixed(values: np.ndarray) -> np.ndarray:
@@ -305,8 +360,7 @@ def recommend(run: Run) -> detectors.Recommendation:
         If the run has no recommendation, or is not done.
     """
     if run.recommendation is None:
-        run.file(TABLE)
-        notes = [n for n in run.summary.get("notes", ()) if n.startswith(NO_RECOMMENDATION)]
-        reason = notes[0].removeprefix(NO_RECOMMENDATION) if notes else "it was made by an older version; score the data again"
+        run.require_done()
+        reason = run.summary.no_recommendation or "it was made by an older version; score the data again"
         raise InputError(f"run {run.id} has no recommendation: {reason}")
     return run.recommendation

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from oga_core.errors import InputError
 from oga_core.runs import database
 from oga_core.runs.cleaning import UPLOAD_NAME
 from oga_core.runs.deleted import UnknownRun
@@ -136,10 +137,19 @@ def _places(workspace: Workspace, run_id: str) -> tuple[Path, ...]:
 
 def _size(run: Run) -> RunSize | None:
     try:
-        samples = run.summary.get("samples")
-        return RunSize(run.id, run.title, run.created, run.deleted, run.status().state, samples, run_size(run).bytes)
+        return RunSize(run.id, run.title, run.created, run.deleted, run.status().state, _samples(run), run_size(run).bytes)
     except UnknownRun:  # a moment ago
         return None
+
+
+def _samples(run: Run) -> int | None:
+    try:
+        summary = run.find_summary()
+    except UnknownRun:
+        raise
+    except InputError:  # of a newer OGA, or damaged: the run is listed nevertheless
+        return None
+    return None if summary is None else summary.samples
 
 
 def run_size(run: Run) -> Size:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import uuid
@@ -10,7 +9,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 
@@ -19,6 +17,7 @@ from oga_core.files import PRIVATE_FOLDER, resolve_path
 from oga_core.runs import database
 from oga_core.runs.deleted import DeletedRun, UnknownRun
 from oga_core.runs.job import check_idle
+from oga_core.runs.records import RunSpec
 from oga_core.runs.removal import named_uploads, put_back
 from oga_core.runs.run import Run
 from oga_core.runs.upload import Upload, plain
@@ -122,7 +121,7 @@ class Workspace:
             raise InputError(f"{name!r} is no longer there; drop it again")
         return path
 
-    def new_run(self, title: str, settings: dict[str, Any]) -> Run:
+    def new_run(self, title: str, spec: RunSpec | None = None) -> Run:
         """Enter a run that has not started, with all that is needed to do it again; InputError where nothing can be saved."""
         self.check_writable()
         run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
@@ -130,7 +129,7 @@ class Workspace:
         with database.writing(self.database) as connection:
             connection.execute(
                 "INSERT INTO runs (id, created, title, settings) VALUES (?, ?, ?, ?)",
-                (run_id, now(), one_line(title), json.dumps(settings)),
+                (run_id, now(), one_line(title), (spec or RunSpec()).to_json()),
             )
         return Run(self, run_id)
 
@@ -140,10 +139,13 @@ class Workspace:
         Raises
         ------
         InputError
-            If several runs begin like that; `UnknownRun` if there is none, `DeletedRun` if it is in the trash.
+            If several runs begin like that, or its records are damaged or those of a newer OGA; `UnknownRun` if there is none,
+            `DeletedRun` if it is in the trash.
         """
         with database.reading(self.database) as connection:
-            return Run(self, self._found(connection, run_id))
+            run = Run(self, self._found(connection, run_id))
+        run.check_records()
+        return run
 
     def runs(self) -> list[Run]:
         """All runs, newest first, without those in the trash."""

@@ -11,7 +11,7 @@ from oga_core.detectors import chosen, listed
 from oga_core.errors import InputError
 from oga_core.gradients import NAMED
 from oga_core.hub import fetched
-from oga_core.runs import Run, Workspace
+from oga_core.runs import DataSource, Factory, ModelSource, Run, RunSpec, Starter, Weights, Workspace
 
 
 def prepare(
@@ -62,21 +62,23 @@ def prepare(
         raise InputError(f"{folds} folds: at least two are needed, or 0 for none")
     if weights is not None and not Path(weights).exists():
         weights = fetched(str(weights))
-    spec = located(data)
-    settings = {
-        "data": spec,
-        "data_options": {k: v for k, v in (("inputs", inputs), ("label", label)) if v},
-        "model": model or None,
-        "weights": str(Path(weights).resolve()) if weights else None,
-        "scope": scope,
-        "head": head or None,
-        "detectors": listed(detectors),
-        "seed": seed,
-        "epochs": epochs,
-        "folds": folds,
-        "notes": list(notes),
-    }
-    return workspace.new_run(title or Path(spec).name, settings)
+    source = located(data)
+    spec = RunSpec(
+        data=DataSource(source, inputs or None, label or None),
+        model=_source_of(model, weights, Starter(epochs, folds)),
+        scope=scope,
+        head=head or None,
+        detectors=tuple(listed(detectors)),
+        seed=seed,
+        notes=tuple(notes),
+    )
+    return workspace.new_run(title or Path(source).name, spec)
+
+
+def _source_of(model: str | None, weights: str | Path | None, starter: Starter) -> ModelSource:
+    if weights:
+        return Weights(str(Path(weights).resolve()), model or None)
+    return Factory(model) if model else starter
 
 
 def prepare_example(workspace: Workspace, name: str) -> Run:

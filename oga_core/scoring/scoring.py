@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,15 +28,25 @@ from oga_core.models import Classifier, class_mapping, label_indices, load_model
 from oga_core.models.inputs import cut_texts
 from oga_core.models.loader import checked
 from oga_core.progress import Progress, silent
-from oga_core.runs import Run, Workspace
-from oga_core.runs.run import FACTORS, MODEL, NO_RECOMMENDATION, NOT_SCORED, RECOMMENDATION, SKETCHES, TABLE
-from oga_core.runs.stale import WEIGHTS, fingerprint
+from oga_core.runs import DataSource, Factory, InMemory, Run, RunSpec, RunSummary, Starter, Weights, Workspace
+from oga_core.runs.records import NO_RECOMMENDATION, Fingerprint, MappedClass
+from oga_core.runs.run import FACTORS, MODEL, NOT_SCORED, RECOMMENDATION, SKETCHES, TABLE
+from oga_core.runs.stale import fingerprint
 from oga_core.scoring.out_of_fold import OutOfFold, cross_fit, default_folds
 from oga_core.scoring.parts import Parts, alone, room
 from oga_core.scoring.passes import run_pass
 from oga_core.scoring.preparing import check
 from oga_core.scoring.scored_samples import ScoredSamples
 from oga_core.scoring.tasks import scoring_of
+
+
+@dataclass(frozen=True)
+class _ModelFacts:
+    """What the summary says of the model beside its name."""
+
+    source: str
+    held_out_accuracy: float | None = None
+    weights: Fingerprint | None = None
 
 
 def score(
@@ -84,17 +95,17 @@ def score(
     InputError
         If model, data and settings do not fit together; nothing has been scored then.
     """
-    settings: dict[str, Any] = {"scope": scope, "head": head, "detectors": listed(detectors), "seed": seed}
     check(scope, detectors)
     classifier = checked(model, dataset) if isinstance(model, Classifier) else wrap(model, dataset, transform)
     if scope != HEAD:
         parameters_in(classifier.module, scope)
     where = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
-    run = where.new_run(title or f"{classifier.name} on {len(dataset):,} samples", settings)
+    spec = RunSpec(None, InMemory(classifier.name), scope, head, tuple(listed(detectors)), seed)
+    run = where.new_run(title or f"{classifier.name} on {len(dataset):,} samples", spec)
     with run.job("score").doing(progress) as report:
-        origin = dataset.origin or dataset.save(run.path)
-        run.set_settings({**settings, "data": origin[0], "data_options": origin[1], "model": classifier.name})
-        _score(run, classifier, dataset, report, {"model_source": "given from Python"})
+        source, options = dataset.origin or dataset.save(run.path)
+        run.set_spec(replace(spec, data=DataSource(source, **options)))
+        _score(run, classifier, dataset, report, _ModelFacts("given from Python"))
     return run
 
 
@@ -106,52 +117,54 @@ def do_run(run: Run, progress: Progress = silent) -> None:
     Raises
     ------
     InputError
-        If model, data and settings do not fit together, the data have changed since the run was begun, the disk is full, or
-        another process does the run already.
+        If model, data and settings do not fit together, the data have changed since the run was begun, the model was given from
+        Python, the disk is full, or another process does the run already.
     Cancelled
         If the user asked for it meanwhile.
     """
-    settings = run.settings
-    check(settings["scope"], settings["detectors"])
+    spec = run.spec
+    check(spec.scope, list(spec.detectors))
     with alone(run):
         with run.job("score").doing(progress) as report:
+            model = run.require_model()
             report("opening the data", 0, 1)
             with reading():
                 dataset = run.open_dataset()
             parts = Parts(run, dataset, report)
-            if settings.get("model") or settings.get("weights"):
-                weights = Path(settings["weights"]) if settings.get("weights") else None
-                report("opening the model", 0, 1)
-                with reading():
-                    classifier = load_model(settings.get("model"), weights, dataset)
-                parts.only_of(classifier)
-                facts: dict[str, Any] = {"model_source": f"weights {weights.name}" if weights else "made by the owner's factory"}
-                if weights is not None and weights.is_file():
-                    facts[WEIGHTS] = fingerprint(weights)
-                out_of_fold = None
+            if isinstance(model, Starter):
+                classifier, facts, out_of_fold = _starters(spec, model, dataset, parts, report)
             else:
-                classifier, facts, out_of_fold = _starters(settings, dataset, parts, report)
+                classifier, facts, out_of_fold = *_opened(model, dataset, parts, report), None
             _score(run, classifier, dataset, report, facts, out_of_fold, parts)
         parts.remove()
 
 
+def _opened(model: Weights | Factory, dataset: Dataset, parts: Parts, progress: Progress) -> tuple[Classifier, _ModelFacts]:
+    """Open a model of the user."""
+    name, weights = model.arguments
+    progress("opening the model", 0, 1)
+    with reading():
+        classifier = load_model(name, weights, dataset)
+    parts.only_of(classifier)
+    if weights is None:
+        return classifier, _ModelFacts("made by the owner's factory")
+    return classifier, _ModelFacts(f"weights {weights.name}", weights=fingerprint(weights) if weights.is_file() else None)
+
+
 def _starters(
-    settings: dict[str, Any], dataset: Dataset, parts: Parts, progress: Progress
-) -> tuple[Classifier, dict[str, Any], OutOfFold | None]:
+    spec: RunSpec, asked: Starter, dataset: Dataset, parts: Parts, progress: Progress
+) -> tuple[Classifier, _ModelFacts, OutOfFold | None]:
     """The starter, what the summary tells of it, and what those say that have not seen a part."""
-    if settings["scope"] != HEAD:  # before it is trained
+    if spec.scope != HEAD:  # before it is trained
         with torch.random.fork_rng(devices=[]):
-            parameters_in(untrained(dataset).module, settings["scope"])
-    options = {"seed": settings["seed"], "epochs": settings.get("epochs"), "progress": progress}
+            parameters_in(untrained(dataset).module, spec.scope)
+    options: dict[str, Any] = {"seed": spec.seed, "epochs": asked.epochs, "progress": progress}
     classifier, trained = parts.starter(MODEL, dataset, partial(train, dataset, **options))
-    facts = {
-        "model_source": f"starter model trained here on 90 % of the samples, {trained['epochs']} epochs",
-        "held_out_accuracy": trained["accuracy"],
-    }
-    folds = default_folds(dataset) if settings.get("folds") is None else settings["folds"]
+    source = f"starter model trained here on 90 % of the samples, {trained['epochs']} epochs"
+    folds = default_folds(dataset) if asked.folds is None else asked.folds
     # Where there are too few samples, there will be no recommendation.
     out_of_fold = cross_fit(dataset, folds, parts=parts, **options) if folds and len(dataset) >= FEWEST else None
-    return classifier, facts, out_of_fold
+    return classifier, _ModelFacts(source, trained["accuracy"]), out_of_fold
 
 
 def _score(
@@ -159,16 +172,16 @@ def _score(
     classifier: Classifier,
     dataset: Dataset,
     progress: Progress,
-    facts: dict[str, Any],
+    facts: _ModelFacts,
     out_of_fold: OutOfFold | None = None,
     parts: Parts | None = None,
 ) -> None:
     """Pass, detect, write."""
     started = time.monotonic()
-    settings = run.settings
+    spec = run.spec
     task = scoring_of(classifier.task)
-    wanted = [d for d in detectors.chosen(settings["detectors"], classifier.task) if d.name != RECOMMENDED]
-    each = task.make_pass(classifier, dataset, settings["scope"], settings.get("head"), settings["seed"])
+    wanted = [d for d in detectors.chosen(list(spec.detectors), classifier.task) if d.name != RECOMMENDED]
+    each = task.make_pass(classifier, dataset, spec.scope, spec.head, spec.seed)
     unstable = task.note_nondeterminism(classifier, dataset)
     samples, failed = run_pass(each, dataset, partial(progress, "scoring"), parts)
     if samples is None or len(samples) < 2:
@@ -176,7 +189,7 @@ def _score(
             f"only {0 if samples is None else len(samples)} of {len(dataset):,} samples could be scored; the first reason: "
             + (f"{failed[0].source}: {failed[0].reason}" if failed else "there are no samples")
         )
-    found = _detect(samples, wanted, out_of_fold, settings["seed"], progress)
+    found = _detect(samples, wanted, out_of_fold, spec.seed, progress)
     table = task.make_table(classifier, dataset, samples, found.scores)
     progress("writing", 0, 1)
     names = {int(output): dataset.class_names[label] for label, output in enumerate(label_indices(classifier, dataset))}
@@ -184,28 +197,31 @@ def _score(
     progress("writing", 1, 1)
     with reading():
         looked_at, cut = noticed(dataset, progress), cut_texts(classifier.encode, dataset)
-    given = settings.get("notes", ())
-    notes = [*given, *dataset.notes, *looked_at, *classifier.notes, *unstable, *cut, *each.notes, *found.notes]
+    notes = [*spec.notes, *dataset.notes, *looked_at, *classifier.notes, *unstable, *cut, *each.notes]
+    if found.no_recommendation:
+        notes.append(f"{NO_RECOMMENDATION}{found.no_recommendation}")
     run.set_summary(
-        {
-            "class_names": dataset.class_names,
-            "kind": dataset.kind,
-            "model": classifier.name,
-            "held_out_accuracy": None,
-            "agreement": float((table["predicted"] == table["label"]).mean()) if "predicted" in table else None,
-            "scope": settings["scope"],
-            "head": each.head,
-            "mapping": class_mapping(classifier, dataset),
-            "notes": notes,
-            "samples": len(dataset),
-            "scored": len(table),
-            "not_scored": len(failed),
-            "seconds": round(time.monotonic() - started, 3),
-            "seed": settings["seed"],
-            "detectors": list(found.scores),
-            "sketch_form": FORM if samples.sketches is not None else None,
-            **facts,
-        }
+        RunSummary(
+            class_names=tuple(dataset.class_names),
+            kind=dataset.kind,
+            model=classifier.name,
+            model_source=facts.source,
+            held_out_accuracy=facts.held_out_accuracy,
+            agreement=float((table["predicted"] == table["label"]).mean()) if "predicted" in table else None,
+            scope=spec.scope,
+            head=each.head,
+            mapping=tuple(MappedClass(*one) for one in class_mapping(classifier, dataset)),
+            samples=len(dataset),
+            scored=len(table),
+            not_scored=len(failed),
+            seconds=round(time.monotonic() - started, 3),
+            seed=spec.seed,
+            detectors=tuple(found.scores),
+            notes=tuple(notes),
+            sketch_form=FORM if samples.sketches is not None else None,
+            no_recommendation=found.no_recommendation,
+            weights=facts.weights,
+        )
     )
 
 
@@ -218,13 +234,13 @@ class Detected(NamedTuple):
         Outlier scores by detector, float64, shape ``(n,)``.
     recommendation
         Its classes are positions in the logits; None where there is none.
-    notes
-        Why there is no recommendation.
+    no_recommendation
+        Why there is none; empty where there is one.
     """
 
     scores: dict[str, np.ndarray]
     recommendation: Recommendation | None
-    notes: list[str]
+    no_recommendation: str
 
 
 def _detect(
@@ -235,13 +251,13 @@ def _detect(
     by_id = np.argsort(samples.sample_id, kind="stable")
     ordered = samples.take(by_id)
     gradients = ordered.gradients(out_of_fold.gradients(ordered.index, ordered.targets) if out_of_fold else None)
-    recommended, notes = _recommended(gradients, seed, progress)
+    recommended, reason = _recommended(gradients, seed, progress)
     scores = detectors.scores(wanted, gradients, seed=seed, progress=progress)
     if recommended:
         scores = {RECOMMENDED: recommended.scores, **scores}
     back = np.argsort(by_id)
     in_rows = {name: score[back] for name, score in scores.items()}
-    return Detected(in_rows, recommended.recommendation if recommended else None, notes)
+    return Detected(in_rows, recommended.recommendation if recommended else None, reason)
 
 
 def _write(
@@ -279,9 +295,9 @@ def _write(
         run.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
 
 
-def _recommended(gradients: detectors.Gradients, seed: int, progress: Progress) -> tuple[Recommended | None, list[str]]:
-    """The recommended detector, fitted, or a note that says why there is none."""
+def _recommended(gradients: detectors.Gradients, seed: int, progress: Progress) -> tuple[Recommended | None, str]:
+    """The recommended detector, fitted, or why there is none."""
     try:
-        return Recommended().fit(gradients, seed=seed, progress=progress), []
+        return Recommended().fit(gradients, seed=seed, progress=progress), ""
     except InputError as error:
-        return None, [f"{NO_RECOMMENDATION}{error}"]
+        return None, str(error)

@@ -6,6 +6,7 @@ import math
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from app import queues, state
 from app.components import start_form
 from oga_core import Run, Workspace, decisions
 from oga_core.review import Selection, save_view, token_losses, why
+from oga_core.runs import Weights
 from oga_core.scoring import do_run, one_sample, prepare
 from oga_core.serving import ROOTS
 from tests import language
@@ -101,7 +103,7 @@ def test_the_export_page_shows_prompts_and_answers(open_page: OpenPage, run: Run
 def test_a_folder_and_a_table_by_path_show_their_scopes_and_costs(
     open_page: OpenPage, made: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = Path(made.settings["weights"])
+    folder = Path(made.spec.model.path)
     monkeypatch.setenv(ROOTS, str(folder.parent))
     at = open_page("start")
     at.segmented_control(key="way").set_value(start_form.WAYS[2]).run()
@@ -144,7 +146,7 @@ def test_tokens_come_with_their_losses_from_another_process(client: TestClient, 
 
 
 def test_tokens_of_a_model_that_is_gone_are_a_refusal_in_words(client: TestClient, run: Run) -> None:
-    run.set_settings(run.settings | {"weights": "/nowhere/model"})
+    run.set_spec(replace(run.spec, model=Weights("/nowhere/model")))
     state.opened.clear()
     answer = client.get(f"/oga/tokens/{run.id}/5")
     assert answer.status_code == 400

@@ -411,7 +411,7 @@ def test_what_is_not_there_is_told(client: TestClient, run: Run, queue: queues.Q
 
 
 def test_a_sample_that_has_changed_is_told_and_no_other_is_shown(client: TestClient, run: Run) -> None:
-    path = Path(run.settings["data"])
+    path = Path(run.spec.data.source)
     with np.load(path) as archive:
         arrays = dict(archive)
     arrays["x"][7, 0, 0, 0] ^= 1
@@ -480,7 +480,7 @@ def test_the_history_of_a_sample_has_every_event(client: TestClient, run: Run) -
 
 
 def test_how_far_a_job_is_can_be_asked_before_the_run_is_done(client: TestClient, workspace: Workspace) -> None:
-    run = workspace.new_run("texts", {})
+    run = workspace.new_run("texts")
     assert client.get(f"/oga/job/{run.id}/score").json()["state"] == "absent"
     with run.job("score").doing(lambda *_: None) as report:
         report("scoring", 3, 8)

@@ -14,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 from app import state
 from oga_core import Run, Workspace, worker
 from oga_core.review import decide, decisions
+from oga_core.runs import database
 from oga_core.runs.cleaning import clean
 from tests.app.conftest import browser
 
@@ -79,7 +80,7 @@ def test_undo_puts_the_run_back_and_it_opens_with_its_decisions(open_page: OpenP
 def test_the_trash_is_listed_with_its_size_put_back_one_by_one_and_emptied_after_a_question(
     open_page: OpenPage, workspace: Workspace, run: Run
 ) -> None:
-    other = workspace.new_run("another", {})
+    other = workspace.new_run("another")
     workspace.delete([run.id, other.id])
     at = open_page("start")
     assert at.expander[-1].label.startswith("Trash (2 runs, ")
@@ -98,7 +99,7 @@ def test_the_trash_is_listed_with_its_size_put_back_one_by_one_and_emptied_after
 def test_what_is_deleted_while_the_question_is_open_stays_in_the_trash(
     open_page: OpenPage, workspace: Workspace, run: Run
 ) -> None:
-    late = workspace.new_run("late", {})
+    late = workspace.new_run("late")
     workspace.delete([run.id])
     at = open_page("start")
     at.button(key="empty_trash").click().run()
@@ -112,7 +113,7 @@ def test_what_is_deleted_while_the_question_is_open_stays_in_the_trash(
 def test_a_run_that_is_being_scored_is_not_deleted_and_the_page_says_what_to_do(
     open_page: OpenPage, workspace: Workspace, run: Run
 ) -> None:
-    running = workspace.new_run("still *scored*", {})
+    running = workspace.new_run("still *scored*")
     running.job("score").entered()
     at = open_page("start")
     delete(at, running)
@@ -150,7 +151,7 @@ def test_a_page_on_a_run_that_another_tab_deletes_says_so(
 
 
 def test_a_button_of_a_tab_on_a_run_that_is_gone_does_nothing(open_page: OpenPage, workspace: Workspace, run: Run) -> None:
-    failed = workspace.new_run("failed", {"notes": []})
+    failed = workspace.new_run("failed")
     failed.job("score").entered(pid=2**22 + 1)  # of a process that has vanished
     at = open_page("start", run=failed.id)
     workspace.delete([failed.id])
@@ -251,3 +252,12 @@ def test_a_job_of_a_deleted_run_is_not_started(workspace: Workspace, run: Run) -
     with pytest.raises(ValueError, match="is in the trash"):
         run.job("map").entered()
     assert not (run.path / "map.log").exists()
+
+
+def test_a_run_of_a_newer_release_is_listed_and_says_to_update(open_page: OpenPage, workspace: Workspace, run: Run) -> None:
+    with database.writing(workspace.database) as connection:
+        connection.execute("UPDATE runs SET summary = '{\"version\": 99}' WHERE id = ?", (run.id,))
+    assert any("update OGA" in caption.value for caption in open_page("start").caption)
+    at = open_page("scores", run=run.id)
+    assert not at.exception
+    assert "update OGA" in warnings(at)

@@ -17,8 +17,9 @@ from streamlit.testing.v1 import AppTest
 from app.components import table
 from oga_core import Run, Workspace, decide, from_arrays, score, train
 from oga_core.detectors import BUDGETS, Recommendation
+from oga_core.runs import Weights
 from oga_core.runs.run import RECOMMENDATION
-from oga_core.runs.stale import WEIGHTS, fingerprint
+from oga_core.runs.stale import fingerprint
 from tests.app.conftest import CLASSES, flags_at_first
 
 OpenPage = Callable[..., AppTest]
@@ -254,8 +255,8 @@ def test_a_run_without_a_recommendation_is_shown_as_before(open_page: OpenPage, 
 def test_scores_by_weights_that_have_changed_since_are_said_to_be_stale(open_page: OpenPage, run: Run, tmp_path: Path) -> None:
     weights = tmp_path / "w.safetensors"
     weights.write_bytes(b"old")
-    run.set_settings({**run.settings, "weights": str(weights)})
-    run.set_summary({**run.summary, WEIGHTS: fingerprint(weights)})
+    run.set_spec(replace(run.spec, model=Weights(str(weights))))
+    run.set_summary(replace(run.summary, weights=fingerprint(weights)))
     assert not open_page("scores", run=run.id).warning
     weights.write_bytes(b"others")
     assert "its scores are stale" in open_page("scores", run=run.id).warning[0].value

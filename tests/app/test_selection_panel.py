@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from streamlit.testing.v1 import AppTest
 
 from app import state
 from oga_core import Run, decide
 from oga_core.review import Selection, load_view, named_views, save_view
+from oga_core.runs import DataSource
 from tests.app.conftest import flags_at_first
 
 OpenPage = Callable[..., AppTest]
@@ -88,7 +90,7 @@ def test_the_guide_leads_through_an_example_and_can_be_closed(open_page: OpenPag
     assert not [b for b in at.button if b.key == "guide_close"]
     example = run.workspace.path / "examples"
     example.mkdir()
-    run.set_settings({**run.settings, "data": str(example / "digits.zip")})
+    run.set_spec(replace(run.spec, data=DataSource(str(example / "digits.zip"))))
     state.opened.clear()  # type: ignore[attr-defined]
     at = open_page("scores", run=run.id)
     at.button(key="guide_close").click().run()

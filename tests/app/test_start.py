@@ -17,6 +17,7 @@ from streamlit.testing.v1 import AppTest
 from app.components import start_form
 from app.components.upload import kept_under
 from oga_core import InputError, Run, Workspace
+from oga_core.runs import Starter
 from oga_core.scoring import prepare
 
 OpenPage = Callable[..., AppTest]
@@ -75,8 +76,8 @@ def test_scoring_an_upload_starts_a_process_of_its_own_and_opens_the_run(
     at.button(key="score").click().run()
     (run,) = workspace.runs()
     assert started == [(run.id, "score")]
-    assert run.settings["detectors"] == ["l1", "l2", "iforest"]
-    assert Path(run.settings["data"]).read_bytes() == table()
+    assert run.spec.detectors == ("l1", "l2", "iforest")
+    assert Path(run.spec.data.source).read_bytes() == table()
     assert at.query_params["run"] in (run.id, [run.id])
 
 
@@ -96,7 +97,7 @@ def test_as_many_starters_are_trained_for_the_recommendation_as_are_asked_for(
         folds_of(at).set_value(folds).run()
     at.button(key="score").click().run()
     assert not at.exception
-    assert [run.settings["folds"] for run in workspace.runs()] == [folds]
+    assert [run.spec.model for run in workspace.runs()] == [Starter(folds=folds)]
 
 
 def test_one_more_starter_is_an_error_box_and_no_run(open_page: OpenPage, workspace: Workspace) -> None:
@@ -131,7 +132,7 @@ def test_each_scope_shows_its_size_and_cost_and_the_one_chosen_is_scored(
     assert not at.error
     assert any(t.endswith(" values") for t in texts(at))
     at.button(key="score").click().run()
-    assert [run.settings["scope"] for run in workspace.runs()] == ["head.*"]
+    assert [run.spec.scope for run in workspace.runs()] == ["head.*"]
 
 
 def test_a_bad_upload_is_an_error_box_with_its_line_and_no_run(open_page: OpenPage, workspace: Workspace) -> None:

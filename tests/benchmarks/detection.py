@@ -150,7 +150,7 @@ def measured(name: str, seed: int, data: Path, restored: bool = False) -> dict[s
             "restored": restored,
             "samples": len(table),
             "wrong": float(truth.mean()),
-            "held_out_accuracy": run.summary["held_out_accuracy"],
+            "held_out_accuracy": run.summary.held_out_accuracy,
             "scores": {}
             if not truth.any()
             else {

@@ -121,9 +121,9 @@ def test_a_model_with_its_adapter_and_texts_from_the_drop_to_the_export(
     page.get_by_role("button", name="Score the samples").click()
     page.get_by_role("button", name="Look at the scores").click()
     run = only_run(workspace)
-    assert (run.summary["scope"], run.summary["model_source"]) == ("lora", "weights tuned.zip")
-    assert (run.summary["scored"], run.summary["not_scored"]) == (SAMPLES, 0)
-    assert [tuple(row) for row in run.summary["mapping"]] == [("blame", 1, "blame"), ("praise", 0, "praise")]
+    assert (run.summary.scope, run.summary.model_source) == ("lora", "weights tuned.zip")
+    assert (run.summary.scored, run.summary.not_scored) == (SAMPLES, 0)
+    assert [tuple(row) for row in run.summary.mapping] == [("blame", 1, "blame"), ("praise", 0, "praise")]
     wrong = {f"row {i}" for i in range(WRONG)}
     assert len(wrong & set(run.flag("l2", WRONG)["source"])) >= WRONG // 2  # it has learnt what the texts say
 

@@ -88,7 +88,7 @@ def test_the_example_from_start_to_an_exported_file(
     expect(page.get_by_text(EXAMPLES["digits"].note)).to_be_visible()
     page.get_by_role("button", name=re.compile("Look at the scores")).click()
     run = only_run(workspace)
-    assert run.summary["scored"] == 1797
+    assert run.summary.scored == 1797
 
     expect(page.locator(".js-plotly-plot").last).to_be_visible()
     settled(page)
@@ -176,8 +176,8 @@ def test_an_uploaded_zip_of_images_with_weights(
     page.get_by_role("button", name=re.compile("Score the samples")).click()
     expect(page.get_by_text("Not scored (1)")).to_be_visible()
     run = only_run(workspace)
-    assert run.summary["model_source"] == "weights colours.safetensors"
-    assert (run.summary["scored"], run.summary["not_scored"]) == (149, 1)
+    assert run.summary.model_source == "weights colours.safetensors"
+    assert (run.summary.scored, run.summary.not_scored) == (149, 1)
     go(page, "Map")
     lasso_right_half(page)
     go(page, "Review")
@@ -218,7 +218,7 @@ def test_an_uploaded_table_of_texts(page: Page, start_server: StartServer, works
     page.get_by_role("button", name=re.compile("Score the samples")).click()
     page.get_by_role("button", name=re.compile("Look at the scores")).click()
     run = only_run(workspace)
-    assert run.summary["scope"] == "all"
+    assert run.summary.scope == "all"
     expect(page.locator(".js-plotly-plot").last).to_be_visible()
     settled(page)
     go(page, "Map")

@@ -83,7 +83,7 @@ def empty_class(folder: Path) -> Given:
 
 
 def classes_as_shown(answer: Answer) -> None:
-    assert answer.run.summary["mapping"] == [["1", 0, "1"], ["10", 1, "10"], ["2", 2, "2"]]
+    assert answer.run.summary.mapping == (("1", 0, "1"), ("10", 1, "10"), ("2", 2, "2"))
 
 
 def the_third_is_blue(answer: Answer) -> None:

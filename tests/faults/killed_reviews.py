@@ -15,6 +15,7 @@ from oga_core.review import decide, decisions, redo, undo
 from oga_core.runs import Run, Workspace, database
 from oga_core.runs.run import TABLE
 from tests.faults.killed import killed_after
+from tests.summaries import make_summary
 
 CLASSES = ["cat", "dog", "owl"]
 SAMPLES = 40
@@ -87,11 +88,11 @@ class Reviewer:
 
 def made_run(folder: Path) -> Run:
     """A run with samples ``s0`` … to decide on, in a new workspace."""
-    run = Workspace(folder).new_run("to be reviewed", {})
+    run = Workspace(folder).new_run("to be reviewed")
     labels = [CLASSES[i % len(CLASSES)] for i in range(SAMPLES)]
     table = pd.DataFrame({"sample_id": [f"s{i}" for i in range(SAMPLES)], "index": range(SAMPLES), "label": labels})
     run.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
-    run.set_summary({"class_names": CLASSES, "detectors": []})
+    run.set_summary(make_summary(class_names=tuple(CLASSES), detectors=()))
     return run
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def results(run: Run) -> dict[str, Any]:
     """The hash of each file of a run that is done, and what its summary says beside the time."""
     files = sorted(p.relative_to(run.path).as_posix() for p in run.path.rglob("*") if p.is_file() and p.stat().st_size)
     assert files == run.file_names()
-    return {**{name: sha256(run.file(name)) for name in files}, "summary": run.summary | {"seconds": 0}}
+    return {**{name: sha256(run.file(name)) for name in files}, "summary": replace(run.summary, seconds=0.0)}
 
 
 def rounds(count: int, folder: Path, seed: int = 0, after_each: Callable[[int], object] = lambda number: None) -> Told:

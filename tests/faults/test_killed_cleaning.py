@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from oga_core.review import decide, decisions
-from oga_core.runs import Run, Workspace, database
+from oga_core.runs import DataSource, Run, RunSpec, Weights, Workspace, database
 from oga_core.runs.cleaning import OLD, clean
 from oga_core.runs.run import TABLE
 from tests.faults.killed import killed_after
@@ -35,8 +35,8 @@ def made_workspace(folder: Path) -> tuple[Workspace, list[Run]]:
     kept = made_run(folder)
     workspace = kept.workspace
     own, shared = dropped(workspace, "own"), dropped(workspace, "shared")
-    kept.set_settings({"data": str(shared)})
-    runs = [workspace.new_run("own", {"data": str(own), "weights": str(shared)}), workspace.new_run("another", {})]
+    kept.set_spec(RunSpec(DataSource(str(shared))))
+    runs = [workspace.new_run("own", RunSpec(DataSource(str(own)), Weights(str(shared)))), workspace.new_run("another")]
     for run in runs:
         for name in ("a", "parts/b"):
             (run.path / name).parent.mkdir(exist_ok=True)
@@ -60,13 +60,13 @@ def check_usable(workspace: Workspace, runs: list[Run]) -> None:
     kept, *deleted = runs
     assert [run.id for run in opened.runs()] == [kept.id]
     assert opened.run(kept.id).file(TABLE).is_file()
-    assert Path(kept.settings["data"]).read_bytes() == b"shared"
+    assert Path(kept.spec.data.source).read_bytes() == b"shared"
     assert len(decisions(opened.run(kept.id))) == 5
     for run in opened.trash():
         (again,) = opened.undelete([run.id])
         assert again.file("a").read_bytes() == again.file("parts/b").read_bytes() == b"1234"
-        if data := again.settings.get("data"):
-            assert Path(data).read_bytes() == b"own"
+        if data := again.spec.data:
+            assert Path(data.source).read_bytes() == b"own"
         opened.delete([run.id])
     assert {run.id for run in opened.trash()} <= {run.id for run in deleted}
 
@@ -113,7 +113,7 @@ def expected(tmp_path: Path) -> list[str]:
     workspace, runs = made_workspace(tmp_path / "unbroken")
     clean(workspace)
     found = [name.replace(runs[0].id, "KEPT") for name in files(workspace.path)]
-    shared = Path(runs[0].settings["data"]).relative_to(workspace.path)
+    shared = Path(runs[0].spec.data.source).relative_to(workspace.path)
     assert found == ["runs", "runs/KEPT", f"runs/KEPT/{TABLE}", "uploads", str(shared.parent), str(shared)]
     return found
 

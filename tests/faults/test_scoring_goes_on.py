@@ -13,7 +13,7 @@ import pytest
 
 from oga_core.cli import main
 from oga_core.errors import InputError
-from oga_core.runs import Run, Workspace
+from oga_core.runs import InMemory, Run, RunSpec, Workspace
 from oga_core.runs.run import PARTS, TABLE
 from oga_core.scoring import do_run, parts, passes, prepare
 from tests.faults import killed_scorings
@@ -255,6 +255,9 @@ def test_who_stops_a_scoring_on_the_command_line_is_told_how_to_go_on(
 def test_a_run_whose_model_only_a_script_has_cannot_go_on_without_it(
     workspace: Workspace, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = workspace.new_run("from Python", {"scope": "head", "detectors": "l1", "seed": 0, "model": "Sequential"})
+    run = workspace.new_run("from Python", RunSpec(model=InMemory("Sequential"), detectors=("l1",)))
     assert main(["resume", run.id, "--workspace", str(workspace.path)]) == 2
     assert "only its script has" in capsys.readouterr().err
+    with pytest.raises(InputError, match="only its script has"):
+        do_run(run)
+    assert "only its script has" in run.status().message

@@ -73,7 +73,7 @@ def test_a_damaged_file_is_only_read_and_left_as_it_is_and_the_backup_is_offered
     for write in (
         lambda: decide(run, run.table.iloc[:1], "keep", reviewer="ann"),
         lambda: undo(run, reviewer="ann"),
-        lambda: opened.new_run("another", {}),
+        lambda: opened.new_run("another"),
         run.job("map").entered,
     ):
         with pytest.raises(InputError, match="is damaged"):
@@ -157,7 +157,7 @@ def test_a_folder_that_cannot_be_written_is_told_at_the_start_and_can_be_looked_
         run = opened.run(scored.id)
         for write in (
             lambda: decide(run, scored.table.iloc[:1], "keep", reviewer="ann"),
-            lambda: opened.new_run("another", {}),
+            lambda: opened.new_run("another"),
             lambda: do_run(run),
             lambda: prepare_example(opened, "digits"),
         ):

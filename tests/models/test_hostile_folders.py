@@ -52,7 +52,7 @@ def test_a_sample_that_the_tokenizer_gives_up_on_is_listed_and_the_others_are_sc
     pd.DataFrame({"text": [*TEXTS * 2, bad], "label": [*LABELS * 2, "pos"]}).to_csv(path, index=False)
     run = prepare(Workspace(tmp_path / "workspace"), path, weights=folder)
     do_run(run)
-    assert run.summary["scored"] == 12
+    assert run.summary.scored == 12
     (reason,) = run.not_scored["reason"]
     assert reason.startswith("cannot be tokenised: PanicException: ")
     assert "retry-limit" in reason
@@ -222,7 +222,7 @@ def test_a_job_that_is_left_by_what_is_no_exception_has_failed_with_the_reason(t
     class PanicException(BaseException):
         pass
 
-    job = Workspace(tmp_path).new_run("x", {}).job("score")
+    job = Workspace(tmp_path).new_run("x").job("score")
     raises: list[Callable[[], BaseException]] = [lambda: PanicException("gave up"), lambda: SystemExit(3)]
     for make in raises:
         with pytest.raises(BaseException, match=r"gave up|3"), job.doing(lambda *_: None):

@@ -13,12 +13,13 @@ from oga_core.files import save_array
 from oga_core.gradients import unit_rows
 from oga_core.runs import Run, Workspace
 from oga_core.runs.run import TABLE
+from tests.summaries import make_summary
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """Samples ``s0`` … ``s5``, by turns cat, dog and owl; by L1 the most suspicious are s1, s3, s5, s4, s2, s0."""
-    made = Workspace(tmp_path / "workspace").new_run("six", {})
+    made = Workspace(tmp_path / "workspace").new_run("six")
     labels = ["cat", "dog", "owl"] * 2
     table = pd.DataFrame(
         {"sample_id": [f"s{i}" for i in range(6)], "index": range(6), "label": labels, "predicted": ["cat"] * 3 + ["owl"] * 3}
@@ -31,5 +32,5 @@ def run(tmp_path: Path) -> Run:
         vectors, norms = unit_rows(values)
         made.add_file(f"{name}s.npy", partial(save_array, vectors))
         made.add_file(f"{name}_norms.npy", partial(save_array, norms))
-    made.set_summary({"class_names": ["cat", "dog", "owl"], "detectors": ["l1", "loss"]})
+    made.set_summary(make_summary(class_names=("cat", "dog", "owl"), detectors=("l1", "loss")))
     return made

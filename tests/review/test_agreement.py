@@ -59,7 +59,7 @@ def test_what_was_taken_back_and_samples_of_other_data_do_not_count(run: Run) ->
 
 
 def test_whether_somebody_else_decides_in_this_run(run: Run) -> None:
-    decide(run.workspace.new_run("other", {}), run.table, "keep", reviewer="bob")
+    decide(run.workspace.new_run("other"), run.table, "keep", reviewer="bob")
     for reviewer in ("ann", "zoe"):
         assert not others_decide(run, reviewer)
     decide(run, run.table.iloc[:1], "keep", reviewer="mia")

@@ -16,6 +16,7 @@ from oga_core.gradients import unit_rows
 from oga_core.review import Selection, arranged, clusters, decide, selected, standing_of
 from oga_core.runs import Run, Workspace
 from oga_core.runs.run import TABLE
+from tests.summaries import make_summary
 
 N = 300
 module = importlib.import_module("oga_core.review.clusters")
@@ -30,7 +31,7 @@ def run(tmp_path: Path) -> Run:
     labels = kinds % 3
     p = rng.dirichlet([1.0, 1.0, 1.0], 12)[kinds]
     residuals = p - np.eye(3)[labels]
-    made = Workspace(tmp_path).new_run("clusters", {})
+    made = Workspace(tmp_path).new_run("clusters")
     names = np.array(["cat", "dog", "owl"])[labels]
     table = pd.DataFrame({"sample_id": [f"s{i}" for i in range(N)], "index": range(N), "label": names, "predicted": names})
     table = table.assign(l1=np.arange(N, 0, -1.0))
@@ -39,7 +40,7 @@ def run(tmp_path: Path) -> Run:
         vectors, norms = unit_rows(values)
         made.add_file(f"{name}s.npy", partial(save_array, vectors))
         made.add_file(f"{name}_norms.npy", partial(save_array, norms))
-    made.set_summary({"class_names": ["cat", "dog", "owl"], "detectors": ["l1"]})
+    made.set_summary(make_summary(class_names=("cat", "dog", "owl"), detectors=("l1",)))
     return made
 
 

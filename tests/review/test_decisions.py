@@ -164,7 +164,7 @@ def test_a_new_decision_of_the_reviewer_empties_what_can_be_done_again(run: Run)
 
 
 def test_a_decision_of_somebody_else_or_in_another_run_leaves_what_can_be_done_again(run: Run) -> None:
-    other = run.workspace.new_run("other", {})
+    other = run.workspace.new_run("other")
     decide(run, run.table.iloc[:1], "keep", reviewer="ann")
     undo(run, reviewer="ann")
     decide(run, run.table.iloc[1:2], "keep", reviewer="bob")
@@ -210,7 +210,7 @@ def test_undo_is_an_event_and_the_history_keeps_all_of_them(run: Run) -> None:
 
 
 def test_undo_leaves_the_decisions_of_others_and_of_other_runs(run: Run) -> None:
-    other = run.workspace.new_run("other", {})
+    other = run.workspace.new_run("other")
     decide(run, run.table.iloc[[0]], "keep", reviewer="ann")
     decide(run, run.table.iloc[[0, 1]], "remove", reviewer="bob")
     decide(other, run.table.iloc[[2]], "remove", reviewer="ann")

@@ -9,6 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 from oga_core.review import decide, decisions, history, redo, undo
 from oga_core.runs import Workspace
+from tests.summaries import make_summary
 
 SAMPLES = pd.DataFrame({"sample_id": ["s0", "s1", "s2"], "label": ["cat", "dog", "cat"]})
 REVIEWERS = st.sampled_from(["ann", "bob"])
@@ -25,8 +26,8 @@ STEPS = st.lists(st.one_of(DECISION, TURN), max_size=15)
 @given(steps=STEPS)
 def test_what_stands_is_each_samples_last_decision_that_was_not_taken_back(steps: list) -> None:  # type: ignore[type-arg]
     with tempfile.TemporaryDirectory() as folder:
-        run = Workspace(folder).new_run("three", {})
-        run.set_summary({"class_names": ["cat", "dog"]})
+        run = Workspace(folder).new_run("three")
+        run.set_summary(make_summary(class_names=("cat", "dog")))
         made: list[tuple[str, list[int], tuple[str, str]]] = []
         done: dict[str, list[int]] = {"ann": [], "bob": []}
         undone: dict[str, list[int]] = {"ann": [], "bob": []}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import oga_core as oga
 from oga_core.errors import InputError
 from oga_core.review import layer_shares
 from oga_core.review.layer_shares import squared_norms
-from oga_core.runs import Run, Workspace
+from oga_core.runs import Run, Weights, Workspace
 from oga_core.scoring import do_run, one_sample, prepare
 
 N = 40
@@ -80,7 +81,7 @@ def test_a_weights_file_is_opened_again(source: Path, run: Run, tmp_path: Path) 
     squares = squared_norms(given, 5, dataset, one_sample.squared_norms)
     assert sum(squares.values()) ** 0.5 == pytest.approx(given.table["l2"].iloc[5], rel=1e-4)
     (tmp_path / "gone.safetensors").write_bytes(b"")
-    given.set_settings(given.settings | {"weights": str(tmp_path / "gone.safetensors")})
+    given.set_spec(replace(given.spec, model=Weights(str(tmp_path / "gone.safetensors"))))
     with pytest.raises(InputError):
         layer_shares(given, 5, dataset, one_sample.squared_norms)
 

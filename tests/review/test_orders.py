@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ def recommended(run: Run, detectors: list[str]) -> Run:
     found = Recommendation(detectors, False, Interval(0.1, 0.0, 0.2), 0.5, None, [], [], [])
     run.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
     run.add_file(RECOMMENDATION, lambda path: path.write_text(json.dumps(found.to_dict())))
-    run.set_summary(run.summary | {"detectors": ["recommended", "l1", "loss"]})
+    run.set_summary(replace(run.summary, detectors=("recommended", "l1", "loss")))
     return Workspace(run.workspace.path).run(run.id)
 
 

@@ -64,4 +64,4 @@ def test_a_clock_that_is_put_back_or_stands_still_gives_a_number_still(run: Run,
 
 def test_another_run_has_a_pace_of_its_own(run: Run, keep_at: Keep) -> None:
     keep_at(0, 5)
-    assert pace(run.workspace.new_run("other", {}), "ann").per_minute == 0
+    assert pace(run.workspace.new_run("other"), "ann").per_minute == 0

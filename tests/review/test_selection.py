@@ -55,7 +55,7 @@ def test_at_first_as_many_are_flagged_as_are_recommended_by_the_recommended_scor
     found = Recommendation(["oof:noise"], False, Interval(0.1, 0.0, 0.2), suggested, None, [], [], [])
     run.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
     run.add_file(RECOMMENDATION, lambda path: path.write_text(json.dumps(found.to_dict())))
-    run.set_summary(run.summary | {"detectors": ["recommended", "l1", "loss"]})
+    run.set_summary(replace(run.summary, detectors=("recommended", "l1", "loss")))
     again = Workspace(run.workspace.path).run(run.id)
     assert default_selection(again) == load_view(again, None) == Selection("recommended", budget)
     assert rows(again, default_selection(again)) == first
@@ -254,7 +254,7 @@ def test_without_its_id_the_latest_view_of_the_run_is_found_and_else_the_default
     for selection in (EVERYTHING, Selection("loss"), EVERYTHING):
         save_view(run, selection)
     assert load_view(run, None) == load_view(run, "nope") == EVERYTHING
-    assert save_view(run.workspace.new_run("other", {}), EVERYTHING) != save_view(run, EVERYTHING)
+    assert save_view(run.workspace.new_run("other"), EVERYTHING) != save_view(run, EVERYTHING)
 
 
 @pytest.mark.parametrize(

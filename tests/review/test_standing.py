@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from oga_core.review import STATES, Standing, decide, decisions, redo, standing, standing_of, undo, version
 from oga_core.runs import Run, Workspace
 from oga_core.runs.run import TABLE
+from tests.summaries import make_summary
 
 REVIEWERS = st.sampled_from(["ann", "bob", "cid"])
 ROWS = st.lists(st.integers(0, 6), min_size=1, max_size=4)
@@ -33,11 +34,11 @@ STEPS = st.lists(
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a run of samples ``s0`` … ``s5``, and ``s0`` a second time."""
     folder = tmp_path_factory.mktemp("made")
-    run = Workspace(folder).new_run("seven", {})
+    run = Workspace(folder).new_run("seven")
     ids = [f"s{i}" for i in range(6)] + ["s0"]
     table = pd.DataFrame({"sample_id": ids, "index": range(7), "label": "cat", "predicted": "dog", "l1": 1.0})
     run.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
-    run.set_summary({"class_names": ["cat", "dog"], "detectors": ["l1"]})
+    run.set_summary(make_summary(class_names=("cat", "dog"), detectors=("l1",)))
     return folder
 
 
@@ -93,7 +94,7 @@ def test_an_update_reads_only_what_is_new_and_the_past_of_what_was_taken_back(ru
 
 
 def test_decisions_of_other_runs_and_samples_that_are_not_here_are_known_too(run: Run) -> None:
-    other = run.workspace.new_run("other", {})
+    other = run.workspace.new_run("other")
     decide(other, pd.DataFrame({"sample_id": ["s3", "elsewhere"], "label": "dog"}), "remove", reviewer="ann")
     stands = Standing(run)
     check(run, stands)

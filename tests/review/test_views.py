@@ -17,7 +17,7 @@ def test_named_selections_are_found_again_after_a_restart_in_the_order_of_their_
     name_view(run, " owls", owls)
     again = Workspace(run.workspace.path).run(run.id)
     assert list(named_views(again).items()) == [("cats", Selection("l1", labels=("cat",))), ("owls", owls)]
-    assert named_views(run.workspace.new_run("other", {})) == {}
+    assert named_views(run.workspace.new_run("other")) == {}
 
 
 def test_a_named_selection_can_be_forgotten(run: Run) -> None:

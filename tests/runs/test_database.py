@@ -14,6 +14,7 @@ import pytest
 
 from oga_core.errors import InputError
 from oga_core.runs import database
+from tests.summaries import make_summary
 
 
 @pytest.fixture
@@ -160,7 +161,7 @@ CREATE INDEX events_of_sample ON events (sample_id, seq);
 CREATE TRIGGER events_are_never_changed BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 CREATE TRIGGER events_are_never_deleted BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 PRAGMA user_version=1;
-INSERT INTO runs VALUES ('r', 'now', 'first', '{}', '{"class_names": ["cat", "dog"]}');
+INSERT INTO runs VALUES ('r', 'now', 'first', '{}', 'SUMMARY');
 INSERT INTO jobs (run, kind, state) VALUES ('r', 'score', 'done');
 INSERT INTO views VALUES ('v', 'r', '{}', 3);
 INSERT INTO reviewers VALUES ('browser', 'ann');
@@ -184,7 +185,7 @@ KEPT = {
 def old(tmp_path: Path) -> Path:
     """A file as the first version wrote it."""
     connection = sqlite3.connect(tmp_path / "oga.sqlite")
-    connection.executescript(VERSION_1)
+    connection.executescript(VERSION_1.replace("SUMMARY", make_summary(class_names=("cat", "dog")).to_json()))
     connection.close()
     return tmp_path / "oga.sqlite"
 

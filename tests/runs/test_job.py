@@ -20,7 +20,7 @@ SECONDS = 20.0
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    return Workspace(tmp_path).new_run("a run", {})
+    return Workspace(tmp_path).new_run("a run")
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_a_cancel_of_an_earlier_try_does_not_stop_the_next(run: Run) -> None:
 
 
 def test_two_jobs_of_a_run_and_of_two_runs_do_not_touch_each_other(run: Run) -> None:
-    other = run.workspace.new_run("another", {})
+    other = run.workspace.new_run("another")
     with run.job("score").doing(silent) as scoring, run.job("map").doing(silent), other.job("score").doing(silent) as second:
         run.job("map").cancel()
         scoring("scoring", 1, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from hypothesis import given, settings, strategies as st
 from oga_core.detectors import Interval, Recommendation
 from oga_core.errors import InputError
 from oga_core.files import save_array
-from oga_core.runs import Run, Workspace, recommend
+from oga_core.runs import DataSource, Run, RunSpec, Workspace, recommend
 from oga_core.runs.run import FACTORS, NOT_SCORED, RECOMMENDATION, SKETCHES, TABLE
 from oga_core.runs.sample_ids import SampleIds
+from tests.summaries import make_summary
 
 L1 = [0.5, 3.0, 1.0, 2.0]
 RECOMMENDED = Recommendation(
@@ -33,14 +35,14 @@ RECOMMENDED = Recommendation(
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    made = Workspace(tmp_path).new_run("four", {"data": str(tmp_path / "gone.csv"), "data_options": {"label": "y"}})
+    made = Workspace(tmp_path).new_run("four", RunSpec(DataSource(str(tmp_path / "gone.csv"), label="y")))
     table = pd.DataFrame({"sample_id": list("abcd"), "index": range(4), "label": list("xxyy"), "l1": L1, "random": 0.0})
     made.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
     made.add_file(NOT_SCORED, lambda path: table.iloc[:0].to_parquet(path, index=False))
     for i, name in enumerate(FACTORS):
         values = np.full((4, 2) if i < 2 else 4, 1.0, np.float16 if i < 2 else np.float32)
         made.add_file(f"{name}.npy", partial(save_array, values))
-    made.set_summary({"class_names": ["x", "y"], "detectors": ["l1", "random"]})
+    made.set_summary(make_summary(class_names=("x", "y"), detectors=("l1", "random")))
     return made
 
 
@@ -60,7 +62,7 @@ def test_what_was_written_is_read_again_in_another_process(run: Run) -> None:
     assert len(found.not_scored) == 0
     assert len(found.factors) == 4
     assert isinstance(found.factors.features, np.memmap)
-    assert (found.class_names, found.settings["data_options"]) == (["x", "y"], {"label": "y"})
+    assert (found.class_names, found.spec.data.label) == (["x", "y"], "y")
     assert [d.name for d in found.detectors] == ["l1", "random"]
 
 
@@ -112,11 +114,11 @@ def test_a_file_written_again_replaces_the_old_one_and_its_hash(run: Run) -> Non
     assert run.file("map.npy").read_bytes() == b"two"
 
 
-def test_settings_entered_later_are_seen_at_once(run: Run) -> None:
-    assert run.settings["data_options"] == {"label": "y"}
-    run.set_settings({"seed": 7})
-    assert run.settings == {"seed": 7}
-    assert again(run).settings == {"seed": 7}
+def test_a_spec_entered_later_is_seen_at_once(run: Run) -> None:
+    assert run.spec.data.label == "y"
+    run.set_spec(RunSpec(seed=7))
+    assert run.spec == RunSpec(seed=7)
+    assert again(run).spec == RunSpec(seed=7)
 
 
 @pytest.mark.parametrize(("budget", "rows"), [(2, [1, 3]), (0.25, [1]), (99, [1, 3, 2, 0]), (0, [])])
@@ -141,7 +143,7 @@ def test_classes_have_codes_and_one_that_only_the_model_has_the_code_after_the_l
     assert found.codes("predicted").tolist() == [1, 2, 0, 1]
     assert found.codes("label").dtype == np.uint16
     assert found.codes("label") is found.codes("label")
-    found.set_summary(found.summary | {"class_names": ["y", *map(str, range(70_000)), "x"]})
+    found.set_summary(replace(found.summary, class_names=("y", *map(str, range(70_000)), "x")))
     many = again(run)
     assert many.codes("label").tolist() == [70_001, 70_001, 0, 0]
     assert many.codes("label").dtype == np.int32
@@ -198,7 +200,7 @@ def test_beyond_the_head_the_gradients_are_their_sketches_beside_the_features_of
 
 
 def test_a_run_that_is_not_done_says_so_whatever_is_asked_of_it(tmp_path: Path) -> None:
-    queued = Workspace(tmp_path).new_run("queued", {})
+    queued = Workspace(tmp_path).new_run("queued")
     for ask in (lambda: queued.table, lambda: queued.detectors, lambda: queued.flag("l1", 0.1), lambda: recommend(queued)):
         with pytest.raises(InputError, match=r"has no table\.parquet \(the run is absent\)"):
             ask()
@@ -228,6 +230,6 @@ def test_a_changed_recommendation_is_never_shown(run: Run) -> None:
 def test_without_a_recommendation_the_reason_is_told(run: Run) -> None:
     with pytest.raises(InputError, match=f"run {run.id} has no recommendation: it was made by an older version; score the data"):
         recommend(run)
-    run.set_summary(run.summary | {"notes": ["3 files were skipped", "no recommendation: there are too few samples"]})
+    run.set_summary(replace(run.summary, no_recommendation="there are too few samples"))
     with pytest.raises(InputError, match=f"^run {run.id} has no recommendation: there are too few samples$"):
         recommend(run)

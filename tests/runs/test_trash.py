@@ -15,7 +15,7 @@ import torch
 from oga_core import from_arrays, score
 from oga_core.errors import InputError
 from oga_core.review import STATES, Selection, count_decisions, decide, decisions, name_view, redo, save_view, standing_of, undo
-from oga_core.runs import DeletedRun, Run, UnknownRun, Workspace, database
+from oga_core.runs import DataSource, DeletedRun, Run, RunSpec, Starter, UnknownRun, Weights, Workspace, database
 from oga_core.runs.cleaning import OLD, clean, plan_cleaning
 from oga_core.runs.removal import aside_of, format_bytes, named_uploads, set_aside, size_of
 from oga_core.runs.sizes import measure_workspace, own_uploads
@@ -35,8 +35,9 @@ def dropped(workspace: Workspace, data: bytes, name: str = "data.csv") -> Path:
         return upload.keep()
 
 
-def run_on(workspace: Workspace, title: str, data: Path, **settings: object) -> Run:
-    run = workspace.new_run(title, {"data": str(data), **settings})
+def run_on(workspace: Workspace, title: str, data: Path, weights: Path | None = None) -> Run:
+    model = Starter() if weights is None else Weights(str(weights))
+    run = workspace.new_run(title, RunSpec(DataSource(str(data)), model))
     (run.path / "table").write_bytes(bytes(1000))
     return run
 
@@ -54,7 +55,7 @@ def rows_of(workspace: Workspace, table: str) -> list[str]:
 
 # ---- delete and undelete -------------------------------------------------------------------------------------------------------
 def test_a_deleted_run_is_in_no_list_and_its_files_stay(workspace: Workspace) -> None:
-    run, other = (workspace.new_run(title, {}) for title in ("a", "b"))
+    run, other = (workspace.new_run(title) for title in ("a", "b"))
     (run.path / "table").write_bytes(b"x")
     assert [r.id for r in workspace.delete([run.id])] == [run.id]
     assert [r.id for r in workspace.runs()] == [other.id]
@@ -68,7 +69,7 @@ def test_a_deleted_run_is_in_no_list_and_its_files_stay(workspace: Workspace) ->
 
 
 def test_undelete_puts_a_run_back_by_its_unique_beginning(workspace: Workspace) -> None:
-    run, other = (workspace.new_run(title, {}) for title in ("a", "b"))
+    run, other = (workspace.new_run(title) for title in ("a", "b"))
     workspace.delete([run.id, other.id])
     with pytest.raises(InputError, match="2 runs begin with '2'"):
         workspace.undelete(["2"])
@@ -78,7 +79,7 @@ def test_undelete_puts_a_run_back_by_its_unique_beginning(workspace: Workspace) 
 
 @pytest.mark.parametrize(("bad", "message"), [("nope", "no run 'nope' in"), ("", "no run ''"), ("TRASHED", "is in the trash")])
 def test_of_several_runs_all_are_deleted_or_none(workspace: Workspace, bad: str, message: str) -> None:
-    run, trashed = (workspace.new_run(title, {}) for title in ("a", "b"))
+    run, trashed = (workspace.new_run(title) for title in ("a", "b"))
     workspace.delete([trashed.id])
     with pytest.raises(InputError, match=message):
         workspace.delete([run.id, bad.replace("TRASHED", trashed.id)])
@@ -87,7 +88,7 @@ def test_of_several_runs_all_are_deleted_or_none(workspace: Workspace, bad: str,
 
 @pytest.mark.parametrize("bad", ["nope", "", "PRESENT"])
 def test_of_several_runs_all_are_put_back_or_none(workspace: Workspace, bad: str) -> None:
-    run, present = (workspace.new_run(title, {}) for title in ("a", "b"))
+    run, present = (workspace.new_run(title) for title in ("a", "b"))
     workspace.delete([run.id])
     with pytest.raises(InputError, match="in the trash; 'oga runs --trash' lists those that are"):
         workspace.undelete([run.id, bad.replace("PRESENT", present.id)])
@@ -95,13 +96,13 @@ def test_of_several_runs_all_are_put_back_or_none(workspace: Workspace, bad: str
 
 
 def test_a_run_that_is_named_twice_is_deleted_once(workspace: Workspace) -> None:
-    run = workspace.new_run("a", {})
+    run = workspace.new_run("a")
     assert len(workspace.delete([run.id, run.id[:-1], run.id])) == 1
 
 
 @pytest.mark.parametrize(("kind", "message"), [("score", "is being scored"), ("map", "has a map that is being computed")])
 def test_a_run_with_a_running_job_is_not_deleted(workspace: Workspace, kind: str, message: str) -> None:
-    run, other = (workspace.new_run(title, {}) for title in ("a", "b"))
+    run, other = (workspace.new_run(title) for title in ("a", "b"))
     run.job(kind).entered()
     with pytest.raises(InputError, match=f"run {run.id} {message}: cancel it first"):
         workspace.delete([other.id, run.id])
@@ -114,7 +115,7 @@ def test_a_run_with_a_running_job_is_not_deleted(workspace: Workspace, kind: str
 
 
 def test_no_job_begins_in_a_deleted_run(workspace: Workspace) -> None:
-    run = workspace.new_run("a", {})
+    run = workspace.new_run("a")
     workspace.delete([run.id])
     with pytest.raises(DeletedRun), run.job("score").doing(lambda *_: None):
         pytest.fail("begun")
@@ -125,7 +126,7 @@ def test_no_job_begins_in_a_deleted_run(workspace: Workspace) -> None:
 
 
 def test_a_workspace_that_is_only_read_deletes_nothing(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, trashed = (workspace.new_run(title, {}) for title in ("a", "b"))
+    run, trashed = (workspace.new_run(title) for title in ("a", "b"))
     workspace.delete([trashed.id])
     monkeypatch.setitem(database._only_read, workspace.database, "it is only read")
     for act in (lambda: workspace.delete([run.id]), lambda: workspace.undelete([trashed.id]), lambda: clean(workspace)):
@@ -156,7 +157,7 @@ def test_decisions_made_in_a_deleted_run_stay_and_hold_in_the_next(workspace: Wo
 # ---- clean ---------------------------------------------------------------------------------------------------------------------
 def test_clean_removes_folders_rows_and_uploads_of_what_is_in_the_trash_and_nothing_else(workspace: Workspace) -> None:
     mine, shared, theirs = (dropped(workspace, data, f"{data.decode()}.csv") for data in (b"mine", b"shared", b"theirs"))
-    run, other = run_on(workspace, "mine", mine, weights=str(shared)), run_on(workspace, "theirs", theirs, weights=str(shared))
+    run, other = run_on(workspace, "mine", mine, weights=shared), run_on(workspace, "theirs", theirs, weights=shared)
     for each in (run, other):
         each.add_file("scores", lambda path: path.write_bytes(bytes(500)))
         each.job("map").entered(pid=2**22 + 1)
@@ -237,7 +238,7 @@ def test_links_are_removed_and_never_followed(workspace: Workspace, tmp_path: Pa
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").write_bytes(bytes(5000))
-    run, linked = workspace.new_run("a", {}), workspace.new_run("b", {})
+    run, linked = workspace.new_run("a"), workspace.new_run("b")
     (run.path / "folder").symlink_to(outside)
     (run.path / "file").symlink_to(outside / "precious")
     (run.path / "nowhere").symlink_to(tmp_path / "nowhere")
@@ -258,7 +259,7 @@ def test_links_are_removed_and_never_followed(workspace: Workspace, tmp_path: Pa
 
 
 def test_orphans_are_removed_a_day_later_and_what_others_have_put_there_stays(workspace: Workspace) -> None:
-    run = workspace.new_run("a", {})
+    run = workspace.new_run("a")
     orphan, foreign = workspace.path / "runs" / "20200101-000000-abcdef", workspace.path / "runs" / "my notes"
     own = workspace.path / "uploads" / "my data"
     parts = [run.path / ".0123.part", workspace.path / ".4567.part", workspace.path / "examples" / ".89.part"]
@@ -291,7 +292,7 @@ def test_a_run_that_was_put_back_after_the_plan_stays(workspace: Workspace, monk
     monkeypatch.setattr("oga_core.runs.cleaning.plan_cleaning", lambda *_: plan)
     assert clean(workspace).removed == []
     assert (run.path / "table").exists()
-    assert Path(run.settings["data"]).exists()
+    assert Path(run.spec.data.source).exists()
 
 
 def test_only_the_runs_that_are_named_are_removed(workspace: Workspace) -> None:
@@ -299,11 +300,11 @@ def test_only_the_runs_that_are_named_are_removed(workspace: Workspace) -> None:
     workspace.delete([run.id for run in runs])
     clean(workspace, [runs[0].id])
     assert [run.id for run in workspace.trash()] == [runs[1].id]
-    assert Path(runs[1].settings["data"]).exists()
+    assert Path(runs[1].spec.data.source).exists()
 
 
 def test_what_cannot_be_removed_is_named_and_removed_the_next_time(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = [workspace.new_run(title, {}) for title in ("a", "b")]
+    runs = [workspace.new_run(title) for title in ("a", "b")]
     workspace.delete([run.id for run in runs])
 
     def refuse(path: Path) -> None:
@@ -346,11 +347,11 @@ def test_put_back_brings_files_that_a_killed_cleaning_had_set_aside(workspace: W
     run = run_on(workspace, "a", dropped(workspace, b"data"))
     workspace.delete([run.id])
     set_aside(run.path)
-    set_aside(Path(run.settings["data"]).parent)
+    set_aside(Path(run.spec.data.source).parent)
     assert measure_workspace(workspace).trash[0].bytes == 1000
     workspace.undelete([run.id])
     assert (run.path / "table").stat().st_size == 1000
-    assert Path(run.settings["data"]).read_bytes() == b"data"
+    assert Path(run.spec.data.source).read_bytes() == b"data"
     assert not aside_of(run.path).exists()
 
 
