@@ -14,9 +14,9 @@ import numpy as np
 import streamlit as st
 
 from app import state
-from oga_core import InputError, Run
-from oga_core.data import SampleError
+from oga_core import Run
 from oga_core.errors import one_line
+from oga_core.reader.contained import Excerpt
 from oga_core.review import Decision, Selection, Standing, standing_of
 
 AT_ONCE = 60
@@ -99,7 +99,7 @@ def items(run: Run, rows: Sequence[int] | np.ndarray, detector: str) -> list[dic
     standing = standing_of(run)
     data = state.dataset(run.id)
     below = _sorted_scores(run.id, detector)
-    columns = ["sample_id", "index", "source", "label", *(PREDICTED if run.predicts else ["loss"])]
+    columns = ["sample_id", "index", "source", "label", *(run.task.predictions or ["loss"])]
     table = run.table[list(dict.fromkeys([*columns, detector]))].iloc[rows]
     out = []
     for row, entry in zip(rows, table.to_dict("records"), strict=True):
@@ -110,29 +110,18 @@ def items(run: Run, rows: Sequence[int] | np.ndarray, detector: str) -> list[dic
             "index": int(entry["index"]),
             "source": one_line(entry["source"]),
             "label": str(entry["label"]),
-            **(_predicted(entry) if run.predicts else {"loss": number(entry["loss"])}),
+            **(_predicted(entry) if run.task.predictions else {"loss": number(entry["loss"])}),
             "score": number(score),
             "percentile": number(np.searchsorted(below, score, "right") / len(below)),
             "decision": decision(standing.by_id.get(entry["sample_id"])),
             "disputed": bool(standing.disputed[row]),
         }
         out.append(item)
-    if data.kind == "prompts":
-        answers = data.answers([(item["index"], item["id"]) for item in out], SHORT // 2)
-        for item, found in zip(out, answers, strict=True):
-            item |= (
-                {"changed": True}
-                if found is None
-                else {"text": found[0], "answer": found[1], "long": max(found[2:]) > SHORT // 2}
-            )
-    elif data.kind != "image":
-        texts = data.beginnings([(item["index"], item["id"]) for item in out], SHORT)
-        for item, text in zip(out, texts, strict=True):
-            item |= {"changed": True} if text is None else {"text": text[0], "long": text[1] > SHORT}
+    if data.kind != "image":
+        excerpts = data.excerpts([(item["index"], item["id"]) for item in out], SHORT)
+        for item, parts in zip(out, excerpts, strict=True):
+            item |= {"changed": True} if parts is None else in_parts(parts) | {"long": any(n > SHORT for _, n in parts)}
     return out
-
-
-PREDICTED = ["predicted", "confidence", "suggested_label", "suggested_label_source"]
 
 
 def _predicted(entry: dict[Hashable, Any]) -> dict[str, Any]:
@@ -162,13 +151,9 @@ def decision(stands: Decision | None) -> dict[str, Any] | None:
     }
 
 
-def text_of(run: Run, index: int, sample_id: str) -> str | None:
-    """The sample in words; None where the data no longer hold what was scored."""
-    data = state.dataset(run.id)
-    try:
-        return data.text(index) if data.holds(index, sample_id) else None
-    except (SampleError, InputError, OSError):
-        return None
+def in_parts(parts: list[Excerpt]) -> dict[str, str]:
+    """A sample in words for JSON: one text, or a prompt and its answer."""
+    return dict(zip(("text", "answer"), (part.text for part in parts)))
 
 
 def number(value: Any) -> float | None:

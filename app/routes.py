@@ -261,21 +261,13 @@ def text(request: Request) -> Response:
     """A sample in words."""
     run, index = _run(request.path_params["run"]), request.path_params["index"]
     sample_id = _sample_id(run, index)
-    if not run.predicts:
-        return _prompt(run, index, sample_id)
-    found = queues.text_of(run, index, sample_id)
-    if found is None:
+    try:
+        [parts] = state.dataset(run.id).excerpts([(index, sample_id)], LONG)
+    except (InputError, OSError):
+        parts = None
+    if parts is None:
         raise Refused(410, CHANGED)
-    return answer({"text": found[:LONG], "characters": len(found)}, cache=FOREVER)
-
-
-def _prompt(run: Run, index: int, sample_id: str) -> Response:
-    """A prompt and its answer."""
-    found = state.dataset(run.id).answers([(index, sample_id)], LONG)[0]
-    if found is None:
-        raise Refused(410, CHANGED)
-    prompt, answered, *lengths = found
-    return answer({"text": prompt, "answer": answered, "characters": sum(lengths)}, cache=FOREVER)
+    return answer({**queues.in_parts(parts), "characters": sum(length for _, length in parts)}, cache=FOREVER)
 
 
 def tokens(request: Request) -> Response:
@@ -422,7 +414,7 @@ def decided(request: Request, sent: dict[str, Any]) -> Response:
     if label is not None and not isinstance(label, str):
         raise Refused(400, "label: the name of a class is needed, or null for each sample's suggested label")
     new_label: str | list[str] = label or ""
-    if label is None and run.predicts:
+    if label is None and "suggested_label" in samples:
         new_label = samples["suggested_label"].astype(str).tolist()
     reviewer = _deciding(request)
     saved = decide(

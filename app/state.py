@@ -161,11 +161,6 @@ def dataset(chosen: str) -> Contained:
     return _open_data(chosen)
 
 
-def label_word(run: Run) -> str:
-    """What a sample's label is called: prompts and answers have groups in their place."""
-    return "given label" if run.predicts else "group"
-
-
 @st.cache_resource(max_entries=4, show_spinner=False)
 def beside(chosen: str) -> Contained:
     """The data of a run once more, in a process for what takes long: it opens the model, while the other is asked for samples."""

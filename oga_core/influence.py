@@ -9,6 +9,7 @@ import pandas as pd
 
 from oga_core import scoring
 from oga_core.data import Dataset
+from oga_core.data.dataset import IN_WORDS
 from oga_core.errors import InputError
 from oga_core.gradients import FORM
 from oga_core.measured import SampleGradient
@@ -18,8 +19,6 @@ from oga_core.runs import Run
 from oga_core.runs.run import SKETCHES
 from oga_core.runs.stale import stale
 
-KINDS = ("prompts", "text")
-"""Of the data of runs whose model can be given a new sample in words."""
 COLUMNS = ["sample_id", "index", "source", "label"]
 Measure = Callable[..., SampleGradient]
 
@@ -39,7 +38,7 @@ def gradient_of(run: Run, prompt: str, answer: str, dataset: Dataset, measure: M
     InputError
         As `influence_of`.
     """
-    if (kind := run.summary.kind) not in KINDS:
+    if (kind := run.summary.kind) not in IN_WORDS:
         raise InputError(f"run {run.id} is on {kind} data: a test sample must be one of the run's")
     if run.has_file(f"{SKETCHES[0]}.npy") and run.summary.sketch_form != FORM:
         raise InputError(

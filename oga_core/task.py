@@ -26,9 +26,17 @@ class Task:
     predictions
         Columns of `Run.table` that the model predicts.
     class_probabilities
-        Whether the model's output are logits of the classes of the data, which some detectors need.
-    no_relabel, no_estimate
-        Why there is no other label to choose, and no estimate of label errors; empty where there is.
+        Whether the model's outputs are logits of the classes of the data, which some detectors need.
+    token_losses
+        Whether a sample has a loss for each token.
+    head_in_closed_form
+        Whether the gradient of the head is kept as its two factors; else as a sketch.
+    map_spaces
+        What can be mapped.
+    no_relabel, no_starter
+        Why there is no other label to choose, and no starter model; empty where there is.
+    meanings
+        Explanations of numbers that differ from those for classes, by the name of the number.
     sample_input
         Noun for the input of a new sample, in words.
     names_class
@@ -48,8 +56,12 @@ class Task:
     decisions: tuple[str, ...]
     predictions: tuple[str, ...]
     class_probabilities: bool
+    token_losses: bool
+    head_in_closed_form: bool
+    map_spaces: tuple[str, ...]
     no_relabel: str
-    no_estimate: str
+    no_starter: str
+    meanings: tuple[tuple[str, str], ...]
     sample_input: str
     names_class: bool
     loss_unit: str
@@ -67,8 +79,12 @@ CLASSIFICATION = Task(
     decisions=("keep", "remove", "relabel", "unsure"),
     predictions=("predicted", "confidence", "suggested_label", "suggested_label_source"),
     class_probabilities=True,
+    token_losses=False,
+    head_in_closed_form=True,
+    map_spaces=("gradients", "features"),
     no_relabel="",
-    no_estimate="",
+    no_starter="",
+    meanings=(),
     sample_input="Text",
     names_class=True,
     loss_unit="nats",
@@ -86,8 +102,19 @@ LANGUAGE_MODELLING = Task(
     decisions=("keep", "remove", "unsure"),
     predictions=(),
     class_probabilities=False,
+    token_losses=True,
+    head_in_closed_form=False,
+    map_spaces=("gradients",),
     no_relabel="prompts and answers have no class label: keep, remove or unsure",
-    no_estimate="language models have no class labels",
+    no_starter="no language model is trained here: fine-tune it first, and give its folder (--weights FOLDER)",
+    meanings=(
+        (
+            "near",
+            "The samples whose loss gradients have the largest cosine with this one's, of random projections to 512 numbers: "
+            "they pull the model the same way.",
+        ),
+        ("near_label", "The same among the samples of its group."),
+    ),
     sample_input="Prompt",
     names_class=False,
     loss_unit="nats a token",

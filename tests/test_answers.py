@@ -20,6 +20,7 @@ from oga_core.review import Selection, clusters, default_selection, selected, st
 from oga_core.review.layer_shares import layer_shares, squared_norms
 from oga_core.scoring import do_run, estimate, one_sample, passes, prepare
 from oga_core.scoring.tasks.language_modelling import AnswerPass, sketch_answers
+from oga_core.task import LANGUAGE_MODELLING
 from tests import language
 
 BROKEN = [("Say stone twice.", " ", "twice"), ("Count.", "one", "")]
@@ -49,9 +50,9 @@ def test_every_sample_is_scored_or_has_a_reason(run: Run) -> None:
     assert run.not_scored[["source", "reason"]].to_numpy().tolist() == [["row 36", "the answer is empty"]]
     assert run.table["label"].tolist() == [*(kind for _, _, kind in language.ROWS), "no group"]
     assert [d.name for d in run.detectors] == ["l1", "l2", "iforest", "random", "loss"]
-    assert not run.predicts
+    assert run.task is LANGUAGE_MODELLING
     assert (run.summary.agreement, run.summary.mapping, run.recommendation) == (None, (), None)
-    with pytest.raises(InputError, match="a language model has no classes"):
+    with pytest.raises(InputError, match="no class labels"):
         recommend(run)
 
 
@@ -98,8 +99,8 @@ def test_other_scopes_and_detectors_by_group_are_scored_too(folder: Path, table:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"detectors": "l1,margin"}, "margin looks at the probabilities of classes"),
-        ({"detectors": "oof:l1"}, "oof:l1 looks at the probabilities"),
+        ({"detectors": "l1,margin"}, "margin needs the probabilities of classes"),
+        ({"detectors": "oof:l1"}, "oof:l1 needs the probabilities"),
         ({"scope": "head"}, "tied to its embeddings: take lora, all"),
         ({"scope": "nothing.*"}, "nor does it match a parameter"),
     ],
@@ -156,7 +157,7 @@ def test_such_a_run_is_estimated_by_the_scopes_that_it_has(folder: Path, table: 
 
 
 def test_relabelling_is_refused_and_the_other_decisions_are_kept(run: Run) -> None:
-    with pytest.raises(InputError, match="no label that could be another: keep, remove or unsure"):
+    with pytest.raises(InputError, match="no class label: keep, remove or unsure"):
         decide(run, run.table.head(2), "relabel", reviewer="a", new_label="spell")
     for row, action in enumerate(("keep", "remove", "unsure")):
         decide(run, run.table.iloc[[row]], action, reviewer="a")

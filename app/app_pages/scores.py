@@ -23,12 +23,12 @@ by = st.segmented_control(
     default=histogram.WAYS[0],
     required=True,
     key="histogram_by",
-    format_func=lambda way: state.label_word(run) if way == "given label" else way,
+    format_func=lambda way: run.task.label if way == "given label" else way,
 )
 histogram.draw(run, chosen, by)
 triage(run, state.rows(run), layout="strip", key="scores_strip")
 
-st.subheader(f"What would be flagged, by {'class' if run.predicts else 'group'}")
+st.subheader(f"What would be flagged, by {run.task.group}")
 shares.draw(run, chosen)
 
 st.subheader("Selected samples")

@@ -12,7 +12,8 @@ from app import state
 from app.components.literal import literal, visible
 from app.components.triage import triage
 from oga_core import InputError, Run
-from oga_core.influence import KINDS, against, gradient_of, influence_of_row, towards, with_cosines
+from oga_core.data.dataset import IN_WORDS
+from oga_core.influence import against, gradient_of, influence_of_row, towards, with_cosines
 from oga_core.measured import CHARACTERS
 from oga_core.reader import Contained
 from oga_core.review import Selection
@@ -36,7 +37,7 @@ class Found:
 
 def is_offered(run: Run | None) -> bool:
     """Whether a run's model can be given a test sample in words."""
-    return run is not None and run.status().state == "done" and run.summary.kind in KINDS
+    return run is not None and run.status().state == "done" and run.summary.kind in IN_WORDS
 
 
 def draw(run: Run) -> None:
@@ -65,9 +66,9 @@ def _written(run: Run) -> pd.DataFrame | None:
     with st.form("influence_test"):
         left, right = st.columns(2)
         prompt = left.text_area(
-            "Text" if run.predicts else "Prompt", known.prompt if known else "", max_chars=CHARACTERS, key="influence_prompt"
+            run.task.sample_input, known.prompt if known else "", max_chars=CHARACTERS, key="influence_prompt"
         )
-        if run.predicts:
+        if run.task.names_class:
             names = run.class_names
             answer = right.selectbox(
                 "Class", names, names.index(known.answer) if known else 0, format_func=visible, key="influence_answer"
@@ -90,7 +91,7 @@ def _written(run: Run) -> pd.DataFrame | None:
         st.session_state[_FOUND] = known
     if known is None:
         return None
-    st.text(f"Loss of the test sample: {known.loss:.4g} nats" + (" a token" if not run.predicts else ""))
+    st.text(f"Loss of the test sample: {known.loss:.4g} {run.task.loss_unit}")
     return known.samples
 
 

@@ -47,12 +47,12 @@ _VIEW, _BY = "map_view", "map_by"
 def draw(run: Run) -> None:
     """Draw the maps of a finished run."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        view = _choice("Map of", [v for v, spaces in VIEWS.items() if run.predicts or spaces == ("gradients",)], _VIEW)
+        view = _choice("Map of", [v for v, spaces in VIEWS.items() if set(spaces) <= set(run.task.map_spaces)], _VIEW)
         by = _choice(
             "Colour by",
-            [way for way in WAYS if run.predicts or way != "predicted"],
+            [way for way in WAYS if way != "predicted" or way in run.task.predictions],
             _BY,
-            lambda way: state.label_word(run) if way == "given label" else way,
+            lambda way: run.task.label if way == "given label" else way,
         )
     colours = _colours(run, state.selection(run), by)
     spaces = VIEWS[view]
@@ -215,7 +215,7 @@ def _picture(run: Run, space: str, name: str, detector: str) -> Picture:
     title = f"Map of the {space} by {METHODS[name.partition('-')[2]]}"
     card = Card(
         given=f"{at}/codes/label",
-        predicted=f"{at}/codes/predicted" if run.predicts else "",
+        predicted=f"{at}/codes/predicted" if "predicted" in run.task.predictions else "",
         scores=f"{at}/scores/{quote(detector, safe='')}",
         indices=f"{at}/indices/all",
         names=f"/oga/classes/{quote(run.id)}",

@@ -34,8 +34,7 @@ def draw(run: Run) -> None:
     except InputError:  # the job tells of it
         return
     labels = data.labels[data.labels >= 0]
-    of = "groups" if data.kind == "prompts" else "classes"
-    st.subheader(f"{len(data):,} samples in {len(data.class_names):,} {of}")
+    st.subheader(f"{len(data):,} samples in {len(data.class_names):,} {data.task.groups}")
     if len(data.class_names) <= MOST_CLASSES:
         counts = np.bincount(labels, minlength=len(data.class_names))
         figure = go.Figure(go.Bar(x=[in_chart(n) for n in data.class_names], y=counts, marker_color=PALETTE[0]))

@@ -72,8 +72,7 @@ def _facts(run: Run, current: str) -> str:
         summary = run.summary
     except InputError as error:  # of a newer OGA, or damaged
         return f"{created} UTC · {error}"
-    of = "classes" if run.predicts else "groups"
-    return f"{created} UTC · {summary.scored:,} samples · {len(summary.class_names)} {of} · {summary.model}"
+    return f"{created} UTC · {summary.scored:,} samples · {len(summary.class_names)} {run.task.groups} · {summary.model}"
 
 
 def _open(run: Run) -> None:

@@ -50,7 +50,7 @@ def draw(run: Run) -> None:
     )
     for note in summary.notes[len(run.spec.notes) :]:  # those of the spec are in the header
         st.text(f"Note: {note}")
-    if run.predicts:
+    if summary.mapping:
         with st.expander(f"Classes ({len(summary.class_names)}) and the model's outputs", icon=":material/swap_horiz:"):
             mapping = pd.DataFrame(list(summary.mapping), columns=["class in the data", "output", "class of the model"])
             st.dataframe(mapping, hide_index=True)

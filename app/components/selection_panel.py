@@ -9,7 +9,7 @@ from app import login, state
 from app.components.literal import literal, visible
 from oga_core import InputError, Run
 from oga_core.detectors import named
-from oga_core.review import STATES, default_selection, forget_view, name_view, named_views, standing_of
+from oga_core.review import UNDECIDED, default_selection, forget_view, name_view, named_views, standing_of
 from oga_core.review.reviewers import LONGEST_NAME
 
 BUDGETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5]
@@ -55,9 +55,9 @@ def draw(run: Run) -> None:
             placeholder="words in the text or the file name",
         )
         for field, label, values in (
-            ("labels", state.label_word(run).capitalize(), run.class_names),
-            *([("predicted", "Predicted", run.class_names)] if run.predicts else []),
-            ("decisions", "Decision", [s for s in STATES if run.predicts or s != "relabel"]),
+            ("labels", run.task.label.capitalize(), run.class_names),
+            *([("predicted", "Predicted", run.class_names)] if "predicted" in run.task.predictions else []),
+            ("decisions", "Decision", [UNDECIDED, *run.task.decisions]),
         ):
             _bound(field, list(getattr(chosen, field)))
             st.multiselect(

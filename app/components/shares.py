@@ -6,19 +6,18 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import state
 from oga_core import Run
 from oga_core.review import Selection
 
 
 def draw(run: Run, chosen: Selection) -> None:
     """A row for each class, or group: samples, flagged, and the share of it that is flagged."""
-    of = "class" if run.predicts else "group"
+    of = run.task.group
     st.dataframe(
         class_shares(run, run.flagged(chosen.detector, chosen.budget)),
         hide_index=True,
         column_config={
-            "class": st.column_config.TextColumn(of, help=f"The {state.label_word(run)}."),
+            "class": st.column_config.TextColumn(of, help=f"The {run.task.label}."),
             "samples": st.column_config.NumberColumn(format="localized", help=f"Scored samples of the {of}."),
             "flagged": st.column_config.NumberColumn(format="localized", help="Of these, within the budget by the chosen score."),
             "flagged share of the class": st.column_config.ProgressColumn(
@@ -26,8 +25,7 @@ def draw(run: Run, chosen: Selection) -> None:
                 min_value=0.0,
                 max_value=1.0,
                 format="percent",
-                help=f"Flagged over samples. Far above the budget: the {of} is rare, hard or "
-                f"{'badly labelled' if run.predicts else 'wrong'}.",
+                help=f"Flagged over samples. Far above the budget: the {of} is rare, hard or {run.task.fault}.",
             ),
             "share of all flags": st.column_config.NumberColumn(format="percent", help=f"Flagged of this {of} over all flagged."),
         },

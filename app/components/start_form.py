@@ -207,10 +207,9 @@ def _scope(outlook: Outlook) -> str:
 def _draw_facts(dataset: Contained, outlook: Outlook, scope: str) -> None:
     """Counts, cost, notes and the class mapping."""
     cost = outlook.costs[scope]
-    of = "Groups" if dataset.kind == "prompts" else "Classes"
     facts = (
         ("Samples", f"{len(dataset):,}"),
-        (of, f"{len(dataset.class_names):,}"),
+        (dataset.task.groups.capitalize(), f"{len(dataset.class_names):,}"),
         ("Kind", dataset.kind),
         ("Model", outlook.model),
         ("Scope", f"{cost.parameters:,} values"),

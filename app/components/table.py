@@ -25,14 +25,13 @@ def draw(run: Run) -> None:
     columns = {
         "index": "position in the data",
         "source": "source",
-        "label": state.label_word(run),
+        "label": run.task.label,
         "predicted": "predicted",
         "confidence": "confidence",
         **{d.name: d.title for d in run.detectors},
         "suggested_label": "suggested label",
     }
-    if not run.predicts:
-        columns = {name: title for name, title in columns.items() if name in run.table}
+    columns = {name: title for name, title in columns.items() if name in run.table}
     pages = -(-len(rows) // PER_PAGE)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         by = st.selectbox("Sort by", [IN_ORDER, *columns], format_func=lambda c: columns.get(c, c), key=SORTED_BY, width=260)
@@ -55,7 +54,7 @@ def draw(run: Run) -> None:
             "predicted": st.column_config.TextColumn(help="The class with the model's largest probability."),
             "suggested_label": st.column_config.TextColumn("suggested label", help="What to relabel to: see the review."),
             "label": columns["label"],
-            "new_label": "new label" if run.predicts else None,
+            "new_label": "new label" if "relabel" in run.task.decisions else None,
         },
     )
     st.caption(f"Rows {(page - 1) * PER_PAGE + 1:,} to {(page - 1) * PER_PAGE + len(shown):,} of {len(rows):,} selected samples.")

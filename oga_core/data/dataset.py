@@ -20,6 +20,8 @@ from oga_core.limits import CLASSES
 from oga_core.task import Task, task_of
 
 Kind = Literal["image", "text", "features", "prompts"]
+IN_WORDS = ("text", "prompts")
+"""Kinds whose samples are read as words."""
 SEARCHES = 8
 """Answers that are kept."""
 
@@ -51,6 +53,13 @@ class SampleError(Exception):
 
     def __init__(self, reason: object = "") -> None:
         super().__init__(one_line(reason))
+
+
+def identify(content: bytes, label: str) -> str:
+    """Return the id of a sample: a hash of its content and the name of its given label, 32 hex digits."""
+    digest = hashlib.sha256(content)
+    digest.update(b"\0label\0" + label.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()[:32]
 
 
 class Dataset(ABC):
@@ -131,9 +140,7 @@ class Dataset(ABC):
 
     def sample_id(self, index: int) -> str:
         """Identity of a sample: hash of its content and given label, never of its position (32 hex digits)."""
-        digest = hashlib.sha256(self.content(index))
-        digest.update(b"\0label\0" + self.label_name(index).encode("utf-8", "surrogatepass"))
-        return digest.hexdigest()[:32]
+        return identify(self.content(index), self.label_name(index))
 
     def holds(self, index: int, sample_id: str) -> bool:
         """Whether a position still has the sample of this identity; not so where it is gone or cannot be read."""
@@ -165,12 +172,22 @@ class Dataset(ABC):
     def text(self, index: int) -> str:
         """The sample in words, for display: its text, or the first values of its features."""
         sample = self.load(index)
-        if self.kind in ("text", "prompts"):
+        if isinstance(sample, str):
             return str(sample)
         if self.kind == "features":
             values = ", ".join(f"{v:.4g}" for v in sample[:32])
             return f"[{values}{', …' if len(sample) > 32 else ''}]"
         return str(self.sources[index])
+
+    def words(self, index: int) -> tuple[str, ...]:
+        """The parts of `text` that are shown apart: a prompt and its answer, else one.
+
+        Raises
+        ------
+        SampleError
+            If the sample cannot be decoded.
+        """
+        return (self.text(index),)
 
     def search(self, words: str) -> np.ndarray:
         """Which samples have every one of some words in their text or source, in capitals or not, bool, shape ``(n,)``."""

@@ -185,6 +185,11 @@ class PromptTable(TextTable):
             raise SampleError("the answer is empty")
         return Answered(prompt, answer)
 
+    def words(self, index: int) -> tuple[str, ...]:
+        sample = self.load(index)
+        assert isinstance(sample, Answered)
+        return sample.prompt, sample.answer
+
     @property
     def _options(self) -> dict[str, Any]:
         return {"inputs": ANSWERED.join(self.inputs), **({"label": self._label} if self._label else {})}

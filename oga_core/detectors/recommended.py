@@ -136,7 +136,7 @@ class Recommended(OfFitted):
 
     def fit(self, gradients: Gradients, *, seed: int = 0, progress: Progress = silent) -> Self:
         if not gradients.classes:
-            raise InputError("a language model has no classes, so that it says of no label that it is wrong")
+            raise InputError("the samples have no class labels, so that no label error can be estimated")
         if len(gradients) < FEWEST or len(np.unique(gradients.labels)) < 2:
             raise InputError(f"nothing can be recommended for fewer than {FEWEST} samples of two classes")
         self.gradients, base = gradients, out_of_fold(gradients, seed)

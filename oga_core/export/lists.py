@@ -78,7 +78,7 @@ def _marked(run: Run, detector: str | None, budget: float | None) -> pd.DataFram
         status=["confirmed" if d else "flagged" for d in found],
         reviewer=[d.reviewer if d else "" for d in found],
         time=[d.time if d else "" for d in found],
-        **({"suggested_label": table["suggested_label"]} if run.predicts else {}),
+        **({"suggested_label": table["suggested_label"]} if "suggested_label" in table else {}),
         flagged=flagged[rows],
     )
     return marked.join(table[[d.name for d in run.detectors]]).sort_values("index")

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
-from oga_core.data.dataset import Dataset, SampleError
+from oga_core.data.dataset import IN_WORDS, Dataset, SampleError
 from oga_core.data.tables import ANSWERED
 from oga_core.errors import InputError, raised_as
 from oga_core.limits import MODEL_BYTES
@@ -29,6 +29,7 @@ from oga_core.models.inputs import ENDS, KEPT, TokenCollate
 from oga_core.models.language_model import language_model
 from oga_core.models.model_folder import ADAPTER_WEIGHTS, INDEX, WEIGHTS, ModelFolder, base_and_adapter, opened
 from oga_core.models.tokenizer_file import check_growth
+from oga_core.task import CLASSIFICATION, LANGUAGE_MODELLING
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -76,7 +77,7 @@ def load_folder(path: Path, dataset: Dataset) -> Classifier:
         If something is missing, does not fit, names code, or is not safetensors; if the data are not what such a model takes; or
         without the extra ``hf``.
     """
-    if dataset.kind not in ("text", "prompts"):
+    if dataset.kind not in IN_WORDS:
         raise InputError(f"{path.name} takes texts, and these are {dataset.kind}")
     hf = transformers_offline()
     folder = opened(path)
@@ -91,13 +92,26 @@ def _load(hf: Any, folder: ModelFolder, dataset: Dataset) -> Classifier:
     made = _architecture(hf, base, config, adapter, dataset)
     tokenizer = _tokenizer(hf, base, adapter)
     module = _module(made, base, config, adapter, notes)
-    if dataset.kind == "prompts":
-        return language_model(module, tokenizer, _longest(tokenizer, config), folder.name, notes)
+    return _MAKE[dataset.task](folder, base, config, module, tokenizer, notes)
+
+
+def _make_language_model(
+    folder: ModelFolder, base: ModelFolder, config: PretrainedConfig, module: nn.Module, tokenizer: Any, notes: list[str]
+) -> Classifier:
+    return language_model(module, tokenizer, _longest(tokenizer, config), folder.name, notes)
+
+
+def _make_classifier(
+    folder: ModelFolder, base: ModelFolder, config: PretrainedConfig, module: nn.Module, tokenizer: Any, notes: list[str]
+) -> Classifier:
     encode = TextTokens(tokenizer, _longest(tokenizer, config), _segments(tokenizer, config))
     config.pad_token_id = padding = _padding(tokenizer, config, base)
     named = {int(i): str(name) for i, name in (config.id2label or {}).items()}
     names = None if all(name == f"LABEL_{i}" for i, name in named.items()) else [named[i] for i in sorted(named)]
     return Classifier(folder.name, module, names, encode, TokenCollate(padding), notes=notes, length=token_count)
+
+
+_MAKE = {CLASSIFICATION: _make_classifier, LANGUAGE_MODELLING: _make_language_model}
 
 
 @dataclass(eq=False)
@@ -213,27 +227,37 @@ def _tensors(folder: ModelFolder, notes: list[str]) -> dict[str, Tensor]:
 
 def _architecture(hf: Any, base: ModelFolder, config: PretrainedConfig, adapter: ModelFolder | None, dataset: Dataset) -> Any:
     """The class of the model: a causal one for prompts, else a sequence classifier."""
-    causal = dataset.kind == "prompts"
-    auto = hf.AutoModelForCausalLM if causal else hf.AutoModelForSequenceClassification
-    what = "causal language model" if causal else "sequence classifier"
+    task = dataset.task
     try:
-        made = auto._model_mapping[type(config)]
+        made = getattr(hf, task.auto_class)._model_mapping[type(config)]
     except KeyError as error:
-        raise InputError(f"{base.name}: transformers has no {what} of the type {config.model_type}") from error
+        raise InputError(f"{base.name}: transformers has no {task.model} of the type {config.model_type}") from error
     given = [str(name) for name in config.architectures or ()]
-    task = adapter.settings(ADAPTER).get("task_type") if adapter is not None else None
-    if causal and (task != "CAUSAL_LM" if task else made.__name__ not in given):
+    tuned_for = None if adapter is None else str(adapter.settings(ADAPTER).get("task_type") or "")
+    _CHECK[task](base, made.__name__, given, tuned_for)
+    return made
+
+
+def _check_language_model(base: ModelFolder, made: str, given: list[str], tuned_for: str | None) -> None:
+    if tuned_for != "CAUSAL_LM" if tuned_for else made not in given:
         raise InputError(
-            f"{base.name} is no causal language model ({task or ', '.join(given) or 'no architecture is named'}), and the data "
-            "are prompts with answers; for a classifier of pairs name columns and label (--inputs prompt,answer --label NAME)"
+            f"{base.name} is no causal language model ({tuned_for or ', '.join(given) or 'no architecture is named'}), and the "
+            "data are prompts with answers; for a classifier of pairs name columns and label (--inputs prompt,answer --label "
+            "NAME)"
         )
+
+
+def _check_classifier(base: ModelFolder, made: str, given: list[str], tuned_for: str | None) -> None:
     language = any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in given)
-    if not causal and (task == "CAUSAL_LM" or (language and adapter is None)):
+    # An adapter may have turned a language model into a classifier.
+    if tuned_for == "CAUSAL_LM" or (language and tuned_for is None):
         raise InputError(
             f"{base.name} is a language model, no classifier: it takes prompts with answers (columns prompt and answer, or "
             f"others by --inputs 'PROMPT{ANSWERED}ANSWER')"
         )
-    return made
+
+
+_CHECK = {CLASSIFICATION: _check_classifier, LANGUAGE_MODELLING: _check_language_model}
 
 
 def _module(made: Any, base: ModelFolder, config: PretrainedConfig, adapter: ModelFolder | None, notes: list[str]) -> nn.Module:

@@ -273,6 +273,13 @@ class Alone:
         return batch[0]
 
 
+NEEDS_TRANSFORM = {
+    "prompts": "a model for prompts with answers is given with its tokenizer: oga_core.models.language_model(…)",
+    "text": "a model for texts needs a transform that turns one text into its input (transform=…)",
+}
+"""Kinds of data of which it cannot be guessed what a module takes, and what to do."""
+
+
 def usual_input(dataset: Dataset) -> tuple[Callable[[Any], Any], str]:
     """What a module of unknown origin is given where no transform is named, and a line that says so.
 
@@ -283,10 +290,8 @@ def usual_input(dataset: Dataset) -> tuple[Callable[[Any], Any], str]:
     """
     if dataset.kind == "features":
         return FeatureEncoder(len(np.asarray(first_readable(dataset)))), "the model is given the features as they are"
-    if dataset.kind == "prompts":
-        raise InputError("a model for prompts with answers is given with its tokenizer: oga_core.models.language_model(…)")
-    if dataset.kind == "text":
-        raise InputError("a model for texts needs a transform that turns one text into its input (transform=…)")
+    if dataset.kind in NEEDS_TRANSFORM:
+        raise InputError(NEEDS_TRANSFORM[dataset.kind])
     width, height = first_readable(dataset).size
     small = width == height <= MAX_SIZE
     size, resize = (width, None) if small else (224, 256)

@@ -23,7 +23,6 @@ from oga_core.models import inputs
 from oga_core.models.architectures import architectures, build, kind_of, known
 from oga_core.models.classifier import Classifier
 from oga_core.models.hugging_face import load_folder
-from oga_core.models.language_model import LanguageModel
 from oga_core.models.model_folder import is_folder
 from oga_core.models.weights import load_strict, read_state_dict
 
@@ -195,16 +194,15 @@ def checked(classifier: Classifier, dataset: Dataset) -> Classifier:
         If nothing in it can be trained, it cannot run the sample, or its outputs are not the data's classes (of a language model:
         if the data are no prompts with answers).
     """
-    if isinstance(classifier, LanguageModel) != (dataset.kind == "prompts"):
-        takes = "prompts with answers" if isinstance(classifier, LanguageModel) else "samples with labels"
-        raise InputError(f"model {classifier.name} takes {takes}, and these are {dataset.kind}")
+    if classifier.task is not dataset.task:
+        raise InputError(f"model {classifier.name} takes {classifier.task.samples}, and these are {dataset.kind}")
     if not classifier.parameters:
         raise InputError(f"model {classifier.name} has no trainable parameters, so there are no gradients to look at")
     if any(m.training for m in classifier.module.modules()):
         classifier.notes.append("the model was put in eval mode (dropout off, batch norm with its stored statistics)")
     classifier.module.eval()
     outputs = _outputs(classifier, dataset)
-    if isinstance(classifier, LanguageModel):
+    if not classifier.task.class_probabilities:  # outputs and classes need not match
         return classifier
     names = classifier.class_names
     if names is not None and len(names) != outputs:
@@ -254,9 +252,11 @@ def label_indices(classifier: Classifier, dataset: Dataset) -> np.ndarray:
 
 
 def class_mapping(classifier: Classifier, dataset: Dataset) -> list[tuple[str, int, str]]:
-    """For each class of the data: its name, the position in the model's output, and the model's name for it; a language model
-    has no classes."""
-    if isinstance(classifier, LanguageModel):
+    """Return for each class of the data: its name, the position in the model's output, and the model's name for it.
+
+    Empty where the outputs are not classes.
+    """
+    if not classifier.task.class_probabilities:
         return []
     positions = label_indices(classifier, dataset)
     names = classifier.class_names or dataset.class_names

@@ -92,8 +92,8 @@ class TrainedModel:
 
 def starter_for(dataset: Dataset) -> str:
     """The starter architecture that suits the kind of data; InputError where there is none."""
-    if dataset.kind == "prompts":
-        raise InputError("no language model is trained here: fine-tune it first, and give its folder (--weights FOLDER)")
+    if dataset.task.no_starter:
+        raise InputError(dataset.task.no_starter)
     return next(name for name, kind in STARTERS.items() if kind == dataset.kind)
 
 

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from threading import Lock, Semaphore, Thread
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from PIL import Image
 
 from oga_core.children import spawn
 from oga_core.data import Dataset, SampleError, located
+from oga_core.data.dataset import Kind
 from oga_core.errors import InputError, one_line
 from oga_core.gradients import NAMED
 from oga_core.limits import LIMITS, READER_BYTES, READER_SECONDS
@@ -60,6 +61,13 @@ class Outlook:
     notes: list[str]
     mapping: list[tuple[str, int, str]]
     costs: dict[str, Estimate]
+
+
+class Excerpt(NamedTuple):
+    """The beginning of a text, and how many characters the text has."""
+
+    text: str
+    length: int
 
 
 class _Lost(Exception):
@@ -215,7 +223,7 @@ class Contained(Dataset):
             self.kind, self._label = facts["kind"], str(facts["label_column"])
             self.class_names, self.notes = [str(n) for n in facts["class_names"]], [str(n) for n in facts["notes"]]
             self.labels = labels
-            if self.kind not in ("image", "text", "features", "prompts") or labels.ndim != 1 or labels.dtype != np.int64:
+            if self.kind not in get_args(Kind) or labels.ndim != 1 or labels.dtype != np.int64:
                 raise ValueError(self.kind)
             if len(labels) and not -1 <= labels.min() <= labels.max() < len(self.class_names):
                 raise ValueError("labels that are no classes")
@@ -248,31 +256,27 @@ class Contained(Dataset):
     def text(self, index: int) -> str:
         return str(self._of_sample("text", index))
 
-    def beginnings(self, samples: Sequence[tuple[int, str]], most: int) -> list[tuple[str, int] | None]:
-        """The first characters of samples in words, and how many each has; None where the data no longer hold it.
+    def words(self, index: int) -> tuple[str, ...]:
+        return tuple(str(part) for part in self._of_sample("words", index))
+
+    def excerpts(self, samples: Sequence[tuple[int, str]], most: int) -> list[list[Excerpt] | None]:
+        """Return the beginnings of samples in words, by part as `words` has them; None where the data no longer hold a sample.
 
         Parameters
         ----------
         samples
-            Position and identity of each.
+            Position and id of each.
         most
-            Characters.
+            Characters of a part.
+
+        Raises
+        ------
+        InputError
+            As `search`.
         """
         asked = tuple((int(index), str(sample_id)) for index, sample_id in samples)
-        found = self._about_all("beginnings", asked, most)
-        return [None if one is None else (str(one[0]), int(one[1])) for one in found]
-
-    def answers(self, samples: Sequence[tuple[int, str]], most: int) -> list[tuple[str, str, int, int] | None]:
-        """The first characters of prompts and of their answers, and how many each has; None where the data no longer hold it.
-
-        Parameters
-        ----------
-        samples, most
-            As `beginnings` takes them.
-        """
-        asked = tuple((int(index), str(sample_id)) for index, sample_id in samples)
-        found = self._about_all("answers", asked, most)
-        return [None if one is None else (str(one[0]), str(one[1]), int(one[2]), int(one[3])) for one in found]
+        found = self._about_all("excerpts", asked, most)
+        return [None if one is None else [Excerpt(str(text), int(length)) for text, length in one] for one in found]
 
     def sample_id(self, index: int) -> str:
         return str(self._of_sample("sample_id", index))

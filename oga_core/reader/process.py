@@ -85,30 +85,17 @@ def _loaded(model: str | None, weights: Path | None, dataset: Dataset, changed: 
     return models.load_model(model, weights, dataset)
 
 
-def answers(dataset: Dataset, samples: list[tuple[int, str]], most: int) -> list[list[Any] | None]:
-    """What `Contained.answers` has."""
-    return [_answer_of(dataset, index, sample_id, most) for index, sample_id in samples]
+def excerpts(dataset: Dataset, samples: list[tuple[int, str]], most: int) -> list[list[tuple[str, int]] | None]:
+    """What `Contained.excerpts` has."""
+    return [_excerpt(dataset, index, sample_id, most) for index, sample_id in samples]
 
 
-def _answer_of(dataset: Dataset, index: int, sample_id: str, most: int) -> list[Any] | None:
+def _excerpt(dataset: Dataset, index: int, sample_id: str, most: int) -> list[tuple[str, int]] | None:
     try:
-        sample = dataset.load(index) if dataset.holds(index, sample_id) else None
+        words = dataset.words(index) if dataset.holds(index, sample_id) else None
     except SampleError:
         return None
-    return None if sample is None else [sample.prompt[:most], sample.answer[:most], len(sample.prompt), len(sample.answer)]
-
-
-def beginnings(dataset: Dataset, samples: list[tuple[int, str]], most: int) -> list[tuple[str, int] | None]:
-    """What `Contained.beginnings` has."""
-    return [_beginning(dataset, index, sample_id, most) for index, sample_id in samples]
-
-
-def _beginning(dataset: Dataset, index: int, sample_id: str, most: int) -> tuple[str, int] | None:
-    try:
-        text = dataset.text(index) if dataset.holds(index, sample_id) else None
-    except SampleError:
-        return None
-    return None if text is None else (text[:most], len(text))
+    return None if words is None else [(part[:most], len(part)) for part in words]
 
 
 def facts(dataset: Dataset) -> dict[str, Any]:
@@ -130,7 +117,8 @@ DONE: dict[str, Callable[..., Any]] = {
     "load": lambda dataset, index: dataset.load(index),
     "thumbnail": lambda dataset, index, size: dataset.thumbnail(index, size),
     "text": lambda dataset, index: dataset.text(index),
-    "beginnings": beginnings,
+    "words": lambda dataset, index: list(dataset.words(index)),
+    "excerpts": excerpts,
     "sample_id": lambda dataset, index: dataset.sample_id(index),
     "holds": lambda dataset, index, sample_id: dataset.holds(index, sample_id),
     "originals": lambda dataset, start, stop: [dataset.original(i) for i in range(start, min(stop, len(dataset)))],
@@ -141,7 +129,6 @@ DONE: dict[str, Callable[..., Any]] = {
     "squared_norms": squared_norms,
     "token_losses": token_losses,
     "gradient_of": gradient_of,
-    "answers": answers,
 }
 """What may be asked about the data, by name."""
 

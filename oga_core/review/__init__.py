@@ -4,7 +4,7 @@ from oga_core.review.agreement import agreement, others_decide
 from oga_core.review.claims import claim
 from oga_core.review.clusters import clusters
 from oga_core.review.decision import Decision, Word
-from oga_core.review.decisions import ACTIONS, count_decisions, decide, decisions, history, redo, undo, version
+from oga_core.review.decisions import DECISIONS, count_decisions, decide, decisions, history, redo, undo, version
 from oga_core.review.lasso import inside
 from oga_core.review.layer_shares import layer_shares
 from oga_core.review.orders import ORDERS
@@ -23,7 +23,7 @@ from oga_core.review.views import (
 from oga_core.review.why import Neighbour, Number, Probability, Why, why
 
 __all__ = [
-    "ACTIONS",
+    "DECISIONS",
     "ORDERS",
     "STATES",
     "UNDECIDED",

@@ -14,8 +14,8 @@ from oga_core.review.reviewers import Reviewer, as_reviewer
 from oga_core.runs import Run, database
 from oga_core.runs.sizes import IN_FORCE
 from oga_core.runs.workspace import now
+from oga_core.task import DECISIONS
 
-ACTIONS = ("keep", "remove", "relabel", "unsure")
 COLUMNS = ", ".join(Event._fields)
 
 
@@ -57,13 +57,13 @@ def decide(
     InputError
         For an unknown action, class or an empty reviewer, or ``relabel`` where there are no classes.
     """
-    if action not in ACTIONS:
-        raise InputError(f"unknown decision {action!r}; there are: {', '.join(ACTIONS)}")
+    if action not in DECISIONS:
+        raise InputError(f"unknown decision {action!r}; there are: {', '.join(DECISIONS)}")
     identity, name = as_reviewer(reviewer)
     labels = [new_label] * len(samples) if isinstance(new_label, str) else list(new_label)
     if action == "relabel":
-        if not run.predicts:
-            raise InputError("prompts and answers have no label that could be another: keep, remove or unsure")
+        if run.task.no_relabel:
+            raise InputError(run.task.no_relabel)
         names = run.class_names
         unknown = [name for name in dict.fromkeys(labels) if name not in names]
         if unknown:

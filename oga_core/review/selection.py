@@ -196,7 +196,7 @@ def from_json(text: str, run: Run) -> Selection:
         budget=budget if 0 < budget < 1 else known.budget,
         flagged_only=bool(found.get("flagged_only", True)),
         labels=_known(found.get("labels"), run.class_names),
-        predicted=_known(found.get("predicted"), run.class_names if run.predicts else ()),
+        predicted=_known(found.get("predicted"), run.class_names if "predicted" in run.task.predictions else ()),
         decisions=_known(found.get("decisions"), STATES),
         lassos=tuple(drawn for drawn in lassos if drawn[0] in MODES),
         score_range=_range(found.get("score_range")),

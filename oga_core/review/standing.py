@@ -9,11 +9,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from oga_core.review.decision import Decision, after, in_force
-from oga_core.review.decisions import ACTIONS, events_where
+from oga_core.review.decisions import events_where
 from oga_core.runs import Run, database
+from oga_core.task import DECISIONS
 
 UNDECIDED = "undecided"
-STATES = (UNDECIDED, *ACTIONS)
+STATES = (UNDECIDED, *DECISIONS)
 
 
 class Standing:

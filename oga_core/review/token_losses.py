@@ -31,6 +31,6 @@ def token_losses(run: Run, row: int, dataset: Dataset, measure: Measure) -> Toke
         If the run is none of a language model, the model or the sample is no longer there, or the model was given from Python and
         never was a file.
     """
-    if run.predicts:
-        raise InputError(f"run {run.id} is of a classifier, which has no losses of tokens")
+    if not run.task.token_losses:
+        raise InputError(f"run {run.id} is of a {run.task.model}, which has no losses of tokens")
     return measure(dataset, kept_index(run, row, dataset), *model_of(run))

@@ -125,7 +125,7 @@ def why(run: Run, row: int, selection: Selection) -> Why:
     alike = run.codes("label") == run.codes("label")[row]
     cosines = run.factors.cosines(row)
     cosines[row] = -np.inf
-    predicted = str(entry["predicted"]) if run.predicts else ""
+    predicted = str(entry.get("predicted", ""))
     return Why(
         row=int(row),
         sample_id=str(entry["sample_id"]),
@@ -136,11 +136,11 @@ def why(run: Run, row: int, selection: Selection) -> Why:
         place=_place(rank, count, len(run.table), selection.budget),
         scores=_scores(run, row, alike, count),
         gradient=_gradient(run, row, alike),
-        probabilities=_probabilities(run, row) if run.predicts else [],
+        probabilities=_probabilities(run, row) if run.task.class_probabilities else [],
         threshold=_threshold(run, row, rank, count, selection),
         near=_near(run, cosines),
         near_label=_near(run, np.where(alike, cosines, -np.inf)),
-        meanings=MEANINGS if run.predicts else MEANINGS | OF_ANSWERS,
+        meanings=MEANINGS | dict(run.task.meanings),
     )
 
 
@@ -152,12 +152,6 @@ MEANINGS = {
     "near_label": "The same among the samples of its given label: where they look right and this one does not, its label is the "
     "more suspicious.",
 }
-OF_ANSWERS = {
-    "near": "The samples whose loss gradients have the largest cosine with this one's, of random projections to 512 numbers: "
-    "they pull the model the same way.",
-    "near_label": "The same among the samples of its group.",
-}
-"""Of prompts and answers."""
 
 
 def _place(rank: int, count: int, n: int, budget: float) -> list[Number]:
@@ -288,7 +282,7 @@ def _threshold(run: Run, row: int, rank: int, count: int, selection: Selection) 
         ),
         Number("gap", "Distance from there", score - needed, "number", "Its score minus that one."),
     ]
-    if not run.predicts:
+    if not run.task.class_probabilities:
         return found
     loss = float(run.table["loss"].iloc[row])
     wanted = _given_probability(selection.detector, score, needed, loss, beyond_head(run))
@@ -325,7 +319,7 @@ def _given_probability(detector: str, score: float, needed: float, loss: float, 
 def _near(run: Run, cosines: np.ndarray) -> list[Neighbour]:
     rows = largest(cosines, min(NEIGHBOURS, int(np.isfinite(cosines).sum())))
     found = run.table.iloc[rows]
-    predicted = found["predicted"] if run.predicts else [""] * len(rows)
+    predicted = found.get("predicted", [""] * len(rows))
     return [
         Neighbour(int(row), str(sample_id), str(label), str(name), float(cosines[row]))
         for row, sample_id, label, name in zip(rows, found["sample_id"], found["label"], predicted)
@@ -333,5 +327,5 @@ def _near(run: Run, cosines: np.ndarray) -> list[Neighbour]:
 
 
 def beyond_head(run: Run) -> bool:
-    """Whether the scope is more than the head of a classifier, so that gradients are known by their sketches only."""
-    return run.summary.scope != HEAD or not run.predicts
+    """Return whether gradients are known by their sketches only."""
+    return run.summary.scope != HEAD or not run.task.head_in_closed_form

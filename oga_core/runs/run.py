@@ -22,6 +22,7 @@ from oga_core.runs.deleted import UnknownRun
 from oga_core.runs.job import Job, Status
 from oga_core.runs.records import NO_SUMMARY, DataSource, Factory, InMemory, RunSpec, RunSummary, Starter, Weights
 from oga_core.runs.sample_ids import SampleIds
+from oga_core.task import Task, task_of
 
 if TYPE_CHECKING:
     from oga_core.runs.workspace import Workspace
@@ -225,8 +226,8 @@ class Run:
     @cached_property
     def table(self) -> pd.DataFrame:
         """One row a scored sample: ``sample_id, index, source, label, predicted, loss, confidence``, a column a
-        detector or control (higher = more suspicious), ``suggested_label, suggested_label_source``. Where nothing is predicted
-        (see `predicts`) without ``predicted, confidence`` and the suggested label; ``label`` is the group then."""
+        detector or control (higher = more suspicious), ``suggested_label, suggested_label_source``. The columns
+        of predictions are those of the task (`Task.predictions`); where it has no classes, ``label`` is the group."""
         table = pd.read_parquet(self.file(TABLE))
         pa.default_memory_pool().release_unused()  # more than the table itself
         return table
@@ -295,10 +296,10 @@ class Run:
         """Names of the classes of the data; not known before the run is done."""
         return list(self.summary.class_names)
 
-    @property
-    def predicts(self) -> bool:
-        """Whether the model predicts classes, as all but language models do; not known before the run is done."""
-        return self.summary.kind != "prompts"
+    @cached_property
+    def task(self) -> Task:
+        """What the model was trained for; not known before the run is done."""
+        return task_of(self.summary.kind)
 
     @cached_property
     def detectors(self) -> list[detectors.Detector]:

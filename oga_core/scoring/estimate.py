@@ -63,7 +63,7 @@ def estimate(
             if scope in NAMED:
                 continue
             raise
-        closed = scope == HEAD and task.head_in_closed_form
+        closed = scope == HEAD and dataset.task.head_in_closed_form
         passes = steps + (1 if closed else LORA_PASS if scope == LORA else WHOLE_PASS)
         kept = width + len(dataset.class_names) if closed else WIDTH
         # float16 factors of every sample twice, and float32 while neighbours are searched.

@@ -101,7 +101,8 @@ def cross_fit(
             return None
         if not encode_samples(fitted, own, range(len(own)), 1)[0]:
             continue
-        samples, _ = run_pass(scoring_of(fitted.task).make_pass(fitted, own), own, tell, parts, f"fold{i}")
+        sizes = parts.inventory.sizes[own.rows] if parts else None
+        samples, _ = run_pass(scoring_of(fitted.task).make_pass(fitted, own), own, tell, parts, f"fold{i}", sizes=sizes)
         if samples is None:
             continue
         columns["index"].append(own.rows[samples.index])

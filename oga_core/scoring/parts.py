@@ -23,10 +23,10 @@ import numpy as np
 import torch
 
 from oga_core.data import Dataset, SampleError, Unreadable
+from oga_core.data.inventory import Inventory
 from oga_core.errors import InputError
 from oga_core.files import PRIVATE_FOLDER, open_private, remove_unfinished, save_array
 from oga_core.models import Classifier, TrainedModel, load_model, save_weights
-from oga_core.progress import Progress, silent
 from oga_core.runs import Run
 from oga_core.runs.run import PARTS
 from oga_core.scoring.scored_samples import ScoredSamples
@@ -35,8 +35,6 @@ FORMAT = 2
 VERSIONS, IDS, WEIGHTS = f"{PARTS}/versions.json", f"{PARTS}/sample_ids.npy", f"{PARTS}/weights.txt"
 RESERVE = 16 << 20
 """Bytes of the disk that scoring leaves free: decisions need them."""
-TOLD = 256
-"""After so many samples it is told how far the reading is."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -64,9 +62,9 @@ class Parts:
     run
         The run, whose settings stay as they are.
     dataset
-        Its data, which must stay as they are, too; each sample is read once to know it again.
-    progress
-        Told how many of them have been.
+        Its data, which must stay as they are, too.
+    inventory
+        Of these data as they are now.
 
     Raises
     ------
@@ -74,13 +72,8 @@ class Parts:
         If the data are no longer those that the run was begun with.
     """
 
-    def __init__(self, run: Run, dataset: Dataset, progress: Progress = silent) -> None:
-        self.run = run
-        self._ids = np.empty(len(dataset), "S32")
-        for i in range(len(dataset)):
-            self._ids[i] = identity(dataset, i).encode()
-            if i % TOLD == 0:
-                progress("reading the samples", i, len(dataset))
+    def __init__(self, run: Run, dataset: Dataset, inventory: Inventory) -> None:
+        self.run, self.inventory, self._ids = run, inventory, inventory.sample_ids
         for folder in (run.path, run.path / PARTS):
             remove_unfinished(folder)
         if not run.intact(VERSIONS) or json.loads((run.path / VERSIONS).read_text("utf-8")) != _versions():

@@ -72,7 +72,13 @@ class Pass(Protocol):
 
 
 def run_pass(
-    each: Pass, dataset: Dataset, progress: Callable[[int, int], None], parts: Parts | None = None, name: str = "pass"
+    each: Pass,
+    dataset: Dataset,
+    progress: Callable[[int, int], None],
+    parts: Parts | None = None,
+    name: str = "pass",
+    *,
+    sizes: np.ndarray | None = None,
 ) -> tuple[ScoredSamples | None, list[Unreadable]]:
     """Run one pass over a data set.
 
@@ -83,6 +89,9 @@ def run_pass(
     parts, name
         Where closed shards are kept, and the name of those of this pass; a shard that was kept is not done again.
 
+    sizes
+        Bytes of each sample (`Inventory.sizes`), int64, shape ``(n,)``: of texts the longest come first.
+
     Returns
     -------
     The samples that could be scored, in the order of the data (None: not one), and the others with their reasons.
@@ -92,7 +101,9 @@ def run_pass(
     InputError
         If a sample has changed since the run was begun, or the disk is too full for a shard.
     """
-    total, start, order = len(dataset), 0, _order(each, dataset)
+    total, start, order = len(dataset), 0, np.arange(len(dataset))
+    if sizes is not None and each.model.length:  # the longest take the most memory
+        order = np.argsort(-sizes, kind="stable")
     shards = parts.shards(name) if parts else {}
     while start < total:
         if start not in shards:
@@ -109,20 +120,6 @@ def run_pass(
     if samples and each.model.length:
         samples = samples.take(np.argsort(samples.index))
     return samples, failed
-
-
-def _order(each: Pass, dataset: Dataset) -> np.ndarray:
-    """Rows in the order in which they are passed: as they come, or the longest texts first, which take the most memory."""
-    if not each.model.length:
-        return np.arange(len(dataset))
-    return np.argsort([-_characters(dataset, i) for i in range(len(dataset))], kind="stable")
-
-
-def _characters(dataset: Dataset, row: int) -> int:
-    try:
-        return len(dataset.load(row))
-    except SampleError:
-        return 0
 
 
 class _Read(NamedTuple):

@@ -18,7 +18,7 @@ from torch import nn
 from oga_core import detectors
 from oga_core.containment import reading
 from oga_core.data import Dataset, Unreadable
-from oga_core.data.noticed import noticed
+from oga_core.data.inventory import Inventory, take_inventory
 from oga_core.detectors import RECOMMENDED, Recommendation, Recommended, listed
 from oga_core.detectors.recommended import FEWEST
 from oga_core.errors import InputError
@@ -105,7 +105,7 @@ def score(
     with run.job("score").doing(progress) as report:
         source, options = dataset.origin or dataset.save(run.path)
         run.set_spec(replace(spec, data=DataSource(source, **options)))
-        _score(run, classifier, dataset, report, _ModelFacts("given from Python"))
+        _score(run, classifier, dataset, take_inventory(dataset, report), report, _ModelFacts("given from Python"))
     return run
 
 
@@ -130,12 +130,13 @@ def do_run(run: Run, progress: Progress = silent) -> None:
             report("opening the data", 0, 1)
             with reading():
                 dataset = run.open_dataset()
-            parts = Parts(run, dataset, report)
+            inventory = take_inventory(dataset, report)
+            parts = Parts(run, dataset, inventory)
             if isinstance(model, Starter):
                 classifier, facts, out_of_fold = _starters(spec, model, dataset, parts, report)
             else:
                 classifier, facts, out_of_fold = *_opened(model, dataset, parts, report), None
-            _score(run, classifier, dataset, report, facts, out_of_fold, parts)
+            _score(run, classifier, dataset, inventory, report, facts, out_of_fold, parts)
         parts.remove()
 
 
@@ -171,6 +172,7 @@ def _score(
     run: Run,
     classifier: Classifier,
     dataset: Dataset,
+    inventory: Inventory,
     progress: Progress,
     facts: _ModelFacts,
     out_of_fold: OutOfFold | None = None,
@@ -183,7 +185,7 @@ def _score(
     wanted = [d for d in detectors.chosen(list(spec.detectors), classifier.task) if d.name != RECOMMENDED]
     each = task.make_pass(classifier, dataset, spec.scope, spec.head, spec.seed)
     unstable = task.note_nondeterminism(classifier, dataset)
-    samples, failed = run_pass(each, dataset, partial(progress, "scoring"), parts)
+    samples, failed = run_pass(each, dataset, partial(progress, "scoring"), parts, sizes=inventory.sizes)
     if samples is None or len(samples) < 2:
         raise InputError(
             f"only {0 if samples is None else len(samples)} of {len(dataset):,} samples could be scored; the first reason: "
@@ -196,8 +198,8 @@ def _score(
     _write(run, samples, table, failed, found.recommendation, names)
     progress("writing", 1, 1)
     with reading():
-        looked_at, cut = noticed(dataset, progress), cut_texts(classifier.encode, dataset)
-    notes = [*spec.notes, *dataset.notes, *looked_at, *classifier.notes, *unstable, *cut, *each.notes]
+        cut = cut_texts(classifier.encode, dataset)
+    notes = [*spec.notes, *dataset.notes, *inventory.notes(dataset), *classifier.notes, *unstable, *cut, *each.notes]
     if found.no_recommendation:
         notes.append(f"{NO_RECOMMENDATION}{found.no_recommendation}")
     run.set_summary(

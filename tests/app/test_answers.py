@@ -115,7 +115,7 @@ def test_a_folder_and_a_table_by_path_show_their_scopes_and_costs(
     assert at.radio(key="scope").options == ["all", "lora", start_form.PATTERN]
     assert {"37", "3", "prompts"} <= {t.value for t in at.text}
     at.multiselect[0].set_value(["l1", "margin"]).run()
-    assert any("margin looks at the probabilities of classes" in e.value for e in at.error)
+    assert any("margin needs the probabilities of classes" in e.value for e in at.error)
 
 
 def test_the_queue_has_the_beginnings_of_prompt_and_answer(client: TestClient, run: Run) -> None:
@@ -162,6 +162,6 @@ def post(client: TestClient, run: Run, action: str, label: str | None) -> Any:
 def test_a_relabelling_is_refused_by_the_route_and_the_rest_is_saved(client: TestClient, run: Run, label: str | None) -> None:
     answer = post(client, run, "relabel", label)
     assert answer.status_code == 400
-    assert "no label that could be another" in answer.json()["error"]
+    assert "no class label" in answer.json()["error"]
     assert post(client, run, "unsure", "").json()["saved"] == 1
     assert [d.action for d in decisions(run).values()] == ["unsure"]

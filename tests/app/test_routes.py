@@ -23,6 +23,7 @@ from app import queues, routes, state
 from app.byte_cache import ENTRY_BYTES
 from app.routes import MOST_BYTES
 from oga_core import Run, Workspace, decide, decisions, open_dataset, score, undo
+from oga_core.reader.contained import Excerpt
 from oga_core.review import Selection, browser_reviewer, history, why
 from tests.app.conftest import CLASSES, ORIGIN, behind_the_door, browser, named
 from tests.reader.broken_decoder import END, break_decoder
@@ -443,7 +444,7 @@ def test_texts_that_utf_8_cannot_hold_arrive(client: TestClient, run: Run, monke
     data = state.dataset(run.id)
     monkeypatch.setattr(data, "kind", "text")
     monkeypatch.setattr(data, "text", lambda index: "\ud800" + "long " * 10_000)
-    monkeypatch.setattr(data, "beginnings", lambda samples, most: [(data.text(i)[:most], 50_001) for i, _ in samples])
+    monkeypatch.setattr(data, "excerpts", lambda samples, most: [[Excerpt(data.text(i)[:most], 50_001)] for i, _ in samples])
     found = client.get(f"/oga/text/{run.id}/3").json()
     assert (found["text"][:6], len(found["text"]), found["characters"]) == ("\ud800long ", 20_000, 50_001)
     queue = queues.keep(run, np.arange(3), SELECTION)

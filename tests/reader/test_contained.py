@@ -86,16 +86,16 @@ def same(data: Contained, direct: Dataset) -> None:
     np.testing.assert_array_equal(data.labels, direct.labels)
     assert list(data.sources) == list(direct.sources)
     for i in range(len(direct)):
-        for name, *more in (("load",), ("content",), ("thumbnail", 16), ("text",), ("sample_id",), ("original",)):
+        for name, *more in (("load",), ("content",), ("thumbnail", 16), ("text",), ("words",), ("sample_id",), ("original",)):
             assert outcome(lambda: getattr(data, name)(i, *more)) == outcome(lambda: getattr(direct, name)(i, *more)), name  # noqa: B023
         assert data.label_name(i) == direct.label_name(i)
         assert data.holds(i, outcome(lambda: direct.sample_id(i)))  # type: ignore[arg-type]  # noqa: B023
         assert not data.holds(i, "0" * 32)
     ids = [str(outcome(lambda: direct.sample_id(i))) for i in range(len(direct))]  # noqa: B023
-    texts = [outcome(lambda: direct.text(i)) for i in range(len(direct))]  # noqa: B023
-    expected = [(t[:2], len(t)) if isinstance(t, str) else None for t in texts]
-    assert data.beginnings(list(enumerate(ids)), 2) == expected
-    assert data.beginnings([(0, "0" * 32), (len(direct), ids[0])], 2) == [None, None]
+    words = [outcome(lambda: direct.words(i)) for i in range(len(direct))]  # noqa: B023
+    expected = [[(part[:2], len(part)) for part in parts] if isinstance(parts, tuple) else None for parts in words]
+    assert data.excerpts(list(enumerate(ids)), 2) == expected
+    assert data.excerpts([(0, "0" * 32), (len(direct), ids[0])], 2) == [None, None]
     for words in ("a", "ROW 1", "no such words", ""):
         np.testing.assert_array_equal(data.search(words), direct.search(words))
 

@@ -12,7 +12,7 @@ from torch import nn
 
 import oga_core as oga
 from oga_core.errors import InputError
-from oga_core.review import ACTIONS, decide, decisions, history, redo, undo, version
+from oga_core.review import DECISIONS, decide, decisions, history, redo, undo, version
 from oga_core.runs import Run, database
 from oga_core.runs.run import TABLE
 
@@ -38,9 +38,9 @@ def test_a_decision_stands_with_all_that_belongs_to_it(run: Run) -> None:
     assert decision.time.endswith("+00:00")
 
 
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("action", DECISIONS)
 def test_the_last_decision_of_a_sample_is_the_one_that_stands(run: Run, action: str) -> None:
-    for earlier in ACTIONS:
+    for earlier in DECISIONS:
         decide(run, run.table.iloc[:2], earlier, reviewer="ann", new_label="owl")
     assert decide(run, run.table.iloc[:1], action, reviewer="ann", new_label="cat") == 1
     assert said(run)["s0"] == ("ann", action, "cat" if action == "relabel" else "")

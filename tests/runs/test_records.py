@@ -256,7 +256,11 @@ def test_a_run_in_a_workspace_of_an_earlier_release_opens(run: Run, release: str
     enter(run, "settings", json.dumps({**PREPARED, "weights": str(weights)}))
     enter(run, "summary", json.dumps({**summary_of(release), "weights_were": were}))
     found = again(run)
-    assert (found.class_names, [d.name for d in found.detectors], found.predicts) == (["cat", "dog"], ["l1", "loss"], True)
+    assert (found.class_names, [d.name for d in found.detectors], found.task.name) == (
+        ["cat", "dog"],
+        ["l1", "loss"],
+        "classification",
+    )
     with pytest.raises(InputError, match=r"has no recommendation: there are too few samples$"):
         recommend(found)
     assert stale(found) == ""

@@ -41,7 +41,6 @@ class ClassificationScoring(TaskScoring):
     """As `TaskScoring`."""
 
     timed_samples = 64
-    head_in_closed_form = True
 
     def make_pass(
         self, model: Classifier, dataset: Dataset, scope: str = HEAD, head: str | None = None, seed: int = 0

@@ -28,7 +28,6 @@ class LanguageModelScoring(TaskScoring):
     """As `TaskScoring`."""
 
     timed_samples = 8  # each has a logit for every token of the vocabulary at every position
-    head_in_closed_form = False
 
     def make_pass(
         self, model: Classifier, dataset: Dataset, scope: str = HEAD, head: str | None = None, seed: int = 0

@@ -24,12 +24,9 @@ class TaskScoring(ABC):
     ----------
     timed_samples
         How many samples are timed for an estimate.
-    head_in_closed_form
-        Whether the gradient of the head needs no backward pass.
     """
 
     timed_samples: int
-    head_in_closed_form: bool
 
     @abstractmethod
     def make_pass(self, model: Classifier, dataset: Dataset, scope: str = HEAD, head: str | None = None, seed: int = 0) -> Pass:
