@@ -57,7 +57,7 @@ def take_inventory(dataset: Dataset, progress: Progress = silent) -> Inventory:
         Called as ``progress(stage, done, total)``.
     """
     n = len(dataset)
-    sample_ids, contents, sizes = np.empty(n, "S32"), np.zeros(n, np.uint64), np.zeros(n, np.int64)
+    sample_ids, contents, sizes = np.zeros(n, "S32"), np.zeros(n, np.uint64), np.zeros(n, np.int64)
     conversions: Counter[str] = Counter()
     for start in range(0, n, BLOCK):
         progress(STAGE, start, n)
