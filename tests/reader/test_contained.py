@@ -92,8 +92,8 @@ def same(data: Contained, direct: Dataset) -> None:
         assert data.holds(i, outcome(lambda: direct.sample_id(i)))  # type: ignore[arg-type]  # noqa: B023
         assert not data.holds(i, "0" * 32)
     ids = [str(outcome(lambda: direct.sample_id(i))) for i in range(len(direct))]  # noqa: B023
-    words = [outcome(lambda: direct.words(i)) for i in range(len(direct))]  # noqa: B023
-    expected = [[(part[:2], len(part)) for part in parts] if isinstance(parts, tuple) else None for parts in words]
+    words = [outcome(lambda: list(direct.words(i))) for i in range(len(direct))]  # noqa: B023
+    expected = [[(part[:2], len(part)) for part in parts] if isinstance(parts, list) else None for parts in words]
     assert data.excerpts(list(enumerate(ids)), 2) == expected
     assert data.excerpts([(0, "0" * 32), (len(direct), ids[0])], 2) == [None, None]
     for words in ("a", "ROW 1", "no such words", ""):
