@@ -1,8 +1,8 @@
-"""Components of our own: each is a skeleton, CSS files and a JavaScript module with all that it imports.
+"""Our own Streamlit components: each has a skeleton, CSS files and a JavaScript module with all modules that it imports.
 
-Streamlit takes one script a component and imports it from a blob. A small loader stands there: it makes a blob of each module
-and imports the last one. So the files are plain ES modules, no build step and no route is needed, and the Content-Security-Policy
-allows no more than Streamlit needs itself.
+Streamlit takes one script for each component and imports it from a blob. We give it a small loader, which makes a blob of each
+module and imports the last one. The files are plain ES modules without a build step. They need no route, so they work behind any
+prefix and are never stale; the Content-Security-Policy allows what Streamlit itself needs and no more.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import streamlit as st
 
 FOLDER = Path(__file__).parent
 SHARED_CSS = "shared.css"
-_IMPORT = re.compile(r'(?<=\bfrom )"(\.{1,2}/[^"]+)"')
+_IMPORT = re.compile(r'\bfrom "(\.{1,2}/[^"]+)"')
 _LOADER = """
 const modules = %s; // each after those that it imports
 const urls = {};
 for (const [path, source] of modules) {
-  const linked = source.replace(/(?<=\\bfrom )"oga:([^"]+)"/g, (_, imported) => `"${urls[imported]}"`);
+  const linked = source.replace(/\\bfrom "oga:([^"]+)"/g, (_, imported) => `from "${urls[imported]}"`);
   urls[path] = URL.createObjectURL(new Blob([linked, `\\n//# sourceURL=oga/${path}`], { type: "text/javascript" }));
 }
 export default (await import(urls[modules.at(-1)[0]])).default;
@@ -76,7 +76,7 @@ def _link(path: str, found: dict[str, str], importers: tuple[str, ...]) -> None:
     def link(imported: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(posixpath.dirname(path), imported[1]))
         _link(target, found, (*importers, path))
-        return f'"oga:{target}"'
+        return f'from "oga:{target}"'
 
     source = _IMPORT.sub(link, read_file(path))
     found[path] = source
