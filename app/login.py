@@ -8,10 +8,8 @@ from importlib.util import find_spec
 from typing import Any
 
 import streamlit as st
-from streamlit.auth_util import get_secrets_auth_section
-from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
-from streamlit.web.server.starlette.starlette_websocket import _get_signed_cookie_with_chunks
 
+from app.streamlit_internals import login_settings, read_user_cookie
 from oga_core import InputError
 
 SECRET_CHARACTERS, SECRET_DISTINCT = 32, 10
@@ -20,7 +18,7 @@ SECRET_CHARACTERS, SECRET_DISTINCT = 32, 10
 
 def is_asked_for() -> bool:
     """Whether only those who have logged in may look at anything."""
-    return bool(get_secrets_auth_section())
+    return bool(login_settings())
 
 
 def check_login() -> None:
@@ -31,7 +29,7 @@ def check_login() -> None:
     InputError
         If the secret that cookies are signed with can be guessed, or what the login needs is not installed.
     """
-    section = get_secrets_auth_section()
+    section = login_settings()
     if not section:
         return
     secret = str(section.get("cookie_secret", ""))
@@ -54,7 +52,7 @@ def user_of(cookies: Mapping[str, str]) -> str | None:
     """Who sends a request: Streamlit's cookie, signed with the secret of the server."""
     if not is_asked_for():
         return None
-    signed = _get_signed_cookie_with_chunks(dict(cookies), USER_COOKIE_NAME)
+    signed = read_user_cookie(cookies)
     if signed is None:
         return None
     try:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import html
 import logging
 import os
 import re
-import socket
 import sys
 import uuid
 from base64 import b64encode
@@ -29,6 +27,7 @@ from app import presence
 from app.login import check_login, is_asked_for, user_of
 from app.routes import ROUTES, Refused, refusal
 from app.state import BROWSER_COOKIE, identity_of
+from app.streamlit_internals import disable_nagle, inline_scripts
 from oga_core import InputError
 from oga_core.children import end_with_parent
 from oga_core.errors import one_line
@@ -47,18 +46,15 @@ HEADERS = {
 }
 
 
-def _inline_scripts() -> str:
-    """The scripts that stand in Streamlit's own page, by their hashes."""
-    page = (Path(st.__file__).parent / "static" / "index.html").read_bytes()
-    found = re.findall(rb"<script>(.*?)</script>", page, re.DOTALL)
-    return " ".join(f"'sha256-{b64encode(hashlib.sha256(script).digest()).decode()}'" for script in found)
+def _hashes(scripts: list[bytes]) -> str:
+    return " ".join(f"'sha256-{b64encode(hashlib.sha256(script).digest()).decode()}'" for script in scripts)
 
 
 # Streamlit imports the scripts of our components from blobs and writes its styles into the page; nothing else is let off.
 POLICY = "; ".join(
     (
         "default-src 'self'",
-        f"script-src 'self' blob: {_inline_scripts()}",
+        f"script-src 'self' blob: {_hashes(inline_scripts())}",
         "style-src 'self' 'unsafe-inline'",
         "img-src 'self' data: blob:",
         "font-src 'self' data:",
@@ -263,16 +259,6 @@ def page(status: int, title: str, words: str, head: str = "") -> HTMLResponse:
     )
 
 
-def _without_delay(connection: socket.socket) -> None:
-    if connection.family in (socket.AF_INET, socket.AF_INET6):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-# Streamlit makes its socket without naming TCP as its protocol. asyncio then leaves Nagle's algorithm on, by which the body
-# of every answer waits 40 ms for the browser's acknowledgement of its head.
-asyncio.base_events._set_nodelay = _without_delay  # type: ignore[attr-defined]
-
-
 def tell_and_log(error: Exception) -> bool:
     """What the browser is shown where something went wrong that nobody foresaw: a number to find it by, no traceback."""
     number = uuid.uuid4().hex[:8]
@@ -302,6 +288,7 @@ def _origins() -> list[str]:
 
 
 end_with_parent()
+disable_nagle()
 try:
     check_floors()
     check_login()

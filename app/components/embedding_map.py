@@ -11,11 +11,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import streamlit as st
+
+from app.components.component import define_component
 
 Mode: TypeAlias = Literal["replace", "add", "subtract", "clear", "isolate"]
 
@@ -280,12 +281,6 @@ def _ramp(anchors: Sequence[str], steps: int) -> tuple[str, ...]:
 SEQUENTIAL = _ramp(_ANCHORS, SEQUENTIAL_STEPS)
 """Low to high from indigo to amber: lighter in even steps (Oklab), and both ends show on white and on dark."""
 
-_FOLDER = Path(__file__).with_suffix("")
-
-
-def _read(name: str) -> str:
-    return (_FOLDER / name).read_text(encoding="utf-8")
-
 
 def _tool(name: str, label: str, hint: str, path: str) -> str:
     icon = f'<svg viewBox="0 0 24 24" aria-hidden="true"><path d="{path}"/></svg>'
@@ -304,7 +299,7 @@ _KEYS = (
     "selects the samples in the circle, Space the nearest one; with Shift they are added, with Alt taken away."
 )
 _HTML = f"""
-<div class="map">
+<div class="oga map">
   <div class="frame">
     <div class="stage">
       <div class="surface" tabindex="0" role="application" aria-roledescription="map" aria-describedby="keys">
@@ -325,8 +320,8 @@ _HTML = f"""
       </div>
       <div class="note" hidden></div>
       <div class="count" role="status"></div>
-      <div class="live" role="status"></div>
-      <div class="keys" id="keys">{_KEYS}</div>
+      <div class="live unseen" role="status"></div>
+      <div class="keys unseen" id="keys">{_KEYS}</div>
       <div class="card" hidden></div>
     </div>
     <div class="legend" role="group"></div>
@@ -334,9 +329,4 @@ _HTML = f"""
 </div>
 """
 
-_MAP = st.components.v2.component(
-    "oga_embedding_map",
-    html=_HTML,
-    css=_read("../bidi.css") + _read("map.css"),
-    js=_read("../bidi.js") + _read("renderers.js") + _read("map.js"),
-)
+_MAP = define_component("oga_embedding_map", html=_HTML, css=("bidi.css", "embedding_map/map.css"), js="embedding_map/map.js")

@@ -6,10 +6,8 @@ Streamlit's timed fragments are not used: one that meets a change of page can br
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
-import streamlit as st
-
+from app.components.component import define_component, read_file
 from oga_core import Run
 
 
@@ -32,10 +30,9 @@ def job_progress(run: Run, kind: str, label: str, *, percent: bool, key: str) ->
     _PROGRESS(key=key, data=data, on_ended_change=lambda: None)
 
 
-_HERE = Path(__file__).with_suffix("")
-_PROGRESS = st.components.v2.component(
+_PROGRESS = define_component(
     "oga_job_progress",
-    html=(_HERE / "skeleton.html").read_text("utf-8"),
-    css=(_HERE / "progress.css").read_text("utf-8"),
-    js=(_HERE / "progress.js").read_text("utf-8"),
+    html=read_file("job_progress/skeleton.html"),
+    css=("job_progress/progress.css",),
+    js="job_progress/progress.js",
 )

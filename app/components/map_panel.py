@@ -211,14 +211,14 @@ def _focus(run: Run) -> int | None:
 
 
 def _picture(run: Run, space: str, name: str, detector: str) -> Picture:
-    at = f"/oga/map/{quote(run.id)}"
+    at = f"oga/map/{quote(run.id)}"
     title = f"Map of the {space} by {METHODS[name.partition('-')[2]]}"
     card = Card(
         given=f"{at}/codes/label",
         predicted=f"{at}/codes/predicted" if "predicted" in run.task.predictions else "",
         scores=f"{at}/scores/{quote(detector, safe='')}",
         indices=f"{at}/indices/all",
-        names=f"/oga/classes/{quote(run.id)}",
+        names=f"oga/classes/{quote(run.id)}",
         kind=_kind(run),
         sample=_sample(run),
     )
@@ -233,7 +233,7 @@ def _kind(run: Run) -> Literal["image", "text", ""]:
 
 
 def _sample(run: Run) -> tuple[str, str]:
-    return (f"/oga/image/{quote(run.id)}/", "/160") if _kind(run) == "image" else (f"/oga/text/{quote(run.id)}/", "")
+    return (f"oga/image/{quote(run.id)}/", "/160") if _kind(run) == "image" else (f"oga/text/{quote(run.id)}/", "")
 
 
 def _around(positions: np.ndarray, row: int) -> tuple[tuple[float, float], ...]:

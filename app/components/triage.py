@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
 from app import queues, state
+from app.components.component import define_component, read_file
 from oga_core import Run
 from oga_core.review import standing_of
 
@@ -109,15 +109,8 @@ def keys_of_classes(names: Sequence[str]) -> dict[str, str]:
     return {str(i + 1): name for i, name in enumerate(names[:KEYED_CLASSES])}
 
 
-_HERE = Path(__file__).with_suffix("")
-_FILES = (
-    *("../bidi.js", "server.js", "keys.js", "gallery.js", "answer.js", "single.js", "why.js", "dialogs.js", "toolbar.js"),
-    "triage.js",
+_CSS = (
+    *("bidi.css", "buttons.css", "triage/triage.css", "triage/single.css", "triage/gallery.css", "triage/dialogs.css"),
+    "triage/why.css",
 )
-"""One module, in parts: what stands in one is known in those after it."""
-_TRIAGE = st.components.v2.component(
-    "oga_triage",
-    html=(_HERE / "skeleton.html").read_text("utf-8"),
-    css="\n".join((_HERE / name).read_text("utf-8") for name in ("../bidi.css", "triage.css")),
-    js="\n".join((_HERE / name).read_text("utf-8") for name in _FILES),
-)
+_TRIAGE = define_component("oga_triage", html=read_file("triage/skeleton.html"), css=_CSS, js="triage/triage.js")

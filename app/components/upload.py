@@ -10,6 +10,7 @@ from typing import Any
 import streamlit as st
 
 from app import state
+from app.components.component import define_component, read_file
 from app.components.literal import literal
 from oga_core import InputError
 from oga_core.limits import UPLOAD_BYTES
@@ -68,10 +69,6 @@ def _take(key: str) -> None:
             st.session_state[f"{key}-error"] = str(error)
 
 
-_HERE = Path(__file__).with_suffix("")
-_UPLOAD = st.components.v2.component(
-    "oga_upload",
-    html=(_HERE / "skeleton.html").read_text("utf-8"),
-    css=(_HERE / "upload.css").read_text("utf-8"),
-    js=(_HERE / "zip.js").read_text("utf-8") + (_HERE / "upload.js").read_text("utf-8"),
+_UPLOAD = define_component(
+    "oga_upload", html=read_file("upload/skeleton.html"), css=("buttons.css", "upload/upload.css"), js="upload/upload.js"
 )

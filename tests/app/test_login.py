@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
 
 from app import login, state
+from app.streamlit_internals import USER_COOKIE
 from oga_core import InputError, Run, decisions
 from oga_core.serving import free_port
 from tests.app.conftest import ORIGIN, browser, named
@@ -26,7 +27,7 @@ ANN = {"is_logged_in": True, "email": "ann@example.org", "name": "Ann", "origin"
 @pytest.fixture
 def set_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server whose owner has set up a login."""
-    monkeypatch.setattr("app.login.get_secrets_auth_section", lambda: {"cookie_secret": SECRET})
+    monkeypatch.setattr("app.login.login_settings", lambda: {"cookie_secret": SECRET})
     monkeypatch.setattr("streamlit.web.server.starlette.starlette_websocket.get_cookie_secret", lambda: SECRET)
 
 
@@ -40,7 +41,7 @@ def client(workspace: object) -> Iterator[TestClient]:
         yield client
 
 
-def cookie(known: Any, secret: str = SECRET, name: str = login.USER_COOKIE_NAME) -> str:
+def cookie(known: Any, secret: str = SECRET, name: str = USER_COOKIE) -> str:
     import json
 
     return create_signed_value(secret, name, json.dumps(known)).decode()
@@ -97,7 +98,7 @@ def test_without_a_login_set_up_the_pages_are_as_they_were(open_page: Callable[.
 def test_a_decision_is_of_who_has_logged_in_whatever_name_the_browser_had(client: TestClient, run: Run, set_up: None) -> None:
     named("Mallory", "b1")
     client.cookies.set(state.BROWSER_COOKIE, "b1")
-    client.cookies.set(login.USER_COOKIE_NAME, cookie(ANN))
+    client.cookies.set(USER_COOKIE, cookie(ANN))
     assert keep(client, run).status_code == 200
     assert [d.reviewer for d in decisions(run).values()] == ["ann@example.org"]
 
@@ -119,7 +120,7 @@ def test_a_decision_is_of_who_has_logged_in_whatever_name_the_browser_had(client
 )
 def test_no_route_answers_who_has_not_logged_in(client: TestClient, run: Run, set_up: None, given: str | None) -> None:
     if given is not None:
-        client.cookies.set(login.USER_COOKIE_NAME, given)
+        client.cookies.set(USER_COOKIE, given)
     for answer in (keep(client, run), client.get(f"/oga/classes/{run.id}"), client.get(f"/oga/image/{run.id}/0/160")):
         assert answer.status_code == 401
         assert answer.json() == {"error": "Log in first."}
@@ -129,7 +130,7 @@ def test_no_route_answers_who_has_not_logged_in(client: TestClient, run: Run, se
 @pytest.mark.parametrize("path", ["/_stcore/metrics", "/media/x.png", "/_stcore/upload_file/a/b", "/oga/classes/x"])
 def test_metrics_and_files_too_are_for_people_who_have_logged_in(client: TestClient, set_up: None, path: str) -> None:
     assert client.get(path).status_code == 401
-    client.cookies.set(login.USER_COOKIE_NAME, cookie(ANN))
+    client.cookies.set(USER_COOKIE, cookie(ANN))
     assert client.get(path).status_code == 404  # let through to the routes, which have none of that name here
 
 
@@ -140,7 +141,7 @@ def test_without_a_login_metrics_are_answered_as_before(workspace: object) -> No
 
 @pytest.mark.parametrize("secret", ["", "short", "a long random string", "x" * 64, "abcabcabc" * 10, SECRET[:31]])
 def test_a_secret_that_can_be_guessed_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
-    monkeypatch.setattr("app.login.get_secrets_auth_section", lambda: {"cookie_secret": secret, "client_id": "x"})
+    monkeypatch.setattr("app.login.login_settings", lambda: {"cookie_secret": secret, "client_id": "x"})
     with pytest.raises(InputError, match=r"cookie_secret in .* has \d+ characters.*at least 32"):
         login.check_login()
 
@@ -154,7 +155,7 @@ def test_a_login_without_its_library_is_refused_at_the_start(monkeypatch: pytest
 def test_a_login_that_is_set_up_well_and_none_at_all_are_taken(monkeypatch: pytest.MonkeyPatch, set_up: None) -> None:
     monkeypatch.setattr("app.login.find_spec", lambda name: object())
     login.check_login()
-    monkeypatch.setattr("app.login.get_secrets_auth_section", lambda: {})
+    monkeypatch.setattr("app.login.login_settings", lambda: {})
     login.check_login()
 
 
@@ -175,4 +176,4 @@ def test_a_server_with_a_short_secret_does_not_start(tmp_path: Path) -> None:
 
 
 def test_a_cookie_means_nothing_where_no_login_is_set_up(run: Run) -> None:
-    assert login.user_of({login.USER_COOKIE_NAME: cookie(ANN)}) is None
+    assert login.user_of({USER_COOKIE: cookie(ANN)}) is None

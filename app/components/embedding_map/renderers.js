@@ -10,8 +10,8 @@
 // Milliseconds a frame in headless Chromium on two busy cores, where a program stands in for the card: WebGL 12, 100 and 700
 // for 10,000, 100,000 and a million points, by hand 1, 4 and 40.
 
-const LEVELS = 4;
-const [DIMMED, FADED, PLAIN, CHOSEN] = [0, 1, 2, 3]; // drawn in this order
+export const LEVELS = 4;
+export const [DIMMED, FADED, PLAIN, CHOSEN] = [0, 1, 2, 3]; // drawn in this order
 const TINT = [0.2, 0.4, 1, 1]; // by level: how much of its colour a point keeps; where many lie on each other, alpha dims nothing
 
 const VERTEX = `#version 300 es
@@ -41,7 +41,7 @@ void main() {
   color = vec4(mix(paper, ink, tint) * covered + paper * around * (1.0 - covered), covered + around * (1.0 - covered));
 }`;
 
-class WebGLRenderer {
+export class WebGLRenderer {
   static kind = "webgl";
 
   constructor(canvas, xy) {
@@ -71,12 +71,14 @@ class WebGLRenderer {
 
   /** What draws: the card's name, or that of the program that stands in for a card. */
   get device() {
-    const { gl } = this, named = gl.getExtension("WEBGL_debug_renderer_info");
+    const { gl } = this,
+      named = gl.getExtension("WEBGL_debug_renderer_info");
     return String(gl.getParameter(named ? named.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
   }
 
   colour(paper, palette) {
-    const { gl } = this, texels = Uint8Array.from(palette.flatMap((color) => [...color, 255]));
+    const { gl } = this,
+      texels = Uint8Array.from(palette.flatMap((color) => [...color, 255]));
     this.paper = paper.map((channel) => channel / 255);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, palette.length, 1, 0, gl.RGBA, gl.UNSIGNED_BYTE, texels);
   }
@@ -87,7 +89,11 @@ class WebGLRenderer {
   }
 
   draw(view, stamps, share) {
-    const { gl, at, canvas: { width, height } } = this;
+    const {
+      gl,
+      at,
+      canvas: { width, height },
+    } = this;
     gl.viewport(0, 0, width, height);
     gl.clearColor(...this.paper, 1);
     gl.clear(gl.COLOR_BUFFER_BIT);
@@ -108,7 +114,9 @@ class WebGLRenderer {
     }
   }
 
-  dispose() { this.gl.getExtension("WEBGL_lose_context")?.loseContext(); }
+  dispose() {
+    this.gl.getExtension("WEBGL_lose_context")?.loseContext();
+  }
 }
 
 function program(gl, ...sources) {
@@ -124,7 +132,7 @@ function program(gl, ...sources) {
   return made;
 }
 
-class CanvasRenderer {
+export class CanvasRenderer {
   static kind = "canvas";
 
   constructor(canvas, xy) {
@@ -144,7 +152,8 @@ class CanvasRenderer {
 
   /** Sorts the points by level, so that each level is drawn in one go. */
   look(looks, counts) {
-    const { xy, sorted, colors, count } = this, next = new Uint32Array(LEVELS);
+    const { xy, sorted, colors, count } = this,
+      next = new Uint32Array(LEVELS);
     this.counts = counts;
     for (let level = 1; level < LEVELS; level++) next[level] = next[level - 1] + counts[level - 1];
     for (let i = 0; i < count; i++) {
@@ -156,16 +165,28 @@ class CanvasRenderer {
   }
 
   draw(view, stamps, share) {
-    const { sorted, colors, counts, canvas: { width, height } } = this;
+    const {
+      sorted,
+      colors,
+      counts,
+      canvas: { width, height },
+    } = this;
     const { image, pixels, stride, margin, discs, halos, inks } = this.sheet(stamps);
-    const { scale } = view, left = width / 2 - view.x * scale + 2 * margin, top = height / 2 + view.y * scale + 2 * margin;
-    const right = width + 3 * margin, bottom = height + 3 * margin; // a stamp in the middle of the margin is not seen
+    const { scale } = view,
+      left = width / 2 - view.x * scale + 2 * margin,
+      top = height / 2 + view.y * scale + 2 * margin;
+    const right = width + 3 * margin,
+      bottom = height + 3 * margin; // a stamp in the middle of the margin is not seen
     pixels.fill(packed(this.paper) | 0xff000000);
     for (let level = 0, from = 0; level < LEVELS; from += counts[level++]) {
       const to = from + (level === CHOSEN ? counts[level] : Math.ceil(counts[level] * share));
-      const disc = discs[level], halo = halos[level], ink = inks[level], paper = halo?.inks(this.paper);
+      const disc = discs[level],
+        halo = halos[level],
+        ink = inks[level],
+        paper = halo?.inks(this.paper);
       for (let i = from; i < to; i++) {
-        const x = left + sorted[2 * i] * scale, y = top - sorted[2 * i + 1] * scale;
+        const x = left + sorted[2 * i] * scale,
+          y = top - sorted[2 * i + 1] * scale;
         if (!(x > margin && x < right && y > margin && y < bottom)) continue;
         const at = (y | 0) * stride + (x | 0);
         if (halo) imprint(pixels, at, halo, paper);
@@ -177,7 +198,10 @@ class CanvasRenderer {
 
   /** Pixels to print on, with a margin so that no point needs clipping, and the stamps in every colour. */
   sheet(stamps) {
-    const { canvas: { width, height } } = this, wanted = JSON.stringify([width, height, stamps]);
+    const {
+        canvas: { width, height },
+      } = this,
+      wanted = JSON.stringify([width, height, stamps]);
     if (this.printed?.wanted === wanted) return this.printed;
     const margin = Math.max(...stamps.map(({ radius, halo }) => Math.ceil(Math.max(radius, halo)) + 1));
     const stride = width + 4 * margin;
@@ -203,7 +227,8 @@ const mixed = (paper, color, share) => color.map((channel, i) => paper[i] + (cha
 /** A disc to print on pixels `stride` wide: which pixels it touches, and what it covers of them, of 256. */
 class Stamp {
   constructor(radius, alpha, stride) {
-    const reach = Math.ceil(radius), offsets = [];
+    const reach = Math.ceil(radius),
+      offsets = [];
     this.cover = [];
     for (let dy = -reach; dy <= reach; dy++) {
       for (let dx = -reach; dx <= reach; dx++) {
@@ -219,13 +244,17 @@ class Stamp {
   }
 
   /** What a colour adds to each pixel. */
-  inks(color) { return Uint32Array.from(this.cover, (covered) => packed(color, covered)); }
+  inks(color) {
+    return Uint32Array.from(this.cover, (covered) => packed(color, covered));
+  }
 }
 
 /** Prints a stamp in an ink. */
 function imprint(pixels, at, { offsets, keeps }, ink) {
   for (let k = 0; k < offsets.length; k++) {
-    const pixel = at + offsets[k], below = pixels[pixel], keep = keeps[k];
+    const pixel = at + offsets[k],
+      below = pixels[pixel],
+      keep = keeps[k];
     const redBlue = ((Math.imul(below & 0xff00ff, keep) + 0x800080) >>> 8) & 0xff00ff;
     const green = (((below >>> 8) & 0xff) * keep + 0x80) & 0xff00;
     pixels[pixel] = (ink[k] + (redBlue | green)) | 0xff000000;

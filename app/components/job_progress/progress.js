@@ -1,6 +1,7 @@
 // How far a job is: asks the server until it has ended, and then has Python draw the page again.
 
-const EVERY = 500, AGAIN = 3000; // milliseconds
+const EVERY = 500,
+  AGAIN = 3000; // milliseconds
 const instances = new WeakMap(); // parentElement → Watch
 
 export default function (component) {
@@ -34,7 +35,7 @@ class Watch {
     const { run, kind } = component.data;
     let wait = EVERY;
     try {
-      const answer = await fetch(`/oga/job/${encodeURIComponent(run)}/${encodeURIComponent(kind)}`);
+      const answer = await fetch(`oga/job/${encodeURIComponent(run)}/${encodeURIComponent(kind)}`);
       if (answer.ok && component === this.component) {
         const status = await answer.json();
         this.draw(status);

@@ -1,5 +1,10 @@
 // A prompt and its answer, whose tokens are shaded by their losses once the server has them: it opens the model for that.
 
+import { assign, element } from "../bidi.js";
+import { clamp } from "../numbers.js";
+import { percent } from "./numbers.js";
+import { ask, HELD, PATIENCE_WRITING } from "./server.js";
+
 const SHADES = [0.5, 1, 2, 4]; // nats from which on each darker shade is
 const STAYED = 200; // milliseconds that a sample is looked at before its losses are asked for
 const HOW_TO_READ = "Point at a token for its loss, or go to one with Tab and on with the arrows.";
@@ -9,7 +14,7 @@ const spoken = (loss) =>
   loss === null ? "no loss: nothing stands before it" : `loss ${written2(loss)} nats, probability ${percent(Math.exp(-loss))}`;
 const written2 = (loss) => String(Number(loss.toPrecision(2)));
 
-class Answer {
+export class Answer {
   /** `place` is the element that it is drawn in. */
   constructor(place) {
     Object.assign(this, { place, held: new Map() });
@@ -25,7 +30,8 @@ class Answer {
   show(run, item, full) {
     this.dispose();
     Object.assign(this, { item, whole: { text: item.text, answer: item.answer } });
-    const key = `${run} ${item.row}`, known = this.held.get(key);
+    const key = `${run} ${item.row}`,
+      known = this.held.get(key);
     this.draw(known, known ? null : "Losses of the tokens: opening the model…");
     this.place.scrollTop = 0;
     full?.then((whole) => this.item === item && this.lengthen(key, whole));
@@ -42,48 +48,69 @@ class Answer {
     this.asking = new AbortController();
     const signal = AbortSignal.any([this.asking.signal, AbortSignal.timeout(PATIENCE_WRITING)]);
     try {
-      const found = await ask(`/oga/tokens/${encodeURIComponent(run)}/${item.row}`, { signal });
+      const found = await ask(`oga/tokens/${encodeURIComponent(run)}/${item.row}`, { signal });
       this.held.set(key, found);
       while (this.held.size > HELD) this.held.delete(this.held.keys().next().value);
       if (this.item === item) this.draw(found, null);
     } catch (error) {
-      if (error.name !== "AbortError" && this.item === item) this.draw(null, `Losses of the tokens cannot be told: ${error.message}`);
+      if (error.name !== "AbortError" && this.item === item)
+        this.draw(null, `Losses of the tokens cannot be told: ${error.message}`);
     }
   }
 
   draw(found, said) {
     this.said = said;
     const { text, answer } = this.whole;
-    const prompt = found ? found.prompt.filter(([, , own]) => own).map(([part]) => part).join("") : text;
+    const prompt = found
+      ? found.prompt
+          .filter(([, , own]) => own)
+          .map(([part]) => part)
+          .join("")
+      : text;
     const asked = element("p", { className: "words", dir: "auto" }, ...unread(found?.before), prompt);
     const told = element("p", { className: "told", textContent: found ? HOW_TO_READ : said });
     const answered = found ? this.tokens(found, told) : element("p", { className: "words", dir: "auto", textContent: answer });
     this.place.replaceChildren(
       element("section", { className: "asked", tabIndex: 0, ariaLabel: "Prompt" }, heading("Prompt"), asked),
-      element("section", { className: "answered", ariaLabel: "Answer" },
-        heading("Answer"), answered, told, ...(found ? [legend()] : [])),
+      element(
+        "section",
+        { className: "answered", ariaLabel: "Answer" },
+        heading("Answer"),
+        answered,
+        told,
+        ...(found ? [legend()] : []),
+      ),
     );
   }
 
   /** One stop of the Tab key; arrows go from token to token. */
   tokens({ answer, after }, told) {
     const label = "Tokens of the answer, each with its loss";
-    const block = element("div", { className: "words tokens", dir: "auto", attributes: { role: "listbox", "aria-label": label } });
-    block.append(...answer.map(([text, loss, own], i) => {
-      const words = spoken(loss), made = element("span", { className: "token", textContent: text, title: words });
-      made.tabIndex = i === 0 ? 0 : -1;
-      made.dataset.shade = shadeOf(loss);
-      made.classList.toggle("named", !own);
-      made.setAttribute("role", "option");
-      return assign(made, { ariaLabel: `${text.trim() || "space"}: ${words}`, token: text });
-    }), ...unread(after));
+    const block = element("div", {
+      className: "words tokens",
+      dir: "auto",
+      attributes: { role: "listbox", "aria-label": label },
+    });
+    block.append(
+      ...answer.map(([text, loss, own], i) => {
+        const words = spoken(loss),
+          made = element("span", { className: "token", textContent: text, title: words });
+        made.tabIndex = i === 0 ? 0 : -1;
+        made.dataset.shade = shadeOf(loss);
+        made.classList.toggle("named", !own);
+        made.setAttribute("role", "option");
+        return assign(made, { ariaLabel: `${text.trim() || "space"}: ${words}`, token: text });
+      }),
+      ...unread(after),
+    );
     const tell = ({ target }) => {
       const token = target.closest?.(".token");
       if (token) assign(told, { textContent: `“${token.token.trim() || "space"}”: ${token.title}` });
     };
     for (const type of ["mouseover", "focusin"]) block.addEventListener(type, tell);
     block.onkeydown = (event) => {
-      const all = [...block.querySelectorAll(".token")], from = all.indexOf(event.target);
+      const all = [...block.querySelectorAll(".token")],
+        from = all.indexOf(event.target);
       const to = { ArrowLeft: from - 1, ArrowRight: from + 1, Home: 0, End: all.length - 1 }[event.key];
       if (to === undefined || from < 0 || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
@@ -99,7 +126,8 @@ class Answer {
 const heading = (textContent) => element("h3", { textContent });
 
 /** A part of a text that the model does not read. */
-const unread = (text) => (text ? [element("span", { className: "unread", textContent: text, title: "not read: too long for the model" })] : []);
+const unread = (text) =>
+  text ? [element("span", { className: "unread", textContent: text, title: "not read: too long for the model" })] : [];
 
 function legend() {
   const edges = [0, ...SHADES];

@@ -1,12 +1,18 @@
 // Many samples at once: tiles that are painted again where something about their sample has changed.
 
+import { assign, element } from "../bidi.js";
+import { grouped } from "../numbers.js";
+import { icon, notice, picture } from "./icons.js";
+import { percent, short } from "./numbers.js";
+import { imageUrl } from "./server.js";
+
 const SIZE_STORED = "oga.tile";
 const USUAL_SIZE = 160;
 
 /** "relabel to cat", or what else has been decided. */
 const said = ({ action, label }) => (action === "relabel" ? `relabel to ${label}` : action);
 
-function badge(item) {
+export function badge(item) {
   const stands = item.pending ?? item.decision;
   if (!stands) return null;
   const made = element("span", { className: `badge ${stands.action}` }, icon(stands.action));
@@ -27,7 +33,7 @@ function described(item) {
 
 /** The sample itself, as small as it is: an image, `lazy` when it comes into sight only, or the beginning of a text, or of a
     prompt and its answer. */
-function small(run, item, lazy = true) {
+export function small(run, item, lazy = true) {
   if (item.changed) return notice("changed since it was scored");
   if (item.text === undefined) return picture(imageUrl(run, item, 160), "", lazy);
   const begins = (text) => element("p", { className: "words", dir: "auto", textContent: text + (item.long ? "…" : "") });
@@ -36,7 +42,7 @@ function small(run, item, lazy = true) {
 }
 
 /** Given and suggested label on one line. */
-function labels(item) {
+export function labels(item) {
   const given = element("b", { textContent: item.label || "no label", dir: "auto", title: item.label });
   const line = element("p", { className: "pair" }, given);
   if (item.suggested && item.suggested !== item.label) {
@@ -53,7 +59,7 @@ function frameOf({ group, alike, cosine }) {
   return alike === 1 ? ["alone", "Like no other"] : [group, `These ${grouped(alike)} look alike`];
 }
 
-class Gallery {
+export class Gallery {
   /** `does` has what happens: focus(place), open(place), tick(place, range). */
   constructor(root, does) {
     Object.assign(this, { root, does, tiles: new Map() });
@@ -114,7 +120,8 @@ class Gallery {
     const tick = element("span", { className: "tick", ariaHidden: "true" }, icon("keep"));
     const box = element("div", { className: "picture" }, small(run, item, lazy));
     const foot = element("div", { className: "foot" });
-    const pair = labels(item), made = element("div", { className: "tile", tabIndex: -1 }, box, pair, foot);
+    const pair = labels(item),
+      made = element("div", { className: "tile", tabIndex: -1 }, box, pair, foot);
     pair.append(tick);
     made.setAttribute("role", "option");
     made.dataset.place = place;
@@ -122,13 +129,16 @@ class Gallery {
   }
 
   paint(place, item) {
-    const tile = this.tiles.get(place), state = JSON.stringify([item.decision, item.pending, item.disputed]);
+    const tile = this.tiles.get(place),
+      state = JSON.stringify([item.decision, item.pending, item.disputed]);
     if (!tile || tile.state === state) return;
     tile.state = state;
     assign(tile, { ariaLabel: described(item) });
     tile.classList.toggle("decided", Boolean(item.decision || item.pending));
-    const title = item.cosine === undefined ? `Score ${item.score}: no lower than that of ${percent(item.percentile)} of all`
-      : "Cosine of its gradient with the test sample's";
+    const title =
+      item.cosine === undefined
+        ? `Score ${item.score}: no lower than that of ${percent(item.percentile)} of all`
+        : "Cosine of its gradient with the test sample's";
     const textContent = item.cosine === undefined ? short(item.score) : `cosine ${item.cosine.toFixed(2)}`;
     const score = element("small", { textContent, title });
     tile.querySelector(".foot").replaceChildren(...[score, badge(item)].filter(Boolean));
@@ -148,11 +158,14 @@ class Gallery {
 
   /** The place a line above or below: the nearest tile of the next line that way, or null. */
   line(from, way) {
-    const box = (tile) => tile.getBoundingClientRect(), here = this.tiles.get(from) && box(this.tiles.get(from));
+    const box = (tile) => tile.getBoundingClientRect(),
+      here = this.tiles.get(from) && box(this.tiles.get(from));
     if (!here) return null;
-    let best = null, closest = Infinity;
+    let best = null,
+      closest = Infinity;
     for (const [place, tile] of this.tiles) {
-      const there = box(tile), down = way * (there.top - here.top);
+      const there = box(tile),
+        down = way * (there.top - here.top);
       const distance = down * 1e4 + Math.abs(there.left - here.left);
       if (down > 1 && distance < closest) [best, closest] = [place, distance];
     }

@@ -1,25 +1,44 @@
 // Which key does what: the names of keys, the map of them, and the dialog in which it is changed.
 
+import { assign, element } from "../bidi.js";
+
 const KEYS_STORED = "oga.keys";
-const MOVES = ["back", "next", "up", "down", "pageBack", "pageNext"];
+export const MOVES = ["back", "next", "up", "down", "pageBack", "pageNext"];
 const RESERVED = { C: "Streamlit", R: "Streamlit", Tab: "the browser", Escape: "this dialog" };
-const ACTIONS = {
-  keep: ["Keep", "K"], remove: ["Remove", "X"], accept: ["Relabel to the suggested label", "A"], unsure: ["Unsure", "S"],
-  undo: ["Undo", "U"], redo: ["Redo", "Shift+U"],
-  back: ["Previous sample", "ArrowLeft"], next: ["Next sample", "ArrowRight"],
-  up: ["A line up, in the gallery", "ArrowUp"], down: ["A line down, in the gallery", "ArrowDown"],
-  pageBack: ["Previous page", "PageUp"], pageNext: ["Next page", "PageDown"],
-  open: ["Open the sample", "Enter"], tick: ["Tick the sample", "Space"], tickPage: ["Tick the page", "Mod+A"],
+export const ACTIONS = {
+  keep: ["Keep", "K"],
+  remove: ["Remove", "X"],
+  accept: ["Relabel to the suggested label", "A"],
+  unsure: ["Unsure", "S"],
+  undo: ["Undo", "U"],
+  redo: ["Redo", "Shift+U"],
+  back: ["Previous sample", "ArrowLeft"],
+  next: ["Next sample", "ArrowRight"],
+  up: ["A line up, in the gallery", "ArrowUp"],
+  down: ["A line down, in the gallery", "ArrowDown"],
+  pageBack: ["Previous page", "PageUp"],
+  pageNext: ["Next page", "PageDown"],
+  open: ["Open the sample", "Enter"],
+  tick: ["Tick the sample", "Space"],
+  tickPage: ["Tick the page", "Mod+A"],
   untick: ["Untick all; back to the gallery", "Escape"],
-  layout: ["One at a time, or gallery", "G"], help: ["This overview", "?"],
+  layout: ["One at a time, or gallery", "G"],
+  help: ["This overview", "?"],
 };
 const SHOWN = {
-  ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", PageUp: "Page ↑", PageDown: "Page ↓", Escape: "Esc",
-  Shift: "⇧", Mod: navigator.platform.startsWith("Mac") ? "⌘" : "Ctrl",
+  ArrowLeft: "←",
+  ArrowRight: "→",
+  ArrowUp: "↑",
+  ArrowDown: "↓",
+  PageUp: "Page ↑",
+  PageDown: "Page ↓",
+  Escape: "Esc",
+  Shift: "⇧",
+  Mod: navigator.platform.startsWith("Mac") ? "⌘" : "Ctrl",
 };
 
 /** The name of what was pressed: "K", "Shift+U", "Mod+A", "?", "ArrowLeft"; in other scripts letters by their place. */
-function keyName(event) {
+export function keyName(event) {
   let key = event.key === " " ? "Space" : event.key;
   if (["Shift", "Control", "Alt", "Meta", "Dead", "Unidentified", "Process"].includes(key)) return null;
   if (!/^[\x21-\x7e]$/.test(key) && key.length === 1 && /^Key[A-Z]$/.test(event.code)) key = event.code[3];
@@ -28,9 +47,13 @@ function keyName(event) {
   return [...held.filter(Boolean), key.length === 1 ? key.toUpperCase() : key].join("+");
 }
 
-const shownKey = (name) => name.split(/\+(?=.)/).map((part) => SHOWN[part] ?? part).join(" ");
+export const shownKey = (name) =>
+  name
+    .split(/\+(?=.)/)
+    .map((part) => SHOWN[part] ?? part)
+    .join(" ");
 
-class Keys {
+export class Keys {
   constructor(dialog, changed) {
     Object.assign(this, { dialog, changed, keyed: {}, relabels: true, waiting: null });
     try {
@@ -73,14 +96,17 @@ class Keys {
     close.onclick = () => this.dialog.close();
     const more = "Shift with the arrows, or Shift and click, ticks a range. C and R belong to Streamlit.";
     this.dialog.replaceChildren(
-      element("h2", { textContent: "Keys", id: "keys-title" }), element("ul", {}, ...lines), element("p", { textContent: more }),
+      element("h2", { textContent: "Keys", id: "keys-title" }),
+      element("ul", {}, ...lines),
+      element("p", { textContent: more }),
       element("p", { className: "told", textContent: said, attributes: { role: "status" } }),
       element("div", { className: "buttons" }, reset, close),
     );
   }
 
   line(action, title) {
-    const key = shownKey(this.of(action)), shown = this.waiting === action ? "press a key" : key;
+    const key = shownKey(this.of(action)),
+      shown = this.waiting === action ? "press a key" : key;
     const button = element("button", { type: "button" }, element("kbd", { textContent: shown }));
     button.onclick = () => this.await(action);
     assign(button, { ariaLabel: `${title}: ${key}. Change the key` });
@@ -96,10 +122,12 @@ class Keys {
 
   type(event) {
     event.stopPropagation();
-    const name = keyName(event), action = this.waiting;
+    const name = keyName(event),
+      action = this.waiting;
     if (!action || !name) return;
     event.preventDefault();
-    const before = this.does(name), belongs = RESERVED[name];
+    const before = this.does(name),
+      belongs = RESERVED[name];
     if (name === "Escape" && this.of(action) !== "Escape") return this.leave("Nothing was changed.");
     if (belongs && name !== "Escape") return this.leave(`${shownKey(name)} belongs to ${belongs}: choose another key.`);
     if (before && before !== action) {

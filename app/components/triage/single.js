@@ -1,10 +1,17 @@
 // One sample alone: the sample itself, what is said of its label, and what stands.
 
-const LARGE = 480;
-const AHEAD = 8; // samples whose images or texts are there before they are asked for
-const HELD = 40; // images and texts that are held
+import { assign, element } from "../bidi.js";
+import { grouped } from "../numbers.js";
+import { Answer } from "./answer.js";
+import { badge } from "./gallery.js";
+import { notice, picture } from "./icons.js";
+import { percent, short } from "./numbers.js";
+import { ask, HELD, imageUrl } from "./server.js";
 
-class Single {
+const LARGE = 480;
+export const AHEAD = 8; // samples whose images or texts are there before they are asked for
+
+export class Single {
   constructor(root) {
     this.root = root;
     for (const part of ["picture", "place", "source", "labels", "stands"]) this[part] = root.querySelector(`.${part}`);
@@ -26,15 +33,22 @@ class Single {
   }
 
   text(run, item) {
-    const url = `/oga/text/${encodeURIComponent(run)}/${item.index}`;
-    if (!this.texts.has(url)) this.texts.set(url, ask(url).catch((error) => ({ error: error.message })));
+    const url = `oga/text/${encodeURIComponent(run)}/${item.index}`;
+    if (!this.texts.has(url))
+      this.texts.set(
+        url,
+        ask(url).catch((error) => ({ error: error.message })),
+      );
     while (this.texts.size > HELD) this.texts.delete(this.texts.keys().next().value);
     return this.texts.get(url);
   }
 
   preload(run, items) {
     for (const item of items.slice(0, AHEAD)) {
-      if (item.text === undefined) this.image(run, item).decode?.().catch(() => {});
+      if (item.text === undefined)
+        this.image(run, item)
+          .decode?.()
+          .catch(() => {});
       else if (item.long) this.text(run, item);
     }
   }
@@ -78,22 +92,29 @@ class Single {
   }
 
   cells(item) {
-    const facts = item.predicted === undefined ? [
-      ["Group", item.label, ""],
-      ["Loss", short(item.loss), item.loss == null ? "" : `nats a token: p = ${percent(Math.exp(-item.loss))}`],
-      ["Score", short(item.score), `≥ ${percent(item.percentile)} of all`],
-    ] : [
-      ["Given label", item.label || "none", item.confidence == null ? "" : `model: ${percent(item.confidence)}`],
-      ["Predicted", item.predicted, item.predicted === item.label ? "as given" : "not as given"],
-      ["Suggested", item.suggested || "none", item.suggestedBy],
-      ["Score", short(item.score), `≥ ${percent(item.percentile)} of all`],
-    ];
+    const facts =
+      item.predicted === undefined
+        ? [
+            ["Group", item.label, ""],
+            ["Loss", short(item.loss), item.loss == null ? "" : `nats a token: p = ${percent(Math.exp(-item.loss))}`],
+            ["Score", short(item.score), `≥ ${percent(item.percentile)} of all`],
+          ]
+        : [
+            ["Given label", item.label || "none", item.confidence == null ? "" : `model: ${percent(item.confidence)}`],
+            ["Predicted", item.predicted, item.predicted === item.label ? "as given" : "not as given"],
+            ["Suggested", item.suggested || "none", item.suggestedBy],
+            ["Score", short(item.score), `≥ ${percent(item.percentile)} of all`],
+          ];
     if (item.cosine !== undefined) facts.splice(-1, 1, ["Cosine", item.cosine.toFixed(3), "with the test sample"]);
     return facts.map(([term, value, more]) =>
-      element("div", {},
+      element(
+        "div",
+        {},
         element("dt", { textContent: term }),
         element("dd", { textContent: value, title: value, dir: "auto" }),
-        element("dd", { textContent: more, title: more, className: "more" })));
+        element("dd", { textContent: more, title: more, className: "more" }),
+      ),
+    );
   }
 
   /** What stands for the sample, and whether reviewers disagree. */
@@ -101,7 +122,8 @@ class Single {
     const state = JSON.stringify([item.row, item.decision, item.pending, item.disputed]);
     if (state === this.state) return;
     this.state = state;
-    const { decision } = item, parts = [badge(item) ?? element("span", { className: "badge", textContent: "undecided" })];
+    const { decision } = item,
+      parts = [badge(item) ?? element("span", { className: "badge", textContent: "undecided" })];
     if (decision && !item.pending) {
       const when = new Date(decision.time).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
       parts.push(element("span", { textContent: `by ${decision.reviewer}, ${when}`, dir: "auto" }));

@@ -1,9 +1,15 @@
 // The bars above the samples: what is decided and how fast, the buttons of the keys, the classes, the ticks.
 
+import { element, plain } from "../bidi.js";
+import { grouped } from "../numbers.js";
+import { icon } from "./icons.js";
+import { ACTIONS, shownKey } from "./keys.js";
+import { AT_ONCE } from "./server.js";
+
 const PLAIN = { keep: "Keep", remove: "Remove", unsure: "Unsure", undo: "Undo", redo: "Redo" };
 const shortcut = (key) => element("kbd", { textContent: shownKey(key), ariaHidden: "true" });
 
-class Toolbar {
+export class Toolbar {
   /** `relabel` takes the name of a class, `say` what is to be told. */
   constructor(root, keys, relabel, say) {
     Object.assign(this, { root, keys, relabel, say, names: [] });
@@ -28,7 +34,8 @@ class Toolbar {
     this.classes.hidden = !relabels;
     this.actions.querySelector("[data-do=accept]").hidden = !relabels;
     for (const [action, title] of Object.entries({ ...PLAIN, ...(relabels && { accept: suggested }) })) {
-      const button = this.actions.querySelector(`[data-do=${action}]`), key = this.keys.of(action);
+      const button = this.actions.querySelector(`[data-do=${action}]`),
+        key = this.keys.of(action);
       button.replaceChildren(icon(action), element("span", { textContent: title, dir: "auto" }), shortcut(key));
       button.title = `${ACTIONS[action][0]} (${shownKey(key)})`;
       button.setAttribute("aria-keyshortcuts", key.replace("Mod", "Control"));
@@ -44,7 +51,8 @@ class Toolbar {
   }
 
   chip(slot, name, disabled) {
-    const key = this.keys.of(`class ${slot}`), title = `Relabel to ${name} (${shownKey(key)})`;
+    const key = this.keys.of(`class ${slot}`),
+      title = `Relabel to ${name} (${shownKey(key)})`;
     const chip = element("button", { type: "button", title, disabled, ariaLabel: `Relabel to ${name}` }, shortcut(key));
     if (key !== name) chip.append(element("span", { textContent: name, dir: "auto" }));
     chip.dataset.do = `class ${slot}`;
@@ -54,7 +62,8 @@ class Toolbar {
   /** A field for the classes that have no key; their names are put in when it is used, for there may be 100,000. */
   otherClass() {
     const input = element("input", { type: "text", placeholder: "another class", ariaLabel: "Another class", dir: "auto" });
-    const list = element("datalist", { id: "classes" }), button = element("button", { textContent: "Relabel" });
+    const list = element("datalist", { id: "classes" }),
+      button = element("button", { textContent: "Relabel" });
     const form = element("form", { className: "other" }, input, list, button);
     input.setAttribute("list", list.id);
     input.onfocus = () => {
@@ -64,7 +73,8 @@ class Toolbar {
     };
     form.onsubmit = (event) => {
       event.preventDefault();
-      const typed = input.value, name = this.names.includes(typed) ? typed : this.names.find((other) => plain(other) === typed);
+      const typed = input.value,
+        name = this.names.includes(typed) ? typed : this.names.find((other) => plain(other) === typed);
       if (name === undefined) return this.say(`There is no class “${typed}”.`, "wrong");
       input.value = "";
       input.blur();
@@ -75,7 +85,8 @@ class Toolbar {
 
   /** How many are ticked, `all` of them or some, and which page of the gallery this is. */
   drawTicks(start, total, ticked, all) {
-    const pages = Math.ceil(total / AT_ONCE), page = start / AT_ONCE;
+    const pages = Math.ceil(total / AT_ONCE),
+      page = start / AT_ONCE;
     const buttons = [...this.ticks.querySelectorAll("[data-do]")].map((button) => [button.dataset.do, button]);
     const { tickAll, untick, pageBack, pageNext } = Object.fromEntries(buttons);
     this.page.textContent = `Page ${grouped(page + 1)} of ${grouped(pages)}`;

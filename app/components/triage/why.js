@@ -1,10 +1,17 @@
 // Why was it flagged? Everything that speaks for and against, asked for when the reviewer stays with a sample for a moment.
 
+import { assign, element } from "../bidi.js";
+import { clamp, grouped } from "../numbers.js";
+import { labels, small } from "./gallery.js";
+import { bar, notice } from "./icons.js";
+import { percent, short } from "./numbers.js";
+import { ask, PATIENCE } from "./server.js";
+
 const PAUSE = 150; // milliseconds that a sample is looked at before it is asked for
 const WHYS_HELD = 60;
 const written = { count: grouped, share: (value) => percent(value), number: short };
 
-class Why {
+export class Why {
   /** `focus` goes to a sample that is shown here. */
   constructor(root, focus) {
     Object.assign(this, { root, focus, held: new Map() });
@@ -40,7 +47,7 @@ class Why {
     this.asking = new AbortController();
     const timeout = AbortSignal.timeout(PATIENCE);
     try {
-      const path = `/oga/why/${encodeURIComponent(run)}/${item.row}?queue=${queue}`;
+      const path = `oga/why/${encodeURIComponent(run)}/${item.row}?queue=${queue}`;
       const found = await ask(path, { signal: AbortSignal.any([this.asking.signal, timeout]) });
       this.held.set(key, found);
       while (this.held.size > WHYS_HELD) this.held.delete(this.held.keys().next().value);
@@ -91,41 +98,52 @@ class Why {
     assign(this.tip, { textContent: term.dataset.meaning });
     this.tip.hidden = false;
     term.setAttribute("aria-describedby", this.tip.id);
-    const box = term.getBoundingClientRect(), room = this.root.getBoundingClientRect();
+    const box = term.getBoundingClientRect(),
+      room = this.root.getBoundingClientRect();
     const left = clamp(box.left - room.left, 0, Math.max(room.width - this.tip.offsetWidth, 0));
     Object.assign(this.tip.style, { left: `${left}px`, top: `${box.bottom - room.top + 4}px` });
   }
 
   /** A line for each number: what it is, how much, and how many of its class are no higher. */
   lines(numbers) {
-    return element("div", { className: "lines" }, ...numbers.map((number) => {
-      const title = number.title.replace(/^To .*: (.)/, (_, first) => first.toUpperCase()); // the section says the rest
-      const line = element("div", { className: "line" }, this.term(number, title));
-      line.append(element("span", { className: "value", textContent: written[number.form](number.value) }));
-      if (number.percentile != null) {
-        const share = number.percentile / 100, title = "of its class are no higher";
-        line.append(bar(share), element("span", { className: "value", textContent: percent(share), title }));
-      }
-      if (number.flagged) line.append(element("span", { className: "flag", textContent: "flagged" }));
-      return line;
-    }));
+    return element(
+      "div",
+      { className: "lines" },
+      ...numbers.map((number) => {
+        const title = number.title.replace(/^To .*: (.)/, (_, first) => first.toUpperCase()); // the section says the rest
+        const line = element("div", { className: "line" }, this.term(number, title));
+        line.append(element("span", { className: "value", textContent: written[number.form](number.value) }));
+        if (number.percentile != null) {
+          const share = number.percentile / 100,
+            title = "of its class are no higher";
+          line.append(bar(share), element("span", { className: "value", textContent: percent(share), title }));
+        }
+        if (number.flagged) line.append(element("span", { className: "flag", textContent: "flagged" }));
+        return line;
+      }),
+    );
   }
 
   probabilities({ probabilities, meanings }) {
-    return element("div", { className: "lines" }, ...probabilities.map(({ name, value, given, predicted }) => {
-      const role = [given && "given", predicted && "predicted"].filter(Boolean).join(", ");
-      const term = this.term({ meaning: meanings.probabilities }, name);
-      term.dir = "auto";
-      const made = bar(value);
-      made.classList.add(given ? "given" : "other");
-      const much = element("span", { className: "value", textContent: percent(value) });
-      return element("div", { className: "line" }, term, much, made, element("span", { className: "role", textContent: role }));
-    }));
+    return element(
+      "div",
+      { className: "lines" },
+      ...probabilities.map(({ name, value, given, predicted }) => {
+        const role = [given && "given", predicted && "predicted"].filter(Boolean).join(", ");
+        const term = this.term({ meaning: meanings.probabilities }, name);
+        term.dir = "auto";
+        const made = bar(value);
+        made.classList.add(given ? "given" : "other");
+        const much = element("span", { className: "value", textContent: percent(value) });
+        return element("div", { className: "line" }, term, much, made, element("span", { className: "role", textContent: role }));
+      }),
+    );
   }
 
   /** The most similar of all, and of its given label, where those are not the same. */
   neighbours(run, item, why) {
-    const rows = (near) => near.map(({ row }) => row).join(), same = rows(why.near) === rows(why.near_label);
+    const rows = (near) => near.map(({ row }) => row).join(),
+      same = rows(why.near) === rows(why.near_label);
     const alike = item.predicted === undefined ? `of the group ${item.label}` : `labelled ${item.label}`;
     const ofLabel = `Most similar gradients${same ? ", all" : ""} ${alike}`;
     const sections = [this.section(ofLabel, this.near(run, "near_label", why))];
@@ -134,15 +152,20 @@ class Why {
 
   near(run, which, { [which]: found, meanings, items }) {
     if (!found.length) return element("p", { textContent: "There is no other." });
-    return element("div", { className: "near" }, ...found.map(({ row, label, predicted, cosine }) => {
-      const item = items[row], button = element("button", { type: "button", onclick: () => this.focus(item) });
-      button.append(element("span", { className: "picture" }, small(run, item)), labels(item));
-      button.append(element("small", { textContent: `cosine ${cosine.toFixed(2)}` }));
-      button.dataset.meaning = meanings[which];
-      const of = predicted ? `labelled ${label}, predicted ${predicted}` : `group ${label}`;
-      const said = `${item.source}, ${of}, cosine ${cosine.toFixed(2)}`;
-      return assign(button, { ariaLabel: `${said}: look at it` });
-    }));
+    return element(
+      "div",
+      { className: "near" },
+      ...found.map(({ row, label, predicted, cosine }) => {
+        const item = items[row],
+          button = element("button", { type: "button", onclick: () => this.focus(item) });
+        button.append(element("span", { className: "picture" }, small(run, item)), labels(item));
+        button.append(element("small", { textContent: `cosine ${cosine.toFixed(2)}` }));
+        button.dataset.meaning = meanings[which];
+        const of = predicted ? `labelled ${label}, predicted ${predicted}` : `group ${label}`;
+        const said = `${item.source}, ${of}, cosine ${cosine.toFixed(2)}`;
+        return assign(button, { ariaLabel: `${said}: look at it` });
+      }),
+    );
   }
 
   layers(run, item) {
@@ -152,10 +175,17 @@ class Why {
       button.disabled = true;
       button.textContent = "Opening the model…";
       try {
-        const shares = await ask(`/oga/layers/${encodeURIComponent(run)}/${item.row}`);
+        const shares = await ask(`oga/layers/${encodeURIComponent(run)}/${item.row}`);
         const meaning = "‖g_l‖² / ‖g‖²: this layer's share of the squared length of the gradient; they add up to 1.";
-        const lines = shares.map(({ layer, share }) => element("div", { className: "line" }, this.term({ meaning }, layer),
-          element("span", { className: "value", textContent: percent(share) }), bar(share ?? 0)));
+        const lines = shares.map(({ layer, share }) =>
+          element(
+            "div",
+            { className: "line" },
+            this.term({ meaning }, layer),
+            element("span", { className: "value", textContent: percent(share) }),
+            bar(share ?? 0),
+          ),
+        );
         button.replaceWith(element("div", { className: "lines" }, ...lines));
       } catch (error) {
         button.replaceWith(notice(error.message));
@@ -166,14 +196,16 @@ class Why {
 
   /** Every event of the sample, where somebody has decided. */
   async past(run, item) {
-    const key = JSON.stringify([this.key, item.decision?.seq]), holder = this.history;
+    const key = JSON.stringify([this.key, item.decision?.seq]),
+      holder = this.history;
     if (!holder || key === this.pastKey || item.pending) return;
     this.pastKey = key;
-    const events = await ask(`/oga/history/${encodeURIComponent(run)}/${item.row}`).catch(() => []);
+    const events = await ask(`oga/history/${encodeURIComponent(run)}/${item.row}`).catch(() => []);
     if (this.pastKey !== key || holder !== this.history) return;
     if (!events.length) return holder.replaceChildren();
     const lines = events.map(({ reviewer, action, new_label: label, time }) => {
-      const what = action === "relabel" ? `relabel to ${label}` : action, when = new Date(time).toLocaleString();
+      const what = action === "relabel" ? `relabel to ${label}` : action,
+        when = new Date(time).toLocaleString();
       return element("li", { dir: "auto", textContent: `${when}: ${reviewer}, ${what}` });
     });
     const open = holder.querySelector("details")?.open ?? false;

@@ -1,6 +1,9 @@
 // The upload: sends the file that was dropped or chosen to the server, which writes it to disk as it comes, and says so to Python.
 
-const PATH = "/oga/upload", AGAIN = 3000; // milliseconds
+import { BYTES, ENTRIES, gathered, zipped } from "./zip.js";
+
+const PATH = "oga/upload",
+  AGAIN = 3000; // milliseconds
 const UNITS = ["bytes", "kB", "MB", "GB"];
 const instances = new WeakMap(); // parentElement → Upload
 
@@ -41,7 +44,10 @@ class Upload {
       event.preventDefault();
       this.zone.classList.remove("over");
       if (this.request) return;
-      gathered(event.dataTransfer).then((files) => this.take(files), () => this.refuse("What was dropped could not be read."));
+      gathered(event.dataTransfer).then(
+        (files) => this.take(files),
+        () => this.refuse("What was dropped could not be read."),
+      );
     };
   }
 
@@ -53,8 +59,7 @@ class Upload {
     this.root.setAttribute("aria-label", label);
     this.choose.setAttribute("aria-label", `${label}: choose a file`);
     this.input.accept = [...suffixes, ".json", ".arrow"].join(","); // also what is in a folder
-    this.hint.textContent =
-      `or drop it here: ${suffixes.join(", ")}, or a folder with ${marks.join(" or ")}; up to ${sized(most)}`;
+    this.hint.textContent = `or drop it here: ${suffixes.join(", ")}, or a folder with ${marks.join(" or ")}; up to ${sized(most)}`;
     if (!this.request && !this.awaited) this.draw(component.data.kept);
   }
 
@@ -73,22 +78,31 @@ class Upload {
   take(files) {
     this.wrong.hidden = true;
     if (!files.length) return;
-    const { most, marks, label } = this.component.data, [{ path, file }] = files;
+    const { most, marks, label } = this.component.data,
+      [{ path, file }] = files;
     const bytes = files.reduce((sum, { file }) => sum + file.size, 0);
-    const tops = new Set(files.map(({ path }) => path.split("/")[0])), inFolder = files.some(({ path }) => path.includes("/"));
-    if (bytes > most) this.refuse(`${printable(tops.size > 1 ? "What was dropped" : [...tops][0])} has ${sized(bytes)}; up to ` +
-      `${sized(most)} are taken. A larger one is opened by its path on the server.`);
+    const tops = new Set(files.map(({ path }) => path.split("/")[0])),
+      inFolder = files.some(({ path }) => path.includes("/"));
+    if (bytes > most)
+      this.refuse(
+        `${printable(tops.size > 1 ? "What was dropped" : [...tops][0])} has ${sized(bytes)}; up to ` +
+          `${sized(most)} are taken. A larger one is opened by its path on the server.`,
+      );
     else if (files.length === 1 && !inFolder) this.send(file, path);
-    else if (!files.some(({ path }) => marks.includes(path.split("/").at(-1)))) this.refuse(inFolder
-      ? `A folder without ${marks.join(" or ")} cannot be dropped here: make a zip of it, or open it by its path on the server.`
-      : "One file at a time: put several into a zip.");
-    else if (files.length > ENTRIES || bytes > BYTES - (1 << 26)) this.refuse(
-      "This folder is too large to be sent as one: make a zip of it, or open it by its path on the server.");
+    else if (!files.some(({ path }) => marks.includes(path.split("/").at(-1))))
+      this.refuse(
+        inFolder
+          ? `A folder without ${marks.join(" or ")} cannot be dropped here: make a zip of it, or open it by its path on the server.`
+          : "One file at a time: put several into a zip.",
+      );
+    else if (files.length > ENTRIES || bytes > BYTES - (1 << 26))
+      this.refuse("This folder is too large to be sent as one: make a zip of it, or open it by its path on the server.");
     else this.pack(files, `${tops.size > 1 ? label.toLowerCase() : [...tops][0]}.zip`, bytes);
   }
 
   pack(files, name, bytes) {
-    const packing = (this.request = { abort: () => (this.request = null) }), going = () => this.request === packing;
+    const packing = (this.request = { abort: () => (this.request = null) }),
+      going = () => this.request === packing;
     this.draw({ name, bytes });
     this.told.textContent = "Packing";
     const failed = () => going() && this.refuse("A file of the folder could not be read.");
@@ -166,9 +180,13 @@ class Upload {
 
 /** Characters that are not seen, or turn the direction of those after them, by their number. */
 const printable = (name) =>
-  name.replace(/[\p{Cc}\p{Zl}\p{Zp}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, (c) => `\\u{${c.codePointAt().toString(16)}}`);
+  name.replace(
+    /[\p{Cc}\p{Zl}\p{Zp}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu,
+    (c) => `\\u{${c.codePointAt().toString(16)}}`,
+  );
 
 function sized(bytes) {
-  const step = Math.min(Math.floor(Math.log2(Math.max(bytes, 1)) / 10), UNITS.length - 1), value = bytes / 1024 ** step;
+  const step = Math.min(Math.floor(Math.log2(Math.max(bytes, 1)) / 10), UNITS.length - 1),
+    value = bytes / 1024 ** step;
   return `${value >= 100 || !step ? Math.round(value).toLocaleString("en-US") : Number(value.toPrecision(3))} ${UNITS[step]}`;
 }

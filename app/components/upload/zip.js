@@ -1,6 +1,7 @@
 // Several files as one, which the server reads like any other zip: nothing is compressed, and no file is in memory whole.
 
-const ENTRIES = 65_535, BYTES = 0xffff_ffff; // of a zip without its later extensions
+export const ENTRIES = 65_535; // of a zip without its later extensions
+export const BYTES = 0xffff_ffff;
 const PART = 4 << 20;
 const CRC = Uint32Array.from({ length: 256 }, (_, n) => {
   for (let bit = 0; bit < 8; bit++) n = n & 1 ? 0xedb8_8320 ^ (n >>> 1) : n >>> 1;
@@ -8,15 +9,15 @@ const CRC = Uint32Array.from({ length: 256 }, (_, n) => {
 });
 
 /** The files of what was dropped, with their paths in it; a folder's own name stands first in them. Hidden ones are left out. */
-async function gathered(transfer) {
+export async function gathered(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()); // gone once the event is over
   if (!entries.some((entry) => entry?.isDirectory)) return [...transfer.files].map((file) => ({ path: file.name, file }));
   const found = [];
-  for (let entry; (entry = entries.shift()); ) {
+  for (let entry; (entry = entries.shift());) {
     if (entry.name.startsWith(".")) continue;
     if (entry.isDirectory) {
       const reader = entry.createReader();
-      for (let some; (some = await new Promise((...then) => reader.readEntries(...then))).length; ) entries.push(...some);
+      for (let some; (some = await new Promise((...then) => reader.readEntries(...then))).length;) entries.push(...some);
     } else found.push({ path: entry.fullPath.slice(1), file: await new Promise((...then) => entry.file(...then)) });
     if (found.length > ENTRIES) break; // more than a zip takes
   }
@@ -24,13 +25,20 @@ async function gathered(transfer) {
 }
 
 /** A zip of files; `going` says whether it is still wanted. */
-async function zipped(files, going) {
-  const body = [], list = [];
+export async function zipped(files, going) {
+  const body = [],
+    list = [];
   let at = 0;
   for (const { path, file } of files.toSorted((a, b) => (a.path < b.path ? -1 : 1))) {
     const name = new TextEncoder().encode(path);
     // Version, UTF-8, stored, 1 January 1980: the same files are the same zip.
-    const sum = await crc(file, going), sizes = [[4, file.size], [4, file.size], [2, name.length], [2, 0]];
+    const sum = await crc(file, going),
+      sizes = [
+        [4, file.size],
+        [4, file.size],
+        [2, name.length],
+        [2, 0],
+      ];
     const shared = numbers([2, 20], [2, 0x800], [2, 0], [2, 0], [2, 33], [4, sum], ...sizes);
     const head = numbers([4, 0x0403_4b50]);
     body.push(head, shared, name, file);
@@ -55,4 +63,3 @@ async function crc(file, going) {
 function numbers(...given) {
   return Uint8Array.from(given.flatMap(([bytes, value]) => Array.from({ length: bytes }, (_, i) => (value >>> (8 * i)) & 255)));
 }
-

@@ -1,0 +1,54 @@
+// What a key decides, and on which samples.
+
+export class Decisions {
+  constructor(triage, confirmation) {
+    Object.assign(this, { triage, confirmation });
+  }
+
+  /** The samples that a key decides on: those that are ticked, or the one in focus. */
+  get meant() {
+    const { layout, ticks, current } = this.triage;
+    const ticked = layout === "gallery" ? ticks.items : [];
+    return ticked.length || !current ? ticked : [current];
+  }
+
+  /** Shows the decision, and the next sample, at once. */
+  decide(action, label = "") {
+    const { triage } = this;
+    if (action === "relabel" && !triage.data.relabels) {
+      return triage.say("Prompts and answers have no label that could be another.");
+    }
+    if (triage.ticks.everything) return this.decideOnAll(action, label);
+    const items = this.meant;
+    if (!items.length) return undefined;
+    if (items.length === 1 && action === "relabel" && (label ?? items[0].suggested) === items[0].label) {
+      return triage.say(`The given label is ${items[0].label} already: keep it instead.`);
+    }
+    for (const item of items) item.pending = { action, label: action === "relabel" ? (label ?? item.suggested) : "" };
+    const samples = items.map((item) => [item.row, item.decision?.seq ?? 0]); // what is seen now, not when it is sent
+    triage.saving.push({ path: "oga/decide", action, label, items, samples, place: triage.focus.place });
+    if (!triage.ticks.size) return triage.onward();
+    triage.ticks.clear();
+    return triage.draw();
+  }
+
+  async decideOnAll(action, label) {
+    const { triage } = this;
+    const { run, queue, total } = triage.data;
+    try {
+      const version = await this.confirmation.asked(`oga/shares/${encodeURIComponent(run)}/${queue}`, action, label);
+      if (version === null) return;
+      const { place } = triage.focus;
+      triage.saving.push({ path: "oga/decide", action, label, items: [], all: { version, total }, place });
+      triage.ticks.clear();
+      triage.draw();
+    } catch (error) {
+      triage.say(`Not saved: ${error.message}`, "wrong");
+    }
+  }
+
+  /** Undoes or redoes an action. */
+  step(path) {
+    this.triage.saving.push({ path, items: [], action: path === "oga/undo" ? "undone" : "done again" });
+  }
+}

@@ -1,0 +1,58 @@
+// Where the reviewer is: remembered while another page is shown, and told to Python once the keys have been quiet.
+
+import { identity } from "./server.js";
+
+const QUIET = 400; // milliseconds without a key before Python is told
+export const QUIET_MOVES = 1200; // after a move, which changes no counts
+
+const memories = new Map(); // by run and layout
+
+/** Where the reviewer was in a run, in the strip or on the page of the review. */
+export function remembered(run, strip) {
+  const key = `${run} ${strip}`;
+  if (!memories.has(key)) memories.set(key, { place: 0 });
+  return memories.get(key);
+}
+
+export class Telling {
+  constructor(triage) {
+    this.triage = triage;
+  }
+
+  dispose() {
+    clearTimeout(this.timer);
+    if (this.timer && this.triage.memory) this.triage.memory.told = {}; // not told: what Python says next counts
+  }
+
+  /** What Python says of a field now where it has said something else before; the browser goes on by itself otherwise. */
+  taken(field) {
+    const told = (this.triage.memory.told ??= {});
+    const now = this.triage.data[field];
+    if (told[field] === now) return undefined;
+    told[field] = now;
+    return now ?? undefined;
+  }
+
+  /** Tells Python where the reviewer is, once the keys have been quiet; the counts on the page then follow. */
+  tell(quiet = QUIET, more = {}) {
+    const due = performance.now() + quiet;
+    if (this.timer && quiet > 0 && this.due < due && quiet === QUIET_MOVES) return;
+    clearTimeout(this.timer);
+    this.due = due;
+    this.timer = setTimeout(() => this.tellNow(more), quiet);
+  }
+
+  tellNow(more) {
+    const { triage } = this;
+    this.timer = null;
+    if (triage.gone) return;
+    if (triage.saving.isBusy) {
+      this.tell(QUIET, more);
+      return;
+    }
+    const { id = null } = triage.focus ?? {};
+    if (!triage.strip) triage.memory.told = { focus: id, asked: triage.layout };
+    const layout = triage.data.own ? {} : { layout: triage.layout };
+    triage.component.setTriggerValue("act", { id: identity(), focus: id, ...layout, ...more });
+  }
+}
