@@ -120,7 +120,12 @@ def items(run: Run, rows: Sequence[int] | np.ndarray, detector: str) -> list[dic
     if data.kind != "image":
         excerpts = data.excerpts([(item["index"], item["id"]) for item in out], SHORT)
         for item, parts in zip(out, excerpts, strict=True):
-            item |= {"changed": True} if parts is None else in_parts(parts) | {"long": any(n > SHORT for _, n in parts)}
+            if parts is None:
+                item["changed"] = True
+            else:
+                most = SHORT // len(parts)
+                item |= in_parts([Excerpt(text[:most], length) for text, length in parts])
+                item["long"] = any(part.length > most for part in parts)
     return out
 
 

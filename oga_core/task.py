@@ -105,7 +105,7 @@ LANGUAGE_MODELLING = Task(
     token_losses=True,
     head_in_closed_form=False,
     map_spaces=("gradients",),
-    no_relabel="prompts and answers have no class label: keep, remove or unsure",
+    no_relabel="Prompts and answers have no class label: keep, remove or unsure.",
     no_starter="no language model is trained here: fine-tune it first, and give its folder (--weights FOLDER)",
     meanings=(
         (

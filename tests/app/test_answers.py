@@ -90,7 +90,7 @@ def test_the_map_is_that_of_gradients_and_is_not_coloured_by_predictions(
 
 def test_the_review_is_told_that_nothing_is_relabelled(open_page: OpenPage, run: Run) -> None:
     found = handed(open_page("review", run=run.id))
-    assert (found["relabels"], found["keyed"]) == (False, {})
+    assert (found["decisions"], found["keyed"]) == (["keep", "remove", "unsure"], {})
 
 
 def test_the_export_page_shows_prompts_and_answers(open_page: OpenPage, run: Run) -> None:

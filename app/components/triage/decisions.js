@@ -15,9 +15,7 @@ export class Decisions {
   /** Shows the decision, and the next sample, at once. */
   decide(action, label = "") {
     const { triage } = this;
-    if (action === "relabel" && !triage.data.relabels) {
-      return triage.say("Prompts and answers have no label that could be another.");
-    }
+    if (!triage.data.decisions.includes(action)) return triage.say(triage.data.noRelabel);
     if (triage.ticks.everything) return this.decideOnAll(action, label);
     const items = this.meant;
     if (!items.length) return undefined;

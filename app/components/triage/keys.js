@@ -25,6 +25,8 @@ export const ACTIONS = {
   layout: ["One at a time, or gallery", "G"],
   help: ["This overview", "?"],
 };
+/** Actions that decide, and the decision; which of them there are depends on the task. */
+export const DECIDES = { keep: "keep", remove: "remove", accept: "relabel", unsure: "unsure" };
 const SHOWN = {
   ArrowLeft: "←",
   ArrowRight: "→",
@@ -55,7 +57,7 @@ export const shownKey = (name) =>
 
 export class Keys {
   constructor(dialog, changed) {
-    Object.assign(this, { dialog, changed, keyed: {}, relabels: true, waiting: null });
+    Object.assign(this, { dialog, changed, keyed: {}, decisions: Object.values(DECIDES), waiting: null });
     try {
       this.own = JSON.parse(localStorage.getItem(KEYS_STORED)) ?? {};
     } catch {
@@ -66,14 +68,18 @@ export class Keys {
     dialog.onclick = (event) => event.target === dialog && dialog.close();
   }
 
-  /** The classes that keys stand for, by their usual key, and whether there are classes at all. */
-  use(keyed, relabels) {
-    Object.assign(this, { keyed, relabels });
+  /** The classes that keys stand for, by their usual key, and the decisions that the task allows. */
+  use(keyed, decisions) {
+    Object.assign(this, { keyed, decisions });
+  }
+
+  allows(action) {
+    return !(action in DECIDES) || this.decisions.includes(DECIDES[action]);
   }
 
   get actions() {
     const classes = Object.entries(this.keyed).map(([key, name]) => [`class ${key}`, [`Relabel to ${name}`, key]]);
-    return [...Object.entries(ACTIONS).filter(([action]) => this.relabels || action !== "accept"), ...classes];
+    return [...Object.entries(ACTIONS).filter(([action]) => this.allows(action)), ...classes];
   }
 
   of(action) {

@@ -26,16 +26,16 @@ export class Toolbar {
     for (const button of this.root.querySelectorAll(".layouts button")) {
       button.setAttribute("aria-pressed", button.dataset.layout === layout);
     }
-    const state = JSON.stringify([this.keys.own, this.keys.relabels, keyed, this.names.length, item?.label, item?.suggested]);
+    const state = JSON.stringify([this.keys.own, this.keys.decisions, keyed, this.names.length, item?.label, item?.suggested]);
     if (state === this.state) return;
     this.state = state;
     const suggested = item?.suggested ? `Relabel: ${item.suggested}` : "As suggested";
-    const { relabels } = this.keys;
-    this.classes.hidden = !relabels;
-    this.actions.querySelector("[data-do=accept]").hidden = !relabels;
-    for (const [action, title] of Object.entries({ ...PLAIN, ...(relabels && { accept: suggested }) })) {
+    this.classes.hidden = !this.keys.allows("accept");
+    for (const [action, title] of Object.entries({ ...PLAIN, accept: suggested })) {
       const button = this.actions.querySelector(`[data-do=${action}]`),
         key = this.keys.of(action);
+      button.hidden = !this.keys.allows(action);
+      if (button.hidden) continue;
       button.replaceChildren(icon(action), element("span", { textContent: title, dir: "auto" }), shortcut(key));
       button.title = `${ACTIONS[action][0]} (${shownKey(key)})`;
       button.setAttribute("aria-keyshortcuts", key.replace("Mod", "Control"));

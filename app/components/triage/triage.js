@@ -83,7 +83,7 @@ class Triage {
     const wanted = this.telling.taken("focus") ?? this.memory.id;
     if (this.strip || data.own) this.layout ??= data.layout;
     else this.layout = this.telling.taken("asked") ?? sessionStorage.getItem(LAYOUT) ?? data.layout;
-    this.keys.use(data.keyed, data.relabels);
+    this.keys.use(data.keyed, data.decisions);
     this.hearOf(data);
     this.nameClasses();
     if (anew || (wanted && wanted !== this.focus?.id)) this.arrive(wanted);
