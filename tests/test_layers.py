@@ -132,3 +132,35 @@ def test_a_name_that_is_not_there_is_refused() -> None:
 def test_a_public_name_stays_itself_where_a_module_has_the_same() -> None:
     code = "import oga_core.export; from oga_core import export; assert callable(export) and oga_core.export is export"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+WHOLE = (
+    "benchmarks",
+    "browser",
+    "corpus",
+    "faults",
+    "app/test_language_models.py",
+    "test_faults.py",
+    "test_layers.py",
+    "test_wheel.py",
+)
+"""Tests of several modules together."""
+
+
+def test_tests_mirror_the_tree() -> None:
+    """``tests/a/test_b.py`` or ``tests/a/test_b_more.py`` tests ``oga_core/a/b.py``; under ``tests/app`` those of ``app``."""
+    homes = {
+        path.relative_to(ROOT / top).with_suffix("").as_posix().removesuffix("/__init__"): top
+        for top in ("oga_core", "app")
+        for path in files(top)
+    }
+    lost = []
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        place = path.relative_to(ROOT / "tests").as_posix()
+        if place.startswith(WHOLE):
+            continue
+        top = "app" if place.startswith("app/") else "oga_core"
+        module = place.removeprefix("app/").replace("test_", "", 1).removesuffix(".py")
+        if not any(home == top and (module == name or module.startswith(f"{name}_")) for name, home in homes.items()):
+            lost.append(place)
+    assert lost == []

@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 
 from oga_core import Workspace
-from tests.models.test_hostile_folders import SLOW, replaced, rewritten, split
 from tests.models.test_hugging_face import LABELS, TEXTS, Save, save
+from tests.models.test_model_folder_hostile import SLOW, replaced, rewritten, split
 
 __all__ = ["save"]
 OGA = [sys.executable, "-m", "oga_core.command"]

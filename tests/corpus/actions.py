@@ -101,7 +101,7 @@ def odd() -> Callable[[Path], Given]:
     return images({"b/good.png": RED, **{f"a/{name}": colours[i % 3] + bytes([i]) for i, name in enumerate(ODD)}})
 
 
-START = "tests/app/test_start.py"
+START = "tests/app/app_pages/test_start.py"
 ROAD, REVIEW = "tests/browser/test_road.py", "tests/browser/test_review.py"
 
 CASES = [

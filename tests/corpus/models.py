@@ -346,7 +346,7 @@ CASES = [
     ),
     Case(19, "resnet51", named("resnet51"), ["unknown architecture 'resnet51'; did you mean resnet50"]),
     Case(20, "train mode", made("InTraining"), samples=12, noted=["the model was put in eval mode (dropout off, batch norm"]),
-    Case(20, "alone as in a batch", elsewhere="tests/test_scoring.py::test_a_sample_scores_the_same_in_any_batch"),
+    Case(20, "alone as in a batch", elsewhere="tests/scoring/test_scoring.py::test_a_sample_scores_the_same_in_any_batch"),
     Case(21, "no trainable parameter", made("Frozen"), ["tiny:Frozen has no trainable parameters, so there are no gradients"]),
     Case(22, "tuple", made("InTuple"), samples=12),
     Case(22, "dict", made("InDict"), samples=12),

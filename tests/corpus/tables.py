@@ -246,7 +246,11 @@ CASES = [
         samples=4,
         check=classes("![x](http://x.invalid/x.png)", "<b>y</b>"),
     ),
-    Case(59, "shown literally", elsewhere="tests/app/test_literal.py::test_class_names_are_never_markdown_or_html_on_any_page"),
+    Case(
+        59,
+        "shown literally",
+        elsewhere="tests/app/components/test_literal.py",
+    ),
     Case(
         59,
         "shown literally in the browser",

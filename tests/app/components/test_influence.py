@@ -17,7 +17,7 @@ from oga_core import Run, Workspace, influence_of
 from oga_core.influence import against, influence_of_row, towards
 from oga_core.review import Selection, load_view, save_view, selected, standing_of
 from oga_core.scoring import do_run, prepare
-from tests.app.test_review import handed
+from tests.app.app_pages.test_review import handed
 
 pytest.importorskip("transformers", reason="transformers is not installed (pip install 'oga[hf]')")
 pytest.importorskip("peft", reason="peft is not installed (pip install 'oga[hf]')")

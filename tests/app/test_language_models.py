@@ -22,8 +22,8 @@ from oga_core.runs import Weights
 from oga_core.scoring import do_run, one_sample, prepare
 from oga_core.serving import ROOTS
 from tests import language
+from tests.app.app_pages.test_review import handed
 from tests.app.conftest import browser
-from tests.app.test_review import handed
 
 OpenPage = Callable[..., AppTest]
 LONG = "a very long question " * 60
