@@ -16,8 +16,8 @@ import streamlit as st
 from app import state
 from oga_core import Run
 from oga_core.errors import one_line
-from oga_core.reader.contained import Excerpt
 from oga_core.review import Decision, Selection, Standing, standing_of
+from oga_core.sandbox import Excerpt
 
 AT_ONCE = 60
 """Most samples in one answer, one page and one action without a confirmation."""

@@ -31,9 +31,9 @@ from oga_core.data import SampleError
 from oga_core.detectors import named
 from oga_core.limits import IMAGE_CACHE_BYTES
 from oga_core.maps import pictures
-from oga_core.reader import Contained
 from oga_core.review import Reviewer, claim, history, layer_shares, name_reviewer, pace, redo, standing_of, token_losses, why
 from oga_core.runs.workspace import now
+from oga_core.sandbox import SandboxedDataset
 
 SIZES = (160, 360, 480)
 """Longest sides of images in pixels: in the gallery, on the map, alone."""
@@ -239,7 +239,7 @@ def _png(run: str, index: int, sample_id: str, size: int) -> bytes:
     return buffer.getvalue()
 
 
-def _gone(data: Contained, index: int) -> Refused:
+def _gone(data: SandboxedDataset, index: int) -> Refused:
     """Return the refusal for a sample that the data no longer hold: it cannot be read, or has changed."""
     try:
         data.sample_id(index)
@@ -274,7 +274,7 @@ def tokens(request: Request) -> Response:
     """The tokens of a prompt and its answer with their losses; it opens the model."""
     run = _run(request.path_params["run"])
     row = _row(run, request.path_params["row"])
-    found = token_losses(run, row, state.beside(run.id), Contained.token_losses)
+    found = token_losses(run, row, state.model(run))
     prompt, answered = (
         [[token.text, None if token.loss is None else queues.number(token.loss), token.own] for token in part]
         for part in (found.prompt, found.answer)
@@ -490,7 +490,7 @@ def layers(request: Request) -> Response:
     """The share of each layer in the norm of a sample's gradient; it opens the model."""
     run = _run(request.path_params["run"])
     row = _row(run, request.path_params["row"])
-    found = layer_shares(run, row, state.dataset(run.id), Contained.squared_norms)
+    found = layer_shares(run, row, state.model(run))
     return answer([{"layer": name, "share": queues.number(share)} for name, share in found], cache=FOREVER)
 
 

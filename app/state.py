@@ -12,7 +12,6 @@ import streamlit as st
 from app import login, presence
 from oga_core import InputError, Run, Workspace, embedding
 from oga_core.maps import pictures
-from oga_core.reader import Contained, open_contained
 from oga_core.review import (
     Reviewer,
     Selection,
@@ -26,7 +25,9 @@ from oga_core.review import (
     save_view,
     standing_of,
 )
+from oga_core.review.sample_model import model_of
 from oga_core.runs import DeletedRun, UnknownRun
+from oga_core.sandbox import SandboxedDataset, SandboxedModel, open_sandboxed
 
 RUN, VIEW, SAMPLE = "run", "view", "sample"
 """Names in the URL."""
@@ -130,7 +131,7 @@ def release_deleted() -> None:
 def _release(chosen: str, run_id: str) -> None:
     """Let go of what is kept of a run, and of the processes that read its data."""
     for name in {chosen, run_id}:
-        for cache in (opened, dataset, beside):
+        for cache in (opened, dataset, _dataset_beside_model):
             cache.clear(name)
     for cache in _caches:
         cache.clear()
@@ -150,21 +151,26 @@ def opened(chosen: str) -> Run:
     return run
 
 
-def _open_data(chosen: str) -> Contained:
+def _open_data(chosen: str) -> SandboxedDataset:
     data = opened(chosen).data_source
-    return open_contained(data.source, inputs=data.inputs, label=data.label)
+    return open_sandboxed(data.source, inputs=data.inputs, label=data.label)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def dataset(chosen: str) -> Contained:
+def dataset(chosen: str) -> SandboxedDataset:
     """The data of a run, which a process of their own reads."""
     return _open_data(chosen)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def beside(chosen: str) -> Contained:
-    """The data of a run once more, in a process for what takes long: it opens the model, while the other is asked for samples."""
+def _dataset_beside_model(chosen: str) -> SandboxedDataset:
+    """The data of a run once more, in a process that opens the model while the other is asked for samples."""
     return _open_data(chosen)
+
+
+def model(run: Run) -> SandboxedModel:
+    """The model of a run with its data; InputError where it was given from Python."""
+    return SandboxedModel(_dataset_beside_model(run.id), *model_of(run))
 
 
 @cleared_with_runs

@@ -62,6 +62,26 @@ def spawn(command: Sequence[str], environment: Mapping[str, str] | None = None, 
         raise
 
 
+def spawn_module(
+    module: str, *arguments: str, environment: Mapping[str, str] | None = None, **options: Any
+) -> subprocess.Popen[bytes]:
+    """Start ``python -m module`` as `spawn` does; a folder of this name where the user stands is not taken for ours.
+
+    Parameters
+    ----------
+    module, arguments
+        Of Python, and its command line.
+    environment, options
+        As `spawn`.
+
+    Raises
+    ------
+    OSError
+        As `spawn`.
+    """
+    return spawn([sys.executable, "-P", "-m", module, *arguments], environment, **options)
+
+
 def end_with_parent() -> None:
     """End this process with SIGKILL as soon as the process ends that started it by `spawn`.
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from oga_core.children import end_with_parent, spawn
+from oga_core.children import end_with_parent, spawn_module
 from oga_core.errors import InputError
 from oga_core.model_files import ADAPTER, CONFIG
 
@@ -48,9 +48,12 @@ def fetched(name: str) -> Path:
             f"weights file {name} is not there; a model of this name on the Hugging Face hub is fetched only where the owner of "
             f"the machine allows it (--allow-hub, or {ALLOWED}=1): allow it, or download the folder and give that"
         )
-    # -P: a folder "oga_core" where the user stands must not be taken for ours.
-    command = [sys.executable, "-P", "-m", "oga_core.hub", name]
-    process = spawn(command, {"HF_HUB_OFFLINE": "0"}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)  # progress is on stderr
+    process = spawn_module(
+        *("oga_core.hub", name),
+        environment={"HF_HUB_OFFLINE": "0"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,  # progress is on stderr
+    )
     with process:
         try:
             answer, _ = process.communicate()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 
@@ -13,25 +11,22 @@ from oga_core.data.dataset import IN_WORDS
 from oga_core.errors import InputError
 from oga_core.gradients import FORM
 from oga_core.measured import SampleGradient
-from oga_core.review.layer_shares import model_of
+from oga_core.review.sample_model import SampleModel, model_of
 from oga_core.review.why import beyond_head
 from oga_core.runs import Run
 from oga_core.runs.run import SKETCHES
 from oga_core.runs.stale import stale
 
 COLUMNS = ["sample_id", "index", "source", "label"]
-Measure = Callable[..., SampleGradient]
 
 
-def gradient_of(run: Run, prompt: str, answer: str, dataset: Dataset, measure: Measure | None = None) -> SampleGradient:
+def gradient_of(run: Run, prompt: str, answer: str, model: SampleModel) -> SampleGradient:
     """The gradient of a new sample, as `influence_of` takes it, by a run's model and in its scope.
 
     Parameters
     ----------
-    dataset
-        The run's data.
-    measure
-        What opens the model: `oga_core.scoring.one_sample.gradient_of`, or what has it done in another process.
+    model
+        The run's model with its data.
 
     Raises
     ------
@@ -46,8 +41,7 @@ def gradient_of(run: Run, prompt: str, answer: str, dataset: Dataset, measure: M
         )
     if why := stale(run):
         raise InputError(why)
-    spec, measure = run.spec, measure or scoring.one_sample.gradient_of
-    found = measure(dataset, prompt, answer, spec.scope, spec.seed, spec.head, *model_of(run))
+    found = model.gradient(prompt, answer, run.spec.scope, run.spec.seed, run.spec.head)
     widths = run.factors.residuals.shape[1], run.factors.features.shape[1]
     if (len(found.residual), len(found.feature)) != widths:
         raise InputError(
@@ -78,7 +72,7 @@ def influence_of(run: Run, prompt: str, answer: str, *, dataset: Dataset | None 
     InputError
         If the run is on other data, its model or data are no longer there or have changed, or the test sample cannot be read.
     """
-    found = gradient_of(run, prompt, answer, dataset or run.open_dataset())
+    found = gradient_of(run, prompt, answer, scoring.one_sample.OpenedModel(dataset or run.open_dataset(), *model_of(run)))
     return with_cosines(run, run.factors.cosines_with(found.residual, found.feature), found.norm)
 
 

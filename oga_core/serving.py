@@ -10,7 +10,6 @@ import re
 import secrets
 import socket
 import subprocess
-import sys
 import time
 import tomllib
 import urllib.request
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from oga_core.children import TOKEN, spawn
+from oga_core.children import TOKEN, spawn_module
 from oga_core.errors import InputError, shorten
 from oga_core.files import resolve_path, write_whole
 from oga_core.roots import ROOTS
@@ -176,7 +175,7 @@ def serve(
         TOKEN: secret or "",
         ORIGINS: " ".join(named),
     }
-    process = spawn(command(port, place.address, place.hosts, named), environment, stdin=subprocess.DEVNULL)
+    process = spawn_module(*command(port, place.address, place.hosts, named), environment=environment, stdin=subprocess.DEVNULL)
     started = time.monotonic()
     try:
         while not _healthy(_url(EVERYWHERE.get(place.address, place.address), port), secret, port):
@@ -276,7 +275,7 @@ def _ip(address: str) -> str | None:
 
 
 def command(port: int, address: str = ADDRESS, hosts: Sequence[str] = (), origins: Sequence[str] = ()) -> list[str]:
-    """The command that serves the dashboard, with its settings whatever the folder it is started in."""
+    """Return module and arguments that serve the dashboard, with its settings whatever the folder it is started in."""
     options = {**dict(_flat(_config())), "server.address": address, "server.port": port}
     proxies = [urlsplit(origin).hostname for origin in origins]
     own = [name for name in (address, EVERYWHERE.get(address), *hosts, *proxies) if name and name not in EVERYWHERE]
@@ -285,8 +284,7 @@ def command(port: int, address: str = ADDRESS, hosts: Sequence[str] = (), origin
     flags = [
         f"--{name}={_written(v)}" for name, value in options.items() for v in (value if isinstance(value, list) else [value])
     ]
-    # -P: a folder "app" where the user stands must not be taken for ours.
-    return [sys.executable, "-P", "-m", "streamlit", "run", str(_HERE / "app" / "server.py"), *flags]
+    return ["streamlit", "run", str(_HERE / "app" / "server.py"), *flags]
 
 
 def is_loopback(address: str) -> bool:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from subprocess import Popen
 from types import FrameType
 
-from oga_core.children import spawn
+from oga_core.children import spawn_module
 from oga_core.terminal import BAD_INPUT, FAILED, INTERRUPTED, notify
 
 COMMANDS = ("score", "resume", "train", "influence")
@@ -26,7 +25,7 @@ def supervise(arguments: Sequence[str]) -> int:
     Signals are passed on. Where a signal has ended the process, one line on stderr says which, and its job has failed with that
     reason.
     """
-    child = spawn([sys.executable, "-P", "-m", "oga_core.command", *arguments], {SUPERVISED: "1"})
+    child = spawn_module("oga_core.command", *arguments, environment={SUPERVISED: "1"})
     _pass_on(child)
     code = child.wait()
     if code >= 0:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 
 from oga_core import maps, scoring
-from oga_core.children import end_with_parent, spawn
+from oga_core.children import end_with_parent, spawn_module
 from oga_core.containment import contain, explain_end, limit_reading, machine_bytes, seclude
 from oga_core.errors import InputError
 from oga_core.files import open_private
@@ -42,12 +42,16 @@ def start(run: Run, kind: str) -> None:
         return
     if run.deleted:
         raise DeletedRun(run.id)
-    # -P: a folder "oga_core" where the user stands must not be taken for ours.
-    command = [sys.executable, "-P", "-m", "oga_core.worker", kind, run.id, str(run.workspace.path)]
     # Threads that spin while they wait make a busy machine many times slower.
     environment = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
     with open(run.path / f"{kind}.log", "wb", opener=open_private) as log:
-        process = spawn(command, environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = spawn_module(
+            *("oga_core.worker", kind, run.id, str(run.workspace.path)),
+            environment=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
     try:
         job.entered(process.pid)  # a run that was deleted just now is refused here, and by the process itself
     finally:

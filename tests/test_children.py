@@ -56,12 +56,12 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 SERVER = """
 import sys, threading, time
 from oga_core import Workspace, worker
-from oga_core.reader import open_contained
+from oga_core.sandbox import open_sandboxed
 from oga_core.scoring import prepare
 data, folder = sys.argv[1:]
 run = prepare(Workspace(folder), data, model="stuck:make", detectors="l1")
 opened = []
-for act in (lambda: opened.append(open_contained(data)), lambda: worker.start(run, "score")):  # as the page's scripts do
+for act in (lambda: opened.append(open_sandboxed(data)), lambda: worker.start(run, "score")):  # as the page's scripts do
     thread = threading.Thread(target=act)
     thread.start()
     thread.join()
@@ -216,3 +216,13 @@ def test_nothing_outlives_a_demo_however_it_ends(tmp_path: Path, number: signal.
         out, err = shell.communicate()
     assert int(out) == (code if code >= 0 else 128 - code)
     assert "Traceback" not in err
+
+
+def test_a_module_is_not_taken_from_the_folder_where_the_user_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "oga_core").mkdir()
+    (tmp_path / "oga_core" / "__init__.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path)
+    with children.spawn_module("oga_core.command", "--version", stdout=subprocess.PIPE) as process:
+        output, _ = process.communicate()
+    assert process.returncode == 0
+    assert output.startswith(b"oga ")

@@ -16,7 +16,8 @@ from torch import nn
 from oga_core import InputError, Run, Workspace, from_arrays, influence_of, score
 from oga_core.cli import main
 from oga_core.influence import against, gradient_of, influence_of_row, towards
-from oga_core.reader import Contained, open_contained
+from oga_core.review.sample_model import model_of
+from oga_core.sandbox import SandboxedModel, open_sandboxed
 from oga_core.scoring import do_run, prepare
 
 pytest.importorskip("transformers", reason="transformers is not installed (pip install 'oga[hf]')")
@@ -117,7 +118,7 @@ def test_both_lists_begin_with_what_pushes_most_and_never_share_a_sample(run: Ru
 
 
 def test_what_the_process_that_reads_says_is_not_believed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    contained = open_contained(run.spec.data.source)
+    contained = open_sandboxed(run.spec.data.source)
     for answer in (
         {},
         [],
@@ -125,13 +126,13 @@ def test_what_the_process_that_reads_says_is_not_believed(run: Run, monkeypatch:
         {"residual": [float("nan")], "feature": [], "norm": 1, "loss": 1},
         {"residual": "x", "feature": [], "norm": 1, "loss": 1},
     ):
-        monkeypatch.setattr(contained, "_about_all", lambda *_, answer=answer: answer)
+        monkeypatch.setattr(contained, "ask", lambda *_, answer=answer: answer)
         with pytest.raises(InputError, match="answered what makes no sense"):
-            gradient_of(run, PROMPT, ANSWER, contained, Contained.gradient_of)
+            gradient_of(run, PROMPT, ANSWER, SandboxedModel(contained, *model_of(run)))
     other = {"residual": [1], "feature": [1, 0], "norm": 1, "loss": 1}
-    monkeypatch.setattr(contained, "_about_all", lambda *_: other)
+    monkeypatch.setattr(contained, "ask", lambda *_: other)
     with pytest.raises(InputError, match="its gradients have 1 × 2 numbers, those of the run 1 × 512"):
-        gradient_of(run, PROMPT, ANSWER, contained, Contained.gradient_of)
+        gradient_of(run, PROMPT, ANSWER, SandboxedModel(contained, *model_of(run)))
 
 
 def test_weights_that_have_changed_since_are_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

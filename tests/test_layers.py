@@ -27,7 +27,7 @@ ORDER = (
     ("export",),
     ("scoring",),
     ("influence", "upkeep"),
-    ("experiments", "reader", "serving", "worker"),
+    ("experiments", "sandbox", "serving", "worker"),
     ("benchmarks",),
     ("cli",),
     ("supervision",),
@@ -94,7 +94,7 @@ def test_a_stage_imports_only_stages_left_of_it(path: Path) -> None:
     [
         ("oga_core", ("numpy",)),
         ("oga_core.data", ("torch", "pandas", "scipy", "torchvision")),
-        ("oga_core.reader.process", ("torch", "pandas", "scipy", "torchvision")),
+        ("oga_core.sandbox.server", ("torch", "pandas", "scipy", "torchvision")),
         ("oga_core.cli", ("torch", "torchvision", "sklearn", "scipy.stats", "umap", "streamlit", "plotly")),
         ("app.server", ("torch", "torchvision", "sklearn", "umap", "numba")),
         ("app.main", ("torch", "torchvision", "sklearn", "umap", "numba")),

@@ -79,8 +79,8 @@ def test_the_server_is_our_own_file_and_never_one_that_lies_where_the_user_stand
     (tmp_path / "app" / "server.py").write_text("raise SystemExit('not ours')")
     monkeypatch.chdir(tmp_path)
     command = serving.command(8600)
-    assert command[:5] == [sys.executable, "-P", "-m", "streamlit", "run"]
-    assert Path(command[5]) == Path(serving.__file__).parent.parent / "app" / "server.py"
+    assert command[:2] == ["streamlit", "run"]
+    assert Path(command[2]) == Path(serving.__file__).parent.parent / "app" / "server.py"
 
 
 def test_the_server_listens_on_this_machine_only_whatever_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:

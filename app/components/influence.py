@@ -15,7 +15,6 @@ from oga_core import InputError, Run
 from oga_core.data.dataset import IN_WORDS
 from oga_core.influence import against, gradient_of, influence_of_row, towards, with_cosines
 from oga_core.measured import CHARACTERS
-from oga_core.reader import Contained
 from oga_core.review import Selection
 
 WAYS = ["Written here", "A sample of the run"]
@@ -85,7 +84,7 @@ def _written(run: Run) -> pd.DataFrame | None:
     if asked:
         st.session_state.pop(_FOUND, None)
         with st.spinner("Opening the model, and taking the gradient …"):
-            found = gradient_of(run, prompt, str(answer), state.beside(run.id), Contained.gradient_of)
+            found = gradient_of(run, prompt, str(answer), state.model(run))
         cosines = run.factors.cosines_with(found.residual, found.feature)
         known = Found(run.id, prompt, str(answer), _ends(with_cosines(run, cosines, found.norm)), found.loss)
         st.session_state[_FOUND] = known

@@ -13,7 +13,7 @@ from app.components.embedding_map import PALETTE
 from app.components.literal import in_chart, visible
 from oga_core import InputError, Run
 from oga_core.data import SampleError
-from oga_core.reader import Contained
+from oga_core.sandbox import SandboxedDataset
 
 SHOWN, PER_LINE = 12, 6
 SHORT = 160
@@ -51,7 +51,7 @@ def draw(run: Run) -> None:
                 _draw_sample(data, int(index))
 
 
-def _draw_sample(data: Contained, index: int) -> None:
+def _draw_sample(data: SandboxedDataset, index: int) -> None:
     try:
         if data.kind == "image":
             st.image(data.thumbnail(index), width="stretch")

@@ -16,7 +16,7 @@ from oga_core.data import SOURCES
 from oga_core.data.saved_datasets import MARKS
 from oga_core.detectors import ALWAYS, CONTROLS, DEFAULT, DETECTORS, chosen as chosen_detectors, named
 from oga_core.model_files import ADAPTER, CONFIG, SUFFIXES
-from oga_core.reader import Contained, Outlook, architectures, get_ready, open_contained
+from oga_core.sandbox import Outlook, SandboxedDataset, SandboxedModel, list_architectures, open_sandboxed, start_spare
 from oga_core.scoring import NAMED, prepare
 from oga_core.serving import allowed_path
 
@@ -52,7 +52,7 @@ def draw(way: str) -> None:
     if way == WAYS[0]:
         examples.draw()
         return
-    get_ready()
+    start_spare()
     dropped = way == WAYS[1]
     data = upload("Data", SOURCES, MARKS, key="data_file") if dropped else _by_path("Path of the data", "data_path")
     if dropped:
@@ -149,7 +149,7 @@ def _model(dropped: bool) -> Model | None:
         return Model()
     try:
         with st.spinner("Listing the architectures …"):
-            names = architectures()
+            names = list_architectures()
     except InputError as error:
         st.error(literal(error), icon=":material/error:")
         return None
@@ -173,16 +173,16 @@ def _model(dropped: bool) -> Model | None:
 
 @state.cleared_with_runs
 @st.cache_resource(max_entries=2, show_spinner="Looking at the data …")
-def _opened(data: Data) -> Contained:
+def _opened(data: Data) -> SandboxedDataset:
     """Open the data once, not at every rerun, in a process of their own."""
-    return open_contained(data.path, inputs=data.inputs, label=data.label, ready=True)
+    return open_sandboxed(data.path, inputs=data.inputs, label=data.label, use_spare=True)
 
 
 @state.cleared_with_runs
 @st.cache_resource(max_entries=16, show_spinner="Looking at data and model …")
 def _outlook(data: Data, model: Model, scopes: tuple[str, ...], folds: int | None) -> Outlook:
     """Open the weights in the process that reads the data; InputError where they do not fit together."""
-    return _opened(data).outlook(model.architecture, model.weights, scopes, folds)
+    return SandboxedModel(_opened(data), model.architecture, model.weights).estimate_run(scopes, folds)
 
 
 def _scope(outlook: Outlook) -> str:
@@ -204,7 +204,7 @@ def _scope(outlook: Outlook) -> str:
     return str(scope)
 
 
-def _draw_facts(dataset: Contained, outlook: Outlook, scope: str) -> None:
+def _draw_facts(dataset: SandboxedDataset, outlook: Outlook, scope: str) -> None:
     """Counts, cost, notes and the class mapping."""
     cost = outlook.costs[scope]
     facts = (

@@ -18,8 +18,10 @@ from app import queues, state
 from app.components import start_form
 from oga_core import Run, Workspace, decisions
 from oga_core.review import Selection, save_view, token_losses, why
+from oga_core.review.sample_model import model_of
 from oga_core.runs import Weights
-from oga_core.scoring import do_run, one_sample, prepare
+from oga_core.scoring import do_run, prepare
+from oga_core.scoring.one_sample import OpenedModel
 from oga_core.serving import ROOTS
 from tests import language
 from tests.app.app_pages.test_review import handed
@@ -135,7 +137,7 @@ def test_the_queue_has_the_beginnings_of_prompt_and_answer(client: TestClient, r
 
 def test_tokens_come_with_their_losses_from_another_process(client: TestClient, run: Run) -> None:
     found = client.get(f"/oga/tokens/{run.id}/5").json()
-    expected = token_losses(run, 5, run.open_dataset(), one_sample.token_losses)
+    expected = token_losses(run, 5, OpenedModel(run.open_dataset(), *model_of(run)))
     for part in ("prompt", "answer"):
         for (text, loss, own), token in zip(found[part], getattr(expected, part), strict=True):
             assert (text, own) == (token.text, token.own)

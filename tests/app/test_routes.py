@@ -23,10 +23,10 @@ from app import queues, routes, state
 from app.byte_cache import ENTRY_BYTES
 from app.routes import MOST_BYTES
 from oga_core import Run, Workspace, decide, decisions, open_dataset, score, undo
-from oga_core.reader.contained import Excerpt
 from oga_core.review import Selection, browser_reviewer, history, why
+from oga_core.sandbox import Excerpt
 from tests.app.conftest import CLASSES, ORIGIN, behind_the_door, browser, named
-from tests.reader.broken_decoder import END, break_decoder
+from tests.sandbox.broken_decoder import END, break_decoder
 
 SELECTION = Selection("l1", 0.2, flagged_only=False)
 
@@ -436,7 +436,7 @@ def test_an_image_that_kills_its_decoder_is_told_and_the_others_are_shown(
     break_decoder(tmp_path / "broken", monkeypatch)
     answers = [client.get(f"/oga/image/{run.id}/{i}/160") for i in range(4)]
     assert [a.status_code for a in answers] == [200, 200, 404, 200]
-    assert answers[2].json()["error"].startswith("images, b/2.png: the process that reads it was ended by SIGSEGV")
+    assert answers[2].json()["error"].startswith("images, b/2.png: the sandbox process was ended by SIGSEGV")
     assert len(window(client, run, queues.keep(run, np.arange(4), SELECTION), start=0)["items"]) == 4
 
 

@@ -83,7 +83,7 @@ def readers(server: int) -> Iterator[int]:
     for entry in Path("/proc").iterdir():
         try:
             parent = entry.name.isdecimal() and (entry / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[1]
-            if parent == str(server) and b"oga_core.reader.process" in (entry / "cmdline").read_bytes():
+            if parent == str(server) and b"oga_core.sandbox.server" in (entry / "cmdline").read_bytes():
                 yield int(entry.name)
         except OSError:  # it has ended meanwhile
             continue

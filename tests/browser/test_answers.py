@@ -10,7 +10,9 @@ from playwright.sync_api import Page, expect
 
 from oga_core import Run, Workspace, decisions
 from oga_core.review import Selection, save_view, token_losses
-from oga_core.scoring import do_run, one_sample, prepare
+from oga_core.review.sample_model import model_of
+from oga_core.scoring import do_run, prepare
+from oga_core.scoring.one_sample import OpenedModel
 from oga_core.serving import Dashboard
 from tests import language
 from tests.browser.conftest import picture, settled
@@ -58,7 +60,7 @@ def test_each_token_of_an_answer_is_shaded_by_its_loss_and_says_it(
 ) -> None:
     page.goto(f"{start_server().url}review?run={run.id}")
     row = int(run.ranked("loss")[0])
-    expected = token_losses(run, row, run.open_dataset(), one_sample.token_losses).answer
+    expected = token_losses(run, row, OpenedModel(run.open_dataset(), *model_of(run))).answer
     tokens = page.locator(".tokens .token")
     expect(tokens).to_have_count(len(expected))
     for i, token in enumerate(expected):

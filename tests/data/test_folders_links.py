@@ -16,8 +16,8 @@ from oga_core.data import SampleError, folders, open_dataset
 from oga_core.data.folders import Directory, LinkError
 from oga_core.errors import InputError
 from oga_core.limits import SETTINGS_BYTES
-from oga_core.reader import open_contained
 from oga_core.roots import REFUSAL, ROOTS
+from oga_core.sandbox import open_sandboxed
 from tests.data.test_torchvision_sets import mnist
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs symbolic links")
@@ -233,7 +233,7 @@ def test_pipes_sockets_and_loops_are_told_at_once(served: Path) -> None:
 
 def test_the_process_that_reads_for_a_server_refuses_it_too(served: Path, tmp_path: Path) -> None:
     name = link_to_file(served, tmp_path / "secret")
-    data = open_contained(served)
+    data = open_sandboxed(served)
     index = list(data.sources).index(name)
     with pytest.raises(SampleError, match=r"^dog/link\.png leads out"):
         data.thumbnail(index)

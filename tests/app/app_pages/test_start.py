@@ -154,7 +154,7 @@ def test_data_that_need_more_than_the_process_may_take_are_told_and_the_page_liv
     at.segmented_control(key="way").set_value(start_form.WAYS[1]).run()
     drop(at, workspace, "data_file", "large.npz", large.getvalue())
     told = at.error[0].value.replace("\\", "")
-    assert told.startswith("large.npz: the process that reads it ran out of memory: the limit reader_bytes is 157,286,400 bytes")
+    assert told.startswith("large.npz: the sandbox process ran out of memory: the limit reader_bytes is 157,286,400 bytes")
     assert not at.exception
     monkeypatch.delenv("OGA_LIMIT_READER_BYTES")
     drop(at, workspace, "data_file", "animals.csv", table())

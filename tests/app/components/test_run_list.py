@@ -205,7 +205,7 @@ def readers() -> set[int]:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             if (
-                b"oga_core.reader.process" in path.read_bytes()
+                b"oga_core.sandbox.server" in path.read_bytes()
                 and f"PPid:\t{os.getpid()}\n" in (path.parent / "status").read_text()
             ):
                 found.add(int(path.parent.name))

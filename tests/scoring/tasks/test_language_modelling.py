@@ -18,7 +18,9 @@ from oga_core.models import LanguageModel
 from oga_core.progress import Cancelled
 from oga_core.review import Selection, clusters, default_selection, selected, standing_of, token_losses, why
 from oga_core.review.layer_shares import layer_shares, squared_norms
-from oga_core.scoring import do_run, estimate, one_sample, passes, prepare
+from oga_core.review.sample_model import model_of
+from oga_core.scoring import do_run, estimate, passes, prepare
+from oga_core.scoring.one_sample import OpenedModel
 from oga_core.scoring.tasks.language_modelling import AnswerPass, sketch_answers
 from oga_core.task import LANGUAGE_MODELLING
 from tests import language
@@ -66,9 +68,9 @@ def test_losses_and_norms_are_those_of_each_answer_alone(run: Run, folder: Path)
         norm = np.sqrt(sum(float((p.grad**2).sum()) for p in low if p.grad is not None))
         assert run.table["loss"][row] == pytest.approx(float(loss.detach()), rel=1e-5)
         assert run.table["l2"][row] == pytest.approx(norm, rel=1e-4)
-        squares = squared_norms(run, row, run.open_dataset(), one_sample.squared_norms)
+        squares = squared_norms(run, row, OpenedModel(run.open_dataset(), *model_of(run)))
         assert np.sqrt(sum(squares.values())) == pytest.approx(norm, rel=1e-4)
-        told = token_losses(run, row, run.open_dataset(), one_sample.token_losses)
+        told = token_losses(run, row, OpenedModel(run.open_dataset(), *model_of(run)))
         assert told.loss == pytest.approx(float(loss.detach()), rel=1e-5)
 
 
@@ -92,7 +94,7 @@ def test_other_scopes_and_detectors_by_group_are_scored_too(folder: Path, table:
     do_run(run)
     assert [d.name for d in run.detectors] == ["l2", "by_class:l1", "by_class:loss", "ocsvm", "random", "loss"]
     assert np.isfinite(run.table[[d.name for d in run.detectors]].to_numpy()).all()
-    shares = layer_shares(run, 0, run.open_dataset(), one_sample.squared_norms)
+    shares = layer_shares(run, 0, OpenedModel(run.open_dataset(), *model_of(run)))
     assert sum(share for _, share in shares) == pytest.approx(1)
 
 
@@ -145,7 +147,7 @@ def test_prompts_given_from_python_are_scored_as_those_in_a_file(folder: Path, t
     with pytest.raises(InputError, match="given with its tokenizer"):
         score(model.module, dataset, workspace=tmp_path)
     with pytest.raises(InputError, match="given from Python"):
-        token_losses(again, 0, dataset, one_sample.token_losses)
+        token_losses(again, 0, OpenedModel(dataset, *model_of(again)))
 
 
 def test_such_a_run_is_estimated_by_the_scopes_that_it_has(folder: Path, table: Path) -> None:

@@ -1,4 +1,4 @@
-"""The process that reads for the server: ``python -m oga_core.reader.process``, asked through a socket, its standard input.
+"""The process of the sandbox: ``python -m oga_core.sandbox.server``, asked through a socket, its standard input.
 
 It opens one data set, with the limits that it is told, and then answers about it until the socket is closed.
 """
@@ -23,27 +23,24 @@ from oga_core.containment import allow_seconds, contain, machine_bytes, seclude
 from oga_core.data import Dataset, SampleError, open_dataset
 from oga_core.errors import InputError
 from oga_core.limits import READER_BYTES, READER_SECONDS, set_limits
-from oga_core.reader import wire
+from oga_core.sandbox import wire
 
 if TYPE_CHECKING:
-    from oga_core.models import Classifier
+    from oga_core.scoring.one_sample import OpenedModel
 
 TOLD = (InputError, SampleError, TypeError, IndexError)
 """What a reader of data raises of itself, and passes on to who asked."""
 
 
-def get_ready(_: None) -> None:
-    """Import what `outlook` needs: seconds, which who looks at images should not wait."""
+def import_models(_: None) -> None:
+    """Import what `estimate_run` needs: seconds, which who looks at images should not wait."""
     import oga_core.models.loader
     import oga_core.scoring.estimate  # noqa: F401
 
 
-def architectures(_: None) -> list[str]:
-    """What `oga_core.reader.architectures` has."""
-    return list(models.architectures())
-
-
-def outlook(dataset: Dataset, model: str | None, weights: str | None, scopes: list[str], folds: int | None) -> dict[str, Any]:
+def estimate_run(
+    dataset: Dataset, model: str | None, weights: str | None, scopes: list[str], folds: int | None
+) -> dict[str, Any]:
     """What `Outlook` has."""
     classifier = models.load_model(model, Path(weights), dataset) if weights is not None else None
     costs = scoring.estimate(dataset, classifier, scopes, folds)
@@ -55,38 +52,20 @@ def outlook(dataset: Dataset, model: str | None, weights: str | None, scopes: li
     }
 
 
-def squared_norms(dataset: Dataset, index: int, scope: str, model: str | None, weights: str | None) -> dict[str, float]:
-    """What `Contained.squared_norms` has."""
-    return scoring.one_sample.squared_norms(dataset, index, scope, model, Path(weights) if weights is not None else None)
-
-
-def token_losses(dataset: Dataset, index: int, model: str | None, weights: str | None) -> dict[str, Any]:
-    """What `Contained.token_losses` has."""
+def open_model(dataset: Dataset, model: str | None, weights: str | None) -> OpenedModel:
+    """Return the model with its data; it is kept for the next question while its files stay as they are."""
     path = Path(weights) if weights is not None else None
-    return scoring.one_sample.token_losses(dataset, index, model, path, loaded).to_dict()
-
-
-def gradient_of(
-    dataset: Dataset, prompt: str, answer: str, scope: str, seed: int, head: str | None, model: str | None, weights: str | None
-) -> dict[str, Any]:
-    """What `Contained.gradient_of` has."""
-    path = Path(weights) if weights is not None else None
-    return scoring.one_sample.gradient_of(dataset, prompt, answer, scope, seed, head, model, path, loaded).to_dict()
-
-
-def loaded(model: str | None, weights: Path | None, dataset: Dataset) -> Classifier:
-    """The model, as `oga_core.load_model` gives it; it is kept for the next sample while its files stay as they are."""
-    files = [weights, *sorted(weights.rglob("*"))] if weights is not None else []
-    return _loaded(model, weights, dataset, tuple(f.stat().st_mtime_ns for f in files if f.exists()))
+    files = [path, *sorted(path.rglob("*"))] if path is not None else []
+    return _open_model(dataset, model, path, tuple(file.stat().st_mtime_ns for file in files if file.exists()))
 
 
 @lru_cache(maxsize=1)
-def _loaded(model: str | None, weights: Path | None, dataset: Dataset, changed: tuple[int, ...]) -> Classifier:
-    return models.load_model(model, weights, dataset)
+def _open_model(dataset: Dataset, model: str | None, weights: Path | None, changed: tuple[int, ...]) -> OpenedModel:
+    return scoring.one_sample.OpenedModel(dataset, model, weights)
 
 
 def excerpts(dataset: Dataset, samples: list[tuple[int, str]], most: int) -> list[list[tuple[str, int]] | None]:
-    """What `Contained.excerpts` has."""
+    """What `SandboxedDataset.excerpts` has."""
     return [_excerpt(dataset, index, sample_id, most) for index, sample_id in samples]
 
 
@@ -108,29 +87,33 @@ def facts(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-DONE: dict[str, Callable[..., Any]] = {
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    # of the program
+    "import_models": import_models,
+    "list_architectures": lambda _: list(models.architectures()),
+    # of the data
     "facts": facts,
     "labels": lambda dataset: np.ascontiguousarray(dataset.labels, "<i8"),
     "sources": lambda dataset: dataset.sources,
+    "originals": lambda dataset, start, stop: [dataset.original(i) for i in range(start, min(stop, len(dataset)))],
+    "excerpts": excerpts,
+    "search": lambda dataset, words: dataset.search(words),
+    # of a sample
     "source": lambda dataset, index: str(dataset.sources[index]),
     "content": lambda dataset, index: dataset.content(index),
     "load": lambda dataset, index: dataset.load(index),
     "thumbnail": lambda dataset, index, size: dataset.thumbnail(index, size),
     "text": lambda dataset, index: dataset.text(index),
     "words": lambda dataset, index: list(dataset.words(index)),
-    "excerpts": excerpts,
     "sample_id": lambda dataset, index: dataset.sample_id(index),
     "holds": lambda dataset, index, sample_id: dataset.holds(index, sample_id),
-    "originals": lambda dataset, start, stop: [dataset.original(i) for i in range(start, min(stop, len(dataset)))],
-    "search": lambda dataset, words: dataset.search(words),
-    "get_ready": get_ready,
-    "architectures": architectures,
-    "outlook": outlook,
-    "squared_norms": squared_norms,
-    "token_losses": token_losses,
-    "gradient_of": gradient_of,
+    # of a model with the data
+    "estimate_run": estimate_run,
+    "squared_norms": lambda dataset, model, weights, *asked: open_model(dataset, model, weights).squared_norms(*asked),
+    "token_losses": lambda dataset, model, weights, *asked: open_model(dataset, model, weights).token_losses(*asked).to_dict(),
+    "gradient": lambda dataset, model, weights, *asked: open_model(dataset, model, weights).gradient(*asked).to_dict(),
 }
-"""What may be asked about the data, by name."""
+"""What the client may ask, by name."""
 
 
 def main() -> None:
@@ -157,8 +140,8 @@ def _answer(connection: socket.socket) -> None:
                 dataset = open_dataset(source, **options)
                 value: Any = None
             else:
-                value = DONE[name](dataset, *given)
-            answer = wire.packed(value)
+                value = OPERATIONS[name](dataset, *given)
+            answer = wire.pack(value)
         except BaseException as error:  # whatever it is, the next question may be answered
             if isinstance(error, KeyboardInterrupt):
                 raise

@@ -25,9 +25,17 @@ from oga_core import models
 from oga_core.data import Dataset, SampleError, open_dataset
 from oga_core.errors import InputError
 from oga_core.limits import READER_BYTES
-from oga_core.reader import Contained, architectures, contained, get_ready, open_contained
+from oga_core.sandbox import (
+    SandboxedDataset,
+    SandboxedModel,
+    client,
+    dataset as sandboxed,
+    list_architectures,
+    open_sandboxed,
+    start_spare,
+)
 from oga_core.scoring import estimate
-from tests.reader.broken_decoder import END, break_decoder
+from tests.sandbox.broken_decoder import END, break_decoder
 
 SECONDS = 60.0
 """How long is waited for what should happen at once."""
@@ -35,7 +43,7 @@ SHELL = settings(max_examples=6, deadline=None, suppress_health_check=[HealthChe
 """Every example starts a process."""
 
 
-def pid_of(data: Contained) -> int:
+def pid_of(data: SandboxedDataset) -> int:
     (process,) = data._free
     return process.child.pid
 
@@ -55,7 +63,7 @@ def image_folder(root: Path, images: int = 12) -> Path:
 
 @pytest.fixture(autouse=True)
 def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contained, "MOST", 1)
+    monkeypatch.setattr(sandboxed, "MOST", 1)
 
 
 @pytest.fixture
@@ -75,7 +83,7 @@ def outcome(work: Callable[[], object]) -> object:
     return (found.dtype.str, found.shape, found.tobytes()) if isinstance(found, np.ndarray) else found
 
 
-def same(data: Contained, direct: Dataset) -> None:
+def same(data: SandboxedDataset, direct: Dataset) -> None:
     assert (data.kind, data.class_names, data.notes, data.origin) == (
         direct.kind,
         direct.class_names,
@@ -115,7 +123,7 @@ def test_a_folder_of_images_is_the_same(
         png(path, rng.integers(0, 256, (*shape, 3), np.uint8))
         if not whole:  # half a file is one bad sample, with the same words
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    same(open_contained(root), open_dataset(root))
+    same(open_sandboxed(root), open_dataset(root))
 
 
 # Half a character (a lone surrogate) comes into a text by an escape in JSON.
@@ -128,7 +136,7 @@ def test_a_table_of_texts_is_the_same(tmp_path_factory: pytest.TempPathFactory, 
     path = tmp_path_factory.mktemp("table") / "texts.jsonl"
     lines = [json.dumps({"text": text, "label": label}) for text, label in [("a", "x"), ("b", "y"), *rows]]
     path.write_text("\n".join(lines), "ascii")
-    same(open_contained(path), open_dataset(path))
+    same(open_sandboxed(path), open_dataset(path))
 
 
 def test_arrays_are_the_same(tmp_path: Path) -> None:
@@ -137,9 +145,9 @@ def test_arrays_are_the_same(tmp_path: Path) -> None:
     features[4, 2] = np.nan
     np.savez(tmp_path / "features.npz", inputs=features, given=np.arange(9) % 3)
     options = {"inputs": "inputs", "label": "given"}
-    same(open_contained(tmp_path / "features.npz", **options), open_dataset(tmp_path / "features.npz", **options))
+    same(open_sandboxed(tmp_path / "features.npz", **options), open_dataset(tmp_path / "features.npz", **options))
     np.savez(tmp_path / "images.npz", x=rng.integers(0, 256, (5, 6, 7), np.uint8), y=np.array([0, 1, -1, 1, 0]))
-    same(open_contained(tmp_path / "images.npz"), open_dataset(tmp_path / "images.npz"))
+    same(open_sandboxed(tmp_path / "images.npz"), open_dataset(tmp_path / "images.npz"))
 
 
 def test_what_is_refused_is_refused_with_the_same_words(tmp_path: Path) -> None:
@@ -149,7 +157,7 @@ def test_what_is_refused_is_refused_with_the_same_words(tmp_path: Path) -> None:
     for path in (*tmp_path.iterdir(), tmp_path / "nothing.csv"):
         refused = outcome(lambda: open_dataset(path))  # noqa: B023
         assert isinstance(refused, tuple)
-        assert outcome(lambda: open_contained(path)) == refused  # noqa: B023
+        assert outcome(lambda: open_sandboxed(path)) == refused  # noqa: B023
 
 
 def test_what_a_run_would_cost_is_told_with_and_without_weights(tmp_path: Path) -> None:
@@ -161,28 +169,28 @@ def test_what_a_run_would_cost_is_told_with_and_without_weights(tmp_path: Path) 
     y = np.arange(40) % 2
     np.savez(tmp_path / "data.npz", x=np.random.default_rng(0).normal(size=(40, 3)) + y[:, None], y=y)
     direct = open_dataset(tmp_path / "data.npz")
-    data = open_contained(tmp_path / "data.npz")
-    found = data.outlook(None, None)
+    data = open_sandboxed(tmp_path / "data.npz")
+    found = SandboxedModel(data, None, None).estimate_run()
     assert found.model == "feature_mlp, trained first"
     assert (found.mapping, found.notes) == ([], [])
     for scope, cost in estimate(direct).items():
         assert (found.costs[scope].parameters, found.costs[scope].bytes) == (cost.parameters, cost.bytes)
     save_weights(train(direct, epochs=1).classifier, tmp_path / "own.safetensors")
-    found = data.outlook(None, tmp_path / "own.safetensors", ["head.*"])
+    found = SandboxedModel(data, None, tmp_path / "own.safetensors").estimate_run(["head.*"])
     assert (found.model, list(found.costs)) == ("feature_mlp", ["head.*"])
     assert found.mapping == [("0", 0, "0"), ("1", 1, "1")]
     (tmp_path / "page.safetensors").write_bytes(b"<!doctype html><html></html>")
     with pytest.raises(InputError, match="web page"):
-        data.outlook("feature_mlp", tmp_path / "page.safetensors")
+        SandboxedModel(data, "feature_mlp", tmp_path / "page.safetensors").estimate_run()
     with pytest.raises(InputError, match="does it match a parameter"):
-        data.outlook(None, None, ["nothing.*"])
+        SandboxedModel(data, None, None).estimate_run(["nothing.*"])
 
 
 # ---- what the process may take ---------------------------------------------------------------------------------------------
 def test_the_process_is_bounded_and_this_one_is_not(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OGA_LIMIT_READER_BYTES", "1G")
     monkeypatch.setenv("OGA_LIMIT_READER_SECONDS", "50")
-    data = open_contained(images)
+    data = open_sandboxed(images)
     most = {kind: resource.prlimit(pid_of(data), kind) for kind in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE)}
     assert set(most.values()) == {(0, 0)}
     assert resource.prlimit(pid_of(data), resource.RLIMIT_DATA) == (1 << 30, 1 << 30)
@@ -193,7 +201,7 @@ def test_the_process_is_bounded_and_this_one_is_not(images: Path, monkeypatch: p
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a filter of Linux's kernel")
 def test_the_process_is_kept_from_the_network_and_this_one_is_not(images: Path) -> None:
-    data = open_contained(images)
+    data = open_sandboxed(images)
     own, reading = (
         {int(task.read_text().partition("Seccomp_filters:")[2].split()[0]) for task in Path(f"/proc/{pid}/task").glob("*/status")}
         for pid in (os.getpid(), pid_of(data))
@@ -202,14 +210,14 @@ def test_the_process_is_kept_from_the_network_and_this_one_is_not(images: Path) 
 
 
 def test_architectures_are_listed_by_a_process_of_their_own() -> None:
-    assert architectures() == models.architectures()
-    assert {"small_resnet", "resnet18"} <= set(architectures())
+    assert list_architectures() == models.architectures()
+    assert {"small_resnet", "resnet18"} <= set(list_architectures())
 
 
 def test_an_image_that_needs_more_memory_is_one_bad_sample(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     png(images / "a" / "large.png", np.zeros((6500, 6500, 3), np.uint8))  # a small file: 127 MB of pixels
     monkeypatch.setenv("OGA_LIMIT_READER_BYTES", "200M")
-    data = open_contained(images)
+    data = open_sandboxed(images)
     (large,) = [i for i, source in enumerate(data.sources) if "large" in source]
     with pytest.raises(SampleError, match=r"images, a/large\.png: .*out of memory: the limit reader_bytes is 209,715,200"):
         data.thumbnail(large)
@@ -220,7 +228,7 @@ def test_arrays_that_need_more_memory_are_refused(tmp_path: Path, monkeypatch: p
     np.savez_compressed(tmp_path / "large.npz", x=np.zeros((200, 1_000_000), np.uint8), y=np.arange(200) % 2)
     monkeypatch.setenv("OGA_LIMIT_READER_BYTES", "150M")
     with pytest.raises(InputError, match=r"large\.npz: .*out of memory: the limit reader_bytes is 157,286,400"):
-        open_contained(tmp_path / "large.npz")
+        open_sandboxed(tmp_path / "large.npz")
 
 
 def test_a_table_that_takes_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,12 +236,12 @@ def test_a_table_that_takes_too_long_is_refused(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("OGA_LIMIT_READER_SECONDS", "1")
     began = time.monotonic()
     with pytest.raises(InputError, match=r"long\.jsonl: .* took too long: the limit reader_seconds is 1 seconds"):
-        open_contained(tmp_path / "long.jsonl")
+        open_sandboxed(tmp_path / "long.jsonl")
     assert time.monotonic() - began < SECONDS
 
 
 def test_the_seconds_are_those_of_one_question(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = open_contained(images)
+    data = open_sandboxed(images)
     bound = resource.prlimit(pid_of(data), resource.RLIMIT_CPU)[0]
     before = pid_of(data)
     resource.prlimit(before, resource.RLIMIT_CPU, (1, resource.RLIM_INFINITY))  # as if its time were used up
@@ -243,7 +251,7 @@ def test_the_seconds_are_those_of_one_question(images: Path, monkeypatch: pytest
 
 
 def test_who_gives_no_answer_is_ended(images: Path) -> None:
-    data = open_contained(images)
+    data = open_sandboxed(images)
     data._free[0].connection.settimeout(0.5)
     os.kill(pid_of(data), signal.SIGSTOP)
     with pytest.raises(SampleError, match="gave no answer and was ended: the limit reader_seconds"):
@@ -253,7 +261,7 @@ def test_who_gives_no_answer_is_ended(images: Path) -> None:
 
 # ---- a process that dies ---------------------------------------------------------------------------------------------------
 def test_one_that_is_killed_between_questions_is_replaced_and_nobody_notices(images: Path) -> None:
-    data = open_contained(images)
+    data = open_sandboxed(images)
     before = data.thumbnail(3).tobytes()
     os.kill(pid_of(data), signal.SIGKILL)
     data._free[0].child.wait()
@@ -261,13 +269,13 @@ def test_one_that_is_killed_between_questions_is_replaced_and_nobody_notices(ima
 
 
 def test_one_that_is_killed_while_it_reads_is_told_with_the_file_and_the_next_question_is_answered(images: Path) -> None:
-    data = open_contained(images)
+    data = open_sandboxed(images)
     expected = data.thumbnail(3).tobytes()
     os.kill(pid_of(data), signal.SIGSTOP)
     threading.Timer(0.3, os.kill, (pid_of(data), signal.SIGKILL)).start()
     with pytest.raises(SampleError) as caught:
         data.thumbnail(3)
-    assert str(caught.value).startswith(f"images, {data.sources[3]}: the process that reads it was ended by SIGKILL")
+    assert str(caught.value).startswith(f"images, {data.sources[3]}: the sandbox process was ended by SIGKILL")
     assert "reader_bytes" in str(caught.value)
     assert data.thumbnail(3).tobytes() == expected
 
@@ -285,14 +293,14 @@ def poisoned(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 def test_of_thumbnails_asked_for_at_once_only_the_one_that_kills_is_missing(
     poisoned: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr(contained, "MOST", most)
+    monkeypatch.setattr(sandboxed, "MOST", most)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    data, direct = open_contained(poisoned), open_dataset(poisoned)
+    data, direct = open_sandboxed(poisoned), open_dataset(poisoned)
     with ThreadPoolExecutor(12) as pool:
         found = list(pool.map(lambda i: outcome(lambda: data.thumbnail(i)), range(12)))
     for i in (i for i in range(12) if i != 4):
         assert found[i] == outcome(lambda: direct.thumbnail(i))  # noqa: B023
-    told = f"images, {direct.sources[4]}: the process that reads it was ended by SIGSEGV, perhaps for its memory: {READER_BYTES}"
+    told = f"images, {direct.sources[4]}: the sandbox process was ended by SIGSEGV, perhaps for its memory: {READER_BYTES}"
     assert found[4] == (SampleError, told)
     end = time.monotonic() + SECONDS
     while len(data._free) < most and time.monotonic() < end:
@@ -303,7 +311,7 @@ def test_of_thumbnails_asked_for_at_once_only_the_one_that_kills_is_missing(
 
 
 def test_what_has_killed_twice_is_not_tried_again(poisoned: Path) -> None:
-    data = open_contained(poisoned)
+    data = open_sandboxed(poisoned)
     for _ in range(2):
         with pytest.raises(SampleError, match="SIGSEGV"):
             data.thumbnail(4)
@@ -316,7 +324,7 @@ def test_what_has_killed_twice_is_not_tried_again(poisoned: Path) -> None:
 
 
 def test_data_that_are_gone_when_another_must_open_them_are_a_bad_sample(images: Path, tmp_path: Path) -> None:
-    data = open_contained(images)
+    data = open_sandboxed(images)
     images.rename(tmp_path / "moved")
     os.kill(pid_of(data), signal.SIGKILL)
     data._free[0].child.wait()
@@ -328,47 +336,47 @@ def test_data_that_are_gone_when_another_must_open_them_are_a_bad_sample(images:
 
 
 def test_an_answer_that_nobody_waited_for_is_not_taken_for_another(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data, direct = open_contained(images), open_dataset(images)
+    data, direct = open_sandboxed(images), open_dataset(images)
 
     def interrupted(_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as context:
-        context.setattr("oga_core.reader.wire.receive", interrupted)
+        context.setattr("oga_core.sandbox.wire.receive", interrupted)
         with pytest.raises(KeyboardInterrupt):
             data.thumbnail(5)
     assert data.thumbnail(6).tobytes() == direct.thumbnail(6).tobytes()
 
 
 def test_a_process_that_is_ready_is_taken_once_and_has_the_limits_of_now(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    get_ready()
-    get_ready()
-    (ready,) = contained._ready
+    start_spare()
+    start_spare()
+    (ready,) = client._spare
     monkeypatch.setenv("OGA_LIMIT_READER_BYTES", "2G")
-    direct = open_contained(images)
-    first, second = open_contained(images, ready=True), open_contained(images, ready=True)
+    direct = open_sandboxed(images)
+    first, second = open_sandboxed(images, ready=True), open_sandboxed(images, ready=True)
     assert pid_of(first) == ready.child.pid
     assert len({pid_of(data) for data in (direct, first, second)}) == 3
     assert resource.prlimit(pid_of(first), resource.RLIMIT_DATA) == (2 << 30, 2 << 30)
     assert first.thumbnail(0).tobytes() == direct.thumbnail(0).tobytes() == second.thumbnail(0).tobytes()
-    assert first.outlook(None, None).model == "small_resnet, trained first"
+    assert SandboxedModel(first, None, None).estimate_run().model == "small_resnet, trained first"
 
 
 def test_one_that_was_ready_and_has_died_is_replaced(images: Path) -> None:
-    get_ready()
-    contained._ready[0].child.kill()
-    assert len(open_contained(images, ready=True)) == 12
+    start_spare()
+    client._spare[0].child.kill()
+    assert len(open_sandboxed(images, ready=True)) == 12
 
 
 def test_the_process_ends_with_its_data(images: Path) -> None:
-    data = open_contained(images)
+    data = open_sandboxed(images)
     pid = pid_of(data)
     del data
     assert not Path(f"/proc/{pid}").exists()
 
 
 def test_the_process_ends_with_the_server(images: Path) -> None:
-    data = open_contained(images)
+    data = open_sandboxed(images)
     data._free[0].connection.close()  # as the kernel does for a server that was killed
     assert data._free[0].child.wait(SECONDS) == 0
 
@@ -391,7 +399,7 @@ def test_forged_counts_are_refused_or_read_and_harm_nobody(
     assert len(parts) > which
     path.write_bytes(count.join(parts[:which]) + forged + count.join(parts[which:]))
     try:
-        data = open_contained(path)
+        data = open_sandboxed(path)
     except InputError as error:
         assert "texts.parquet" in str(error)  # noqa: PT017  either answer is right
     else:
@@ -405,7 +413,7 @@ def test_a_zip_bomb_is_one_bad_sample(images: Path, tmp_path: Path, monkeypatch:
         archive.writestr("a/bomb.png", bytes(300 << 20))
     monkeypatch.setenv("OGA_LIMIT_READER_BYTES", "250M")
     monkeypatch.setenv("OGA_LIMIT_FILE_BYTES", "1G")
-    data = open_contained(tmp_path / "images.zip")
+    data = open_sandboxed(tmp_path / "images.zip")
     told = [outcome(lambda: data.thumbnail(i)) for i in range(len(data))]  # noqa: B023
     (bad,) = [t[1] for t in told if isinstance(t, tuple) and t[0] is SampleError]
     assert "a/bomb.png" in bad
@@ -418,7 +426,7 @@ def test_a_folder_where_the_user_stands_is_not_taken_for_ours(
     (tmp_path / "oga_core").mkdir()
     (tmp_path / "oga_core" / "__init__.py").write_text("raise SystemExit(5)")
     monkeypatch.chdir(tmp_path)
-    assert len(open_contained(images)) == 12
+    assert len(open_sandboxed(images)) == 12
 
 
 # ---- a process that was taken over -----------------------------------------------------------------------------------------
@@ -465,6 +473,6 @@ def test_nothing_that_it_answers_is_run_or_believed(
     (tmp_path / "python").write_text(f"#!/bin/sh\nexec {sys.executable} {tmp_path / 'lie.py'}\n")
     (tmp_path / "python").chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    with pytest.raises(InputError, match=r"images: the process that reads it (answered what makes no sense|ended)"):
-        open_contained(images)
+    with pytest.raises(InputError, match=r"images: the sandbox process (answered what makes no sense|ended)"):
+        open_sandboxed(images)
     assert not (tmp_path / "owned").exists()

@@ -1,4 +1,4 @@
-"""What the server and the process that reads say to each other: JSON and plain bytes, nothing that runs when it is read.
+"""What client and server of the sandbox say to each other: JSON and plain bytes, nothing that runs when it is read.
 
 A message is two lengths, a JSON value and bytes. The process may have been taken over by the file that it reads, so nothing that
 it says is believed: a length has a limit, and a picture is pixels, not a file to decode.
@@ -58,7 +58,7 @@ def _exactly(connection: socket.socket, count: int) -> bytearray:
     return data
 
 
-def packed(value: Any) -> tuple[dict[str, Any], bytes]:
+def pack(value: Any) -> tuple[dict[str, Any], bytes]:
     """A value as a message: an RGB image, an array, bytes, or what JSON has."""
     if isinstance(value, Image.Image):
         return {"is": "image", "size": value.size}, value.tobytes()
@@ -71,7 +71,7 @@ def packed(value: Any) -> tuple[dict[str, Any], bytes]:
     return {"is": "value", "value": value}, b""
 
 
-def unpacked(head: Any, body: bytes) -> Any:
+def unpack(head: Any, body: bytes) -> Any:
     """The value of a message.
 
     Raises

@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 from PIL import Image
 
 from oga_core.data.arrays import RowNames
-from oga_core.reader import wire
+from oga_core.sandbox import wire
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
