@@ -125,7 +125,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="oga", description="Find the training samples that hurt a deep model.")
-    parser.add_argument("--version", action="version", version=f"oga {version('oga')}")
+    parser.add_argument("--version", action="version", version=f"oga {version('oga-core')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     limited = _Parser(add_help=False)
     limited.add_argument(

@@ -43,7 +43,6 @@ REDIRECT = """<!doctype html>
 """
 _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """A proxy would get to see the token."""
-_HERE = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -286,7 +285,13 @@ def command(port: int, address: str = ADDRESS, hosts: Sequence[str] = (), origin
         f"--{name}={_written(v)}" for name, value in options.items() for v in (value if isinstance(value, list) else [value])
     ]
     # -P: a folder "app" where the user stands must not be taken for ours.
-    return [sys.executable, "-P", "-m", "streamlit", "run", str(_HERE / "app" / "server.py"), *flags]
+    return [sys.executable, "-P", "-m", "streamlit", "run", str(dashboard_folder() / "app" / "server.py"), *flags]
+
+
+def dashboard_folder() -> Path:
+    """Return the folder that has the package ``app`` and its settings: in an installed `oga_core`, or the checkout."""
+    installed = Path(__file__).resolve().with_name("_dashboard")
+    return installed if installed.is_dir() else installed.parent.parent
 
 
 def is_loopback(address: str) -> bool:
@@ -368,8 +373,7 @@ def free_port() -> int:
 
 
 def _config() -> dict[str, Any]:
-    installed, checkout = _HERE / "app" / "config.toml", _HERE / ".streamlit" / "config.toml"
-    return tomllib.loads((installed if installed.exists() else checkout).read_text("utf-8"))
+    return tomllib.loads((dashboard_folder() / ".streamlit" / "config.toml").read_text("utf-8"))
 
 
 def _flat(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

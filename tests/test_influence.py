@@ -18,8 +18,8 @@ from oga_core.influence import against, gradient_of, influence_of_row, towards
 from oga_core.reader import Contained, open_contained
 from oga_core.scoring import do_run, prepare
 
-pytest.importorskip("transformers", reason="transformers is not installed (pip install 'oga[hf]')")
-pytest.importorskip("peft", reason="peft is not installed (pip install 'oga[hf]')")
+pytest.importorskip("transformers", reason="transformers is not installed (pip install 'oga-core[hf]')")
+pytest.importorskip("peft", reason="peft is not installed (pip install 'oga-core[hf]')")
 
 from tests import language
 from tests.language import ROWS, alone, reference

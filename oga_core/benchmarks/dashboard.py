@@ -103,7 +103,7 @@ def measure(samples: int, *, repeats: int = 7, keep: Path | None = None, progres
     try:
         from playwright.sync_api import sync_playwright
     except ImportError as error:
-        raise InputError("this needs playwright: pip install 'oga[test]'") from error
+        raise InputError("this needs playwright: pip install 'oga-core[test]'") from error
     if path is None:
         raise InputError("this needs Chromium (Debian's package chromium)")
     with tempfile.TemporaryDirectory() as folder:

@@ -221,7 +221,7 @@ def alone(run: Run) -> Iterator[None]:
 
 
 def _versions() -> dict[str, Any]:
-    return {"format": FORMAT, **{name: version(name) for name in ("oga", "torch", "numpy")}}
+    return {"format": FORMAT, **{name: version(name) for name in ("oga-core", "torch", "numpy")}}
 
 
 def _save(path: Path, columns: dict[str, np.ndarray], failed: np.ndarray) -> None:
