@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from oga_core.children import TOKEN, spawn
+from oga_core.children import TOKEN, spawn, wait
 from oga_core.errors import InputError, shorten
 from oga_core.files import resolve_path, write_whole
 from oga_core.roots import ROOTS
@@ -83,7 +83,7 @@ class Dashboard:
     def wait(self) -> None:
         """Return when the server has ended; Ctrl+C stops it."""
         try:
-            self.process.wait()
+            wait(self.process)
         except KeyboardInterrupt:
             pass
         finally:
@@ -401,7 +401,8 @@ def _must_be_free(address: str, port: int) -> None:
         pass
     try:
         with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if sys.platform != "win32":  # where it would allow a second server
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address, port))
     except OSError as error:
         raise InputError(f"the dashboard cannot listen on {address}, port {port}: {error.strerror}") from error

@@ -79,8 +79,14 @@ class _Process:
         waiting = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
         environment = {"OMP_WAIT_POLICY": waiting, "ARROW_DEFAULT_MEMORY_POOL": "system"}
         try:
-            with theirs:
-                self.child = spawn(command, environment, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)
+            if sys.platform == "win32":  # where a socket is no file that a process could inherit
+                self.child = spawn(command, environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                assert self.child.stdout is not None
+                assert self.child.stdin is not None
+                wire.bridge(theirs, self.child.stdout, self.child.stdin)
+            else:
+                with theirs:
+                    self.child = spawn(command, environment, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)
         except OSError as error:
             raise _Lost(f"could not be started: {error.strerror}") from error
 
@@ -176,7 +182,7 @@ def _taken() -> _Process | None:
 
 
 def _how(code: int) -> str:
-    if code == -signal.SIGXCPU:
+    if sys.platform != "win32" and code == -signal.SIGXCPU:
         return f"took too long: {READER_SECONDS}"
     if code < 0:
         return f"was ended by {signal.Signals(-code).name}, perhaps for its memory: {READER_BYTES}"
