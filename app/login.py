@@ -40,7 +40,7 @@ def check_login() -> None:
             "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
         )
     if find_spec("authlib") is None:
-        raise InputError("[auth] in .streamlit/secrets.toml sets up a login, which needs authlib: pip install 'oga[login]'")
+        raise InputError("[auth] in .streamlit/secrets.toml sets up a login, which needs authlib: pip install 'oga-core[login]'")
 
 
 def user() -> str | None:

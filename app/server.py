@@ -23,6 +23,9 @@ from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+# Of this process only: a job may import a module "app" of the user's.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from app import presence
 from app.login import check_login, is_asked_for, user_of
 from app.routes import ROUTES, Refused, refusal

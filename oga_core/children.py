@@ -15,12 +15,17 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
+if sys.platform == "win32":
+    import psutil
+
 PARENT = "OGA_PARENT"
 """Environment variable: the id of the process that started this one."""
 TOKEN = "OGA_LAUNCH_TOKEN"
 """Environment variable: what a browser must have to be let in. Only the server gets it."""
 WATCH_SECONDS = 1.0
 """Time between two looks at the parent, on systems that send no signal when it ends."""
+WAIT_SECONDS = 0.2
+"""Time between two looks at the signals that have arrived, on Windows, where a wait for a process holds them up."""
 _SET_DEATH_SIGNAL = 1
 """Linux: PR_SET_PDEATHSIG."""
 
@@ -52,7 +57,8 @@ def spawn(command: Sequence[str], environment: Mapping[str, str] | None = None, 
     inherited = {name: value for name, value in os.environ.items() if name != TOKEN}
     variables = {**inherited, **(environment or {}), PARENT: str(os.getpid())}
     task: Future[subprocess.Popen[bytes]] = Future()
-    _tasks().put((task, list(command), {"start_new_session": True, "env": variables, **options}))
+    apart = {"start_new_session": True, "creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
+    _tasks().put((task, list(command), {**apart, "env": variables, **options}))
     try:
         return task.result()
     except BaseException:
@@ -83,7 +89,7 @@ def spawn_module(
 
 
 def end_with_parent() -> None:
-    """End this process with SIGKILL as soon as the process ends that started it by `spawn`.
+    """End this process at once, by SIGKILL where there is one, when the process ends that started it by `spawn`.
 
     A process that was started in another way is left alone.
     """
@@ -92,8 +98,16 @@ def end_with_parent() -> None:
         return
     if not _set_death_signal():
         threading.Thread(target=_watch, args=(int(parent),), name="oga-watch-parent", daemon=True).start()
-    if os.getppid() != int(parent):  # it ended before the signal was set
-        os.kill(os.getpid(), signal.SIGKILL)
+    # It may have ended before the signal was set. In a virtual environment on Windows a launcher stands between the two.
+    if sys.platform != "win32" and os.getppid() != int(parent):
+        _end()
+
+
+def wait(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a process to end, and handle signals meanwhile; returns its exit code."""
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(WAIT_SECONDS if sys.platform == "win32" else None)
 
 
 def _tasks() -> queue.SimpleQueue[Any]:
@@ -129,9 +143,17 @@ def _set_death_signal() -> bool:
 
 
 def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(WATCH_SECONDS)
-    os.kill(os.getpid(), signal.SIGKILL)
+    if sys.platform == "win32":  # where a process keeps the number of a parent that has ended
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(parent).wait()
+    else:
+        while os.getppid() == parent:
+            time.sleep(WATCH_SECONDS)
+    _end()
+
+
+def _end() -> None:
+    os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))  # Windows ends a process at once by any of them
 
 
 def _forget_lock() -> None:
@@ -140,4 +162,5 @@ def _forget_lock() -> None:
     _lock = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_forget_lock)
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_forget_lock)

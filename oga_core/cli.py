@@ -6,6 +6,7 @@ import argparse
 import errno
 import json
 import os
+import platform
 import re
 import signal
 import sys
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from oga_core import experiments, hub, models, scoring, serving, upkeep, worker
-from oga_core.containment import reading
+from oga_core.children import wait
+from oga_core.containment import list_bounds, reading
 from oga_core.data import SOURCES, open_dataset
 from oga_core.data.examples import EXAMPLES
 from oga_core.detectors import DEFAULT, Interval, named
@@ -125,7 +127,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="oga", description="Find the training samples that hurt a deep model.")
-    parser.add_argument("--version", action="version", version=f"oga {version('oga')}")
+    parser.add_argument("--version", action="version", version=f"oga {version('oga-core')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     limited = _Parser(add_help=False)
     limited.add_argument(
@@ -410,7 +412,7 @@ def _until_stopped(
             _say_where(dashboard, workspace, serving.is_loopback(options.address))
             if not options.no_browser and not dashboard.open_browser():
                 notify("note: no browser could be opened; open the URL yourself")
-            code = dashboard.process.wait()
+            code = wait(dashboard.process)
         finally:
             dashboard.stop()
     if code < 0:
@@ -436,7 +438,8 @@ def _stopped_by_signals() -> Iterator[None]:
     """While open, SIGTERM and SIGHUP do what Ctrl+C does; one that is ignored, as SIGHUP by nohup, stays ignored."""
     interrupt = signal.getsignal(signal.SIGINT)
     handler = interrupt if callable(interrupt) else signal.default_int_handler
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    numbers = (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP", "SIGBREAK"))
+    before = {number: signal.getsignal(number) for number in numbers if number is not None}
     heeded = [number for number, old in before.items() if old != signal.SIG_IGN]
     for number in heeded:
         signal.signal(number, handler)
@@ -609,6 +612,9 @@ def _limits(options: argparse.Namespace) -> None:
         return
     for limit in LIMITS.values():
         say(f"{limit.name:<17} {limit.value:>15,} {limit.unit:<10} {limit.meaning}")
+    say(f"Sandbox: the process that reads untrusted files, on {platform.system()}")
+    for bound in list_bounds():
+        say(f"{bound.name:<17} {'holds' if bound.holds else 'does not hold':<15} {bound.meaning}")
 
 
 def _reproduce(options: argparse.Namespace) -> None:

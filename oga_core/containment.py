@@ -3,26 +3,68 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
-import resource
 import signal
 import struct
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from errno import EACCES
 from pathlib import Path
 
+import psutil
+
 from oga_core.errors import InputError
 from oga_core.limits import READER_BYTES, READER_SECONDS
+
+with suppress(ImportError):  # Windows has none
+    import resource
 
 FIRST_TO_GO = "500"
 """Added to what the kernel goes by when it must end a process for its memory: so this one and not the server."""
 
 
+@dataclass(frozen=True)
+class Bound:
+    """A bound of the sandbox: the processes that read untrusted files.
+
+    Attributes
+    ----------
+    name
+        One to three words.
+    meaning
+        What it keeps such a process from.
+    holds
+        Whether it holds on this system.
+    """
+
+    name: str
+    meaning: str
+    holds: bool
+
+
+def list_bounds() -> list[Bound]:
+    """Return the bounds of the sandbox, and whether each holds on this system."""
+    system = platform.system()
+    linux, posix = system == "Linux", system in ("Linux", "Darwin")
+    return [
+        Bound("separate process", "a crash, or an exit, ends that process only", True),
+        Bound("answer time", "the page waits a limited time for it, then ends it", True),
+        Bound("ends with oga", "it outlives the process that started it by a second at most", True),
+        Bound("processor time", f"it is ended after {READER_SECONDS.name} of processor time", posix),
+        Bound("memory", f"it is refused more than {READER_BYTES.name} of memory", linux),
+        Bound("no writing", "the process that reads for the page writes no file", posix),
+        Bound("no core file", "its memory is not written to disk when it crashes", posix),
+        Bound("ended first", "the system ends it before the server when memory runs out", linux),
+        Bound("no network", "it opens no socket", can_seclude()),
+        Bound("no other memory", "it does not read the memory of other processes", can_seclude()),
+    ]
+
+
 def machine_bytes() -> int:
     """Memory of this machine, or of the container that this process runs in."""
-    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    whole = psutil.virtual_memory().total
     try:
         given = Path("/sys/fs/cgroup/memory.max").read_text("ascii").strip()
     except OSError:
@@ -31,7 +73,7 @@ def machine_bytes() -> int:
 
 
 def contain(memory: int, *, writes: bool) -> None:
-    """Bound this process and those that it starts: its memory, its files, and no core file when it dies.
+    """Bound this process and those that it starts, as far as the system can: its memory, its files, and no core file.
 
     Parameters
     ----------
@@ -40,6 +82,8 @@ def contain(memory: int, *, writes: bool) -> None:
     writes
         Whether it may write files at all.
     """
+    if sys.platform == "win32":
+        return
     with suppress(OSError):  # no Linux
         Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO, "ascii")
     _lower(resource.RLIMIT_CORE, 0)
@@ -51,7 +95,7 @@ def contain(memory: int, *, writes: bool) -> None:
 
 def explain_end(ended: signal.Signals, taken: int) -> str:
     """Say why a signal has ended a process that read or scored, which had taken so many bytes of memory."""
-    if ended == signal.SIGXCPU:
+    if sys.platform != "win32" and ended == signal.SIGXCPU:
         return f"reading data or model took too long: {READER_SECONDS}"
     reason = f"the process that did this was ended by {ended.name}, having taken {taken:,} of {machine_bytes():,} bytes of memory"
     return f"{reason}, perhaps because it needed more: {READER_BYTES}" if ended == signal.SIGABRT else reason
@@ -78,7 +122,7 @@ def reading() -> Iterator[None]:
     InputError
         Where memory runs out.
     """
-    if not _limited:
+    if not _limited or sys.platform == "win32":
         yield
         return
     before = {kind: resource.getrlimit(kind) for kind in (resource.RLIMIT_CPU, resource.RLIMIT_DATA)}
@@ -97,10 +141,7 @@ def reading() -> Iterator[None]:
 
 def _data_bytes() -> int:
     """What this process has taken of RLIMIT_DATA; 0 where the system does not say."""
-    try:
-        return int(Path("/proc/self/statm").read_text("ascii").split()[5]) * resource.getpagesize()
-    except (OSError, IndexError, ValueError):
-        return 0
+    return int(getattr(psutil.Process().memory_info(), "data", 0))
 
 
 _CALLS = {
@@ -114,6 +155,11 @@ _OTHER_NUMBERS = 0x40000000
 """From here on x86_64 has its calls a second time."""
 
 
+def can_seclude() -> bool:
+    """Return whether `seclude` has an effect on this system."""
+    return platform.system() == "Linux" and platform.machine() in _CALLS
+
+
 def seclude() -> bool:
     """Keep this process, and those that it starts, from the network and from other processes' memory, for good.
 
@@ -124,10 +170,9 @@ def seclude() -> bool:
     -------
     Whether it is so.
     """
-    known = _CALLS.get(platform.machine())
-    if platform.system() != "Linux" or known is None:
+    if not can_seclude():
         return False
-    architecture, seccomp, calls = known
+    architecture, seccomp, calls = _CALLS[platform.machine()]
     load, equal, at_least, give = 0x20, 0x15, 0x35, 0x06  # BPF: LD W ABS, JMP JEQ K, JMP JGE K, RET K
     allowed, refused = 0x7FFF0000, 0x00050000 | EACCES  # SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO
     last = len(calls) + 5  # the step that refuses, to which the others jump by how many lie between
@@ -150,14 +195,29 @@ def seclude() -> bool:
 
 
 def allow_seconds(seconds: int) -> None:
-    """Let this process use so much more processor time; then it is ended with SIGXCPU."""
+    """Let this process use so much more processor time; then it is ended with SIGXCPU. Windows has no such bound."""
+    if sys.platform == "win32":
+        return
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, most = resource.getrlimit(resource.RLIMIT_CPU)
     wanted = int(used.ru_utime + used.ru_stime) + 1 + seconds
     resource.setrlimit(resource.RLIMIT_CPU, (wanted if most == resource.RLIM_INFINITY else min(wanted, most), most))
 
 
+def peak_bytes(maxrss: int) -> int:
+    """Return the bytes that ``ru_maxrss`` stands for, the most memory of a process: macOS counts bytes, Linux kilobytes."""
+    return maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def peak_of_children() -> int:
+    """Return the most memory that one of the processes has held which this one has started and which have ended."""
+    if sys.platform == "win32":
+        return 0
+    return peak_bytes(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+
+
 def _lower(kind: int, most: int) -> None:
-    _, there = resource.getrlimit(kind)
-    bound = most if there == resource.RLIM_INFINITY else min(most, there)
-    resource.setrlimit(kind, (bound, bound))
+    if sys.platform != "win32":
+        _, there = resource.getrlimit(kind)
+        bound = most if there == resource.RLIM_INFINITY else min(most, there)
+        resource.setrlimit(kind, (bound, bound))

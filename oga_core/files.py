@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable
@@ -76,13 +77,15 @@ def write_whole(path: Path, write: Callable[[Path], object], *, private: bool = 
         if mode is not None:
             os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
         write(temporary)
-        with open(temporary, "rb") as handle:
+        with open(temporary, "r+b") as handle:  # Windows syncs only what may be written
             if mode is not None:
-                os.fchmod(handle.fileno(), mode)
+                os.chmod(handle.fileno() if os.chmod in os.supports_fd else temporary, mode)
             os.fsync(handle.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    if sys.platform == "win32":  # it opens no folders
+        return
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

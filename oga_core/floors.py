@@ -27,7 +27,7 @@ def check_floors(requirements: Iterable[str] | None = None) -> None:
     InputError
         If a package is too old, or is not there.
     """
-    for requirement in requires("oga") or () if requirements is None else requirements:
+    for requirement in requires("oga-core") or () if requirements is None else requirements:
         found = _REQUIREMENT.match(requirement)
         if found is None:
             continue

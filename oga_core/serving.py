@@ -10,6 +10,7 @@ import re
 import secrets
 import socket
 import subprocess
+import sys
 import time
 import tomllib
 import urllib.request
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from oga_core.children import TOKEN, spawn_module
+from oga_core.children import TOKEN, spawn_module, wait
 from oga_core.errors import InputError, shorten
 from oga_core.files import resolve_path, write_whole
 from oga_core.roots import ROOTS
@@ -42,7 +43,6 @@ REDIRECT = """<!doctype html>
 """
 _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """A proxy would get to see the token."""
-_HERE = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Dashboard:
     def wait(self) -> None:
         """Return when the server has ended; Ctrl+C stops it."""
         try:
-            self.process.wait()
+            wait(self.process)
         except KeyboardInterrupt:
             pass
         finally:
@@ -284,7 +284,13 @@ def command(port: int, address: str = ADDRESS, hosts: Sequence[str] = (), origin
     flags = [
         f"--{name}={_written(v)}" for name, value in options.items() for v in (value if isinstance(value, list) else [value])
     ]
-    return ["streamlit", "run", str(_HERE / "app" / "server.py"), *flags]
+    return ["streamlit", "run", str(dashboard_folder() / "app" / "server.py"), *flags]
+
+
+def dashboard_folder() -> Path:
+    """Return the folder that has the package ``app`` and its settings: in an installed `oga_core`, or the checkout."""
+    installed = Path(__file__).resolve().with_name("_dashboard")
+    return installed if installed.is_dir() else installed.parent.parent
 
 
 def is_loopback(address: str) -> bool:
@@ -366,8 +372,7 @@ def free_port() -> int:
 
 
 def _config() -> dict[str, Any]:
-    installed, checkout = _HERE / "app" / "config.toml", _HERE / ".streamlit" / "config.toml"
-    return tomllib.loads((installed if installed.exists() else checkout).read_text("utf-8"))
+    return tomllib.loads((dashboard_folder() / ".streamlit" / "config.toml").read_text("utf-8"))
 
 
 def _flat(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -395,7 +400,8 @@ def _must_be_free(address: str, port: int) -> None:
         pass
     try:
         with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if sys.platform != "win32":  # where it would allow a second server
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address, port))
     except OSError as error:
         raise InputError(f"the dashboard cannot listen on {address}, port {port}: {error.strerror}") from error

@@ -14,7 +14,7 @@ from functools import partial
 
 from oga_core import maps, scoring
 from oga_core.children import end_with_parent, spawn_module
-from oga_core.containment import contain, explain_end, limit_reading, machine_bytes, seclude
+from oga_core.containment import contain, explain_end, limit_reading, machine_bytes, peak_bytes, seclude
 from oga_core.errors import InputError
 from oga_core.files import open_private
 from oga_core.progress import Cancelled
@@ -60,10 +60,13 @@ def start(run: Run, kind: str) -> None:
 
 def _tell_of_its_end(process: subprocess.Popen[bytes], job: Job) -> None:
     """Wait for the process of a job; of one that a signal has ended, enter which, as it could not do so itself."""
+    if sys.platform == "win32":  # it has no signals, and a process that is ended there by another one leaves no reason
+        process.wait()
+        return
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode < 0:
-        job.died(process.pid, explain_end(signal.Signals(-process.returncode), used.ru_maxrss * 1024) + "; start it again")
+        job.died(process.pid, explain_end(signal.Signals(-process.returncode), peak_bytes(used.ru_maxrss)) + "; start it again")
 
 
 def main(kind: str, run_id: str, workspace: str) -> int:

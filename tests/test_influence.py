@@ -20,8 +20,8 @@ from oga_core.review.sample_model import model_of
 from oga_core.sandbox import SandboxedModel, open_sandboxed
 from oga_core.scoring import do_run, prepare
 
-pytest.importorskip("transformers", reason="transformers is not installed (pip install 'oga[hf]')")
-pytest.importorskip("peft", reason="peft is not installed (pip install 'oga[hf]')")
+pytest.importorskip("transformers", reason="transformers is not installed (pip install 'oga-core[hf]')")
+pytest.importorskip("peft", reason="peft is not installed (pip install 'oga-core[hf]')")
 
 from tests import language
 from tests.language import ROWS, alone, reference

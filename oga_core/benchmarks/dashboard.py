@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import statistics
 import tempfile
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from oga_core.benchmarks.big_run import big_run
 from oga_core.errors import InputError
@@ -103,7 +104,7 @@ def measure(samples: int, *, repeats: int = 7, keep: Path | None = None, progres
     try:
         from playwright.sync_api import sync_playwright
     except ImportError as error:
-        raise InputError("this needs playwright: pip install 'oga[test]'") from error
+        raise InputError("this needs playwright: pip install 'oga-core[test]'") from error
     if path is None:
         raise InputError("this needs Chromium (Debian's package chromium)")
     with tempfile.TemporaryDirectory() as folder:
@@ -284,4 +285,4 @@ class _Visit:
 
 def _memory(pid: int) -> float:
     """Resident memory of a process, in gigabytes."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e9
+    return psutil.Process(pid).memory_info().rss / 1e9

@@ -88,11 +88,13 @@ def _begin() -> int | None:
 def _highest() -> int | None:
     if STATUS.exists():
         return _status("VmHWM")
-    try:
-        import resource
-    except ImportError:
+    if sys.platform == "win32":
         return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    import resource
+
+    from oga_core.containment import peak_bytes
+
+    return peak_bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def _status(name: str) -> int | None:

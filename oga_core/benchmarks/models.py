@@ -117,7 +117,7 @@ def llama(tokens: int, length: int, width: int, layers: int, heads: int, groups:
 
 def _transformers() -> Any:
     if find_spec("peft") is None:
-        raise InputError("this needs transformers and peft: pip install 'oga[hf]'")
+        raise InputError("this needs transformers and peft: pip install 'oga-core[hf]'")
     return transformers_offline()
 
 

@@ -38,5 +38,5 @@ def _quality() -> Any:
     try:
         from cleanlab.rank import get_label_quality_scores
     except ImportError as error:
-        raise InputError("cleanlab is not installed: pip install 'oga[cleanlab]'") from error
+        raise InputError("cleanlab is not installed: pip install 'oga-core[cleanlab]'") from error
     return get_label_quality_scores

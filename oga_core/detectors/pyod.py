@@ -81,7 +81,7 @@ def _found(wanted: str) -> Any:
     try:
         from pyod import models
     except ImportError as error:
-        raise InputError(f"{PREFIX}{wanted} needs PyOD: pip install 'oga[pyod]'") from error
+        raise InputError(f"{PREFIX}{wanted} needs PyOD: pip install 'oga-core[pyod]'") from error
     modules = {
         _plain(module.name): module.name
         for module in pkgutil.iter_modules(models.__path__)

@@ -128,7 +128,7 @@ def _report(study: Study, table: str, no_images: str) -> str:
         if no_images:
             parts.append(
                 f"The figures are there as HTML only, PNG was not written: {no_images}. PNG needs kaleido (pip install "
-                "'oga[reproduce]') and Chrome or Chromium on the PATH or named by BROWSER_PATH."
+                "'oga-core[reproduce]') and Chrome or Chromium on the PATH or named by BROWSER_PATH."
             )
     parts += ["## Table", table, "## How it was done", "\n".join(f"* {line}" for line in (*study.how, *study.notes))]
     return "\n\n".join(filter(None, parts)) + "\n"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -82,15 +82,8 @@ def _fitting(gradients: PerSampleGradients) -> int:
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         most, room = MOST_CUDA, SHARE_CUDA * (torch.cuda.mem_get_info(device)[0] + unused)
     else:
-        most, room = MOST, SHARE * _free_memory()
+        most, room = MOST, SHARE * psutil.virtual_memory().available
     return max(1, min(most, int(room) // max(1, gradients.bytes_per_sample)))
-
-
-def _free_memory() -> int:
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):  # not on every system
-        return 4 << 30
 
 
 def out_of_memory(error: BaseException) -> bool:

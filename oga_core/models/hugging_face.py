@@ -1,7 +1,7 @@
 """Models in a Hugging Face folder: weights from safetensors only, settings by a list of names, nothing in the folder is run.
 
-``transformers`` and ``peft`` build the modules (``pip install 'oga[hf]'``); they are given tensors and settings that were read
-and checked here, and never a name on the hub.
+``transformers`` and ``peft`` build the modules (``pip install 'oga-core[hf]'``); they are given tensors and settings that were
+read and checked here, and never a name on the hub.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def transformers_offline() -> Any:
     try:
         import transformers
     except ImportError as error:
-        raise InputError("this needs transformers and peft: pip install 'oga[hf]'") from error
+        raise InputError("this needs transformers and peft: pip install 'oga-core[hf]'") from error
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     return transformers
@@ -327,7 +327,7 @@ def _adapted(module: PreTrainedModel, folder: ModelFolder, missing: list[str], n
     try:
         import peft
     except ImportError as error:
-        raise InputError("an adapter needs peft: pip install 'oga[hf]'") from error
+        raise InputError("an adapter needs peft: pip install 'oga-core[hf]'") from error
     given = folder.settings(ADAPTER)
     if given.get("peft_type") != "LORA":
         raise InputError(f"{folder.name}: {ADAPTER} is of the type {given.get('peft_type')!r}; LORA adapters are read")

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from contextlib import suppress
 from functools import cache
 from threading import Lock
@@ -17,6 +18,7 @@ from oga_core.errors import InputError, one_line
 from oga_core.limits import READER_BYTES, READER_SECONDS
 from oga_core.sandbox import wire
 
+SERVER = "oga_core.sandbox.server"
 PATIENCE, GRACE = 3, 60
 """An answer is waited for, by the clock, so many times as long as the processor time it may take, and so many seconds more."""
 
@@ -42,10 +44,14 @@ class SandboxProcess:
         waiting = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
         environment = {"OMP_WAIT_POLICY": waiting, "ARROW_DEFAULT_MEMORY_POOL": "system"}
         try:
-            with theirs:
-                self.child = spawn_module(
-                    "oga_core.sandbox.server", environment=environment, stdin=theirs.fileno(), stdout=subprocess.DEVNULL
-                )
+            if sys.platform == "win32":  # where a socket is no file that a process could inherit
+                self.child = spawn_module(SERVER, environment=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                assert self.child.stdout is not None
+                assert self.child.stdin is not None
+                wire.bridge(theirs, self.child.stdout, self.child.stdin)
+            else:
+                with theirs:
+                    self.child = spawn_module(SERVER, environment=environment, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)
         except OSError as error:
             raise NoAnswer(f"could not be started: {error.strerror}") from error
 
@@ -142,7 +148,7 @@ def take_spare() -> SandboxProcess | None:
 
 def _explain_end(code: int) -> str:
     """What happened to a process with this exit code."""
-    if code == -signal.SIGXCPU:
+    if sys.platform != "win32" and code == -signal.SIGXCPU:
         return f"took too long: {READER_SECONDS}"
     if code < 0:
         return f"was ended by {signal.Signals(-code).name}, perhaps for its memory: {READER_BYTES}"

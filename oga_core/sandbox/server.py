@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -119,10 +120,20 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
 def main() -> None:
     end_with_parent()
     seclude()
+    connection = _connection()
     os.dup2(2, 1)  # what a library prints is no answer
     tempfile.gettempdir()  # is found by writing to it, and torch asks
     with suppress(EOFError, OSError):  # who asks is gone
-        _answer(socket.socket(fileno=os.dup(0)))
+        _answer(connection)
+
+
+def _connection() -> socket.socket:
+    """The socket to who asks: standard input itself, or the end of a bridge to standard input and output."""
+    if sys.platform != "win32":
+        return socket.socket(fileno=os.dup(0))
+    ours, theirs = socket.socketpair()
+    wire.bridge(theirs, os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
+    return ours
 
 
 def _answer(connection: socket.socket) -> None:

@@ -7,9 +7,12 @@ it says is believed: a length has a limit, and a picture is pixels, not a file t
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
-from typing import Any
+import threading
+from contextlib import suppress
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image
@@ -19,6 +22,8 @@ from oga_core.data.arrays import RowNames
 LENGTHS = struct.Struct("<QQ")
 MOST_BYTES = 1 << 30
 """Of one message."""
+PART_BYTES = 1 << 20
+"""That are passed on at once."""
 DTYPES = ("<i8", "<f4", "|b1")
 
 
@@ -51,11 +56,30 @@ def receive(connection: socket.socket) -> tuple[Any, bytes]:
 def _exactly(connection: socket.socket, count: int) -> bytearray:
     data = bytearray()
     while len(data) < count:
-        part = connection.recv(min(count - len(data), 1 << 20))
+        part = connection.recv(min(count - len(data), PART_BYTES))
         if not part:
             raise EOFError
         data += part
     return data
+
+
+def bridge(connection: socket.socket, source: IO[bytes], sink: IO[bytes]) -> None:
+    """Pass on what comes out of a pipe to a socket, and what comes out of the socket to another pipe, until one of them ends."""
+
+    def fill() -> None:
+        with source, connection, suppress(OSError):
+            while part := os.read(source.fileno(), PART_BYTES):
+                connection.sendall(part)
+            connection.shutdown(socket.SHUT_RDWR)
+
+    def drain() -> None:
+        with sink, suppress(OSError):
+            while part := connection.recv(PART_BYTES):
+                sink.write(part)
+                sink.flush()
+
+    for work in (fill, drain):
+        threading.Thread(target=work, name="oga-bridge", daemon=True).start()
 
 
 def pack(value: Any) -> tuple[dict[str, Any], bytes]:

@@ -7,7 +7,6 @@ that of one that nothing has broken.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import shutil
@@ -21,11 +20,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 
 from oga_core.data import Dataset, SampleError, Unreadable
 from oga_core.data.inventory import Inventory
 from oga_core.errors import InputError
-from oga_core.files import PRIVATE_FOLDER, open_private, remove_unfinished, save_array
+from oga_core.files import PRIVATE_FILE, PRIVATE_FOLDER, remove_unfinished, save_array
 from oga_core.models import Classifier, TrainedModel, load_model, save_weights
 from oga_core.runs import Run
 from oga_core.runs.run import PARTS
@@ -207,16 +207,19 @@ def _megabytes(size: int) -> str:
 def alone(run: Run) -> Iterator[None]:
     """While open, no other process scores this run; InputError where one does already, or nothing can be saved."""
     run.workspace.check_writable()
-    with open(run.path / "score.lock", "ab", opener=open_private) as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system gives it back, however this process ends
-        except OSError as error:
-            raise InputError(f"run {run.id} is being scored by another process") from error
+    lock = FileLock(run.path / "score.lock", mode=PRIVATE_FILE)
+    try:
+        lock.acquire(blocking=False)  # the system gives it back, however this process ends
+    except Timeout as error:
+        raise InputError(f"run {run.id} is being scored by another process") from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _versions() -> dict[str, Any]:
-    return {"format": FORMAT, **{name: version(name) for name in ("oga", "torch", "numpy")}}
+    return {"format": FORMAT, **{name: version(name) for name in ("oga-core", "torch", "numpy")}}
 
 
 def _save(path: Path, arrays: dict[str, np.ndarray], failed: np.ndarray) -> None:

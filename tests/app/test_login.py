@@ -148,7 +148,7 @@ def test_a_secret_that_can_be_guessed_is_refused_at_the_start(monkeypatch: pytes
 
 def test_a_login_without_its_library_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch, set_up: None) -> None:
     monkeypatch.setattr("app.login.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"needs authlib: pip install 'oga\[login\]'"):
+    with pytest.raises(InputError, match=r"needs authlib: pip install 'oga-core\[login\]'"):
         login.check_login()
 
 

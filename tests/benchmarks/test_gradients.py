@@ -92,7 +92,7 @@ def test_a_table_of_a_gpu_tells_how_much_of_it_is_used(rows: list[dict[str, Any]
 def test_adapters_are_measured_too_and_norms_are_those_of_each_sample_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("peft", reason="peft is not installed (pip install 'oga[hf]')")
+    pytest.importorskip("peft", reason="peft is not installed (pip install 'oga-core[hf]')")
     monkeypatch.setattr(measured, "peak_memory", lambda *_: None)  # in processes of their own, which would all import it
     assert gpu.main(["--device", "cpu", "--repeats", "1", "--against", "vmap", "--json", str(tmp_path / "rows.json")]) == 0
     assert capsys.readouterr().out.count("scope `lora`") == 2

@@ -19,8 +19,8 @@ from oga_core.serving import Dashboard
 from tests.browser.conftest import picture, settled
 from tests.browser.test_road import go, lasso_right_half, only_run, press
 
-hf = pytest.importorskip("transformers", reason="transformers is not installed (pip install 'oga[hf]')")
-peft = pytest.importorskip("peft", reason="peft is not installed (pip install 'oga[hf]')")
+hf = pytest.importorskip("transformers", reason="transformers is not installed (pip install 'oga-core[hf]')")
+peft = pytest.importorskip("peft", reason="peft is not installed (pip install 'oga-core[hf]')")
 StartServer = Callable[..., Dashboard]
 WORDS = {"praise": ("lovely", "moving", "brilliant", "warm"), "blame": ("dull", "clumsy", "tedious", "cold")}
 SAMPLES, WRONG = 120, 8

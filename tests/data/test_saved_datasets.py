@@ -69,7 +69,7 @@ def test_a_zip_of_it_is_the_same_wherever_the_folder_lies_in_it(tmp_path: Path, 
 
 
 def test_what_the_library_itself_has_written_is_read_as_it_reads_it(tmp_path: Path) -> None:
-    pytest.importorskip("datasets", reason="datasets is not installed (pip install 'oga[hf]')")
+    pytest.importorskip("datasets", reason="datasets is not installed (pip install 'oga-core[hf]')")
     code = """
 import datasets, sys
 data = datasets.Dataset.from_dict({"sentence": [f"text {i}" for i in range(50)], "tokens": [[i] for i in range(50)],

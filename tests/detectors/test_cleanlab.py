@@ -71,5 +71,5 @@ def test_without_cleanlab_it_is_said_what_to_install_before_any_work(monkeypatch
     monkeypatch.setitem(sys.modules, "cleanlab", None)
     for name in ("cleanlab", "by_class:cleanlab", "oof:cleanlab"):
         assert named(name).name == name
-        with pytest.raises(InputError, match=r"cleanlab is not installed: pip install 'oga\[cleanlab\]'"):
+        with pytest.raises(InputError, match=r"cleanlab is not installed: pip install 'oga-core\[cleanlab\]'"):
             chosen(name)

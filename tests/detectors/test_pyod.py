@@ -112,7 +112,7 @@ def test_without_pyod_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "pyod", None)
     for name in ("pyod:ECOD", "by_class:pyod:ECOD", "oof:pyod:ECOD"):
         assert named(name).name == name
-        with pytest.raises(InputError, match=r"pyod:ECOD needs PyOD: pip install 'oga\[pyod\]'"):
+        with pytest.raises(InputError, match=r"pyod:ECOD needs PyOD: pip install 'oga-core\[pyod\]'"):
             chosen(name)
 
 

@@ -19,8 +19,8 @@ from oga_core.review import Selection, load_view, save_view, selected, standing_
 from oga_core.scoring import do_run, prepare
 from tests.app.app_pages.test_review import handed
 
-pytest.importorskip("transformers", reason="transformers is not installed (pip install 'oga[hf]')")
-pytest.importorskip("peft", reason="peft is not installed (pip install 'oga[hf]')")
+pytest.importorskip("transformers", reason="transformers is not installed (pip install 'oga-core[hf]')")
+pytest.importorskip("peft", reason="peft is not installed (pip install 'oga-core[hf]')")
 
 from tests import language
 
