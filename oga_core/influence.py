@@ -33,14 +33,7 @@ def gradient_of(run: Run, prompt: str, answer: str, model: SampleModel) -> Sampl
     InputError
         As `influence_of`.
     """
-    if (kind := run.summary.kind) not in IN_WORDS:
-        raise InputError(f"run {run.id} is on {kind} data: a test sample must be one of the run's")
-    if run.has_file(f"{SKETCHES[0]}.npy") and run.summary.sketch_form != FORM:
-        raise InputError(
-            f"the sketches of run {run.id} are of another version of OGA: choose one of its samples, or score the data again"
-        )
-    if why := stale(run):
-        raise InputError(why)
+    check_run(run)
     found = model.gradient(prompt, answer, run.spec.scope, run.spec.seed, run.spec.head)
     widths = run.factors.residuals.shape[1], run.factors.features.shape[1]
     if (len(found.residual), len(found.feature)) != widths:
@@ -72,8 +65,21 @@ def influence_of(run: Run, prompt: str, answer: str, *, dataset: Dataset | None 
     InputError
         If the run is on other data, its model or data are no longer there or have changed, or the test sample cannot be read.
     """
+    check_run(run)
     found = gradient_of(run, prompt, answer, scoring.one_sample.OpenedModel(dataset or run.open_dataset(), *model_of(run)))
     return with_cosines(run, run.factors.cosines_with(found.residual, found.feature), found.norm)
+
+
+def check_run(run: Run) -> None:
+    """InputError where the gradient of a new sample cannot be compared with those of a run."""
+    if (kind := run.summary.kind) not in IN_WORDS:
+        raise InputError(f"run {run.id} is on {kind} data: a test sample must be one of the run's")
+    if run.has_file(f"{SKETCHES[0]}.npy") and run.summary.sketch_form != FORM:
+        raise InputError(
+            f"the sketches of run {run.id} are of another version of OGA: choose one of its samples, or score the data again"
+        )
+    if why := stale(run):
+        raise InputError(why)
 
 
 def influence_of_row(run: Run, row: int) -> pd.DataFrame:

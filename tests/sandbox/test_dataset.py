@@ -354,7 +354,7 @@ def test_a_process_that_is_ready_is_taken_once_and_has_the_limits_of_now(images:
     (ready,) = client._spare
     monkeypatch.setenv("OGA_LIMIT_READER_BYTES", "2G")
     direct = open_sandboxed(images)
-    first, second = open_sandboxed(images, ready=True), open_sandboxed(images, ready=True)
+    first, second = open_sandboxed(images, use_spare=True), open_sandboxed(images, use_spare=True)
     assert pid_of(first) == ready.child.pid
     assert len({pid_of(data) for data in (direct, first, second)}) == 3
     assert resource.prlimit(pid_of(first), resource.RLIMIT_DATA) == (2 << 30, 2 << 30)
@@ -365,7 +365,7 @@ def test_a_process_that_is_ready_is_taken_once_and_has_the_limits_of_now(images:
 def test_one_that_was_ready_and_has_died_is_replaced(images: Path) -> None:
     start_spare()
     client._spare[0].child.kill()
-    assert len(open_sandboxed(images, ready=True)) == 12
+    assert len(open_sandboxed(images, use_spare=True)) == 12
 
 
 def test_the_process_ends_with_its_data(images: Path) -> None:

@@ -34,8 +34,8 @@ def sent(*parts: bytes) -> tuple[Any, bytes]:
 def through(value: Any) -> Any:
     here, there = socket.socketpair()
     with here, there:
-        wire.send(there, *wire.packed(value))
-        return wire.unpacked(*wire.receive(here))
+        wire.send(there, *wire.pack(value))
+        return wire.unpack(*wire.receive(here))
 
 
 @given(json_values | st.binary())
@@ -81,7 +81,7 @@ HEADS = st.fixed_dictionaries(
 @given(HEADS | json_values, st.binary(max_size=48))
 def test_no_message_breaks_more_than_itself(head: Any, body: bytes) -> None:
     with suppress(ValueError, TypeError, KeyError):
-        wire.unpacked(head, body)
+        wire.unpack(head, body)
 
 
 @pytest.mark.parametrize("lengths", [(1 << 60, 0), (0, 1 << 60), ((1 << 30) + 1, 0), ((1 << 64) - 1, (1 << 64) - 1)])
