@@ -46,7 +46,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder)
     command = [sys.executable, "-m", "pip", "--python", str(folder / PYTHON), "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*command, str(wheel)], check=True, capture_output=True)
+    subprocess.run([*command, str(wheel)], env=variables(), check=True, capture_output=True)
     (site_packages(folder) / "others.pth").write_text(sysconfig.get_path("purelib"), "utf-8")
     return folder
 

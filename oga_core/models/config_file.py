@@ -37,6 +37,8 @@ def check_sizes(name: str, settings: Mapping[str, Any], above: str = "") -> None
     for key, value in settings.items():
         if isinstance(value, dict):
             check_sizes(name, value, f"{above}{key}.")
+        if key.endswith(("eps", "epsilon")) and isinstance(value, str):
+            raise InputError(f"{name}: {CONFIG} sets {above}{key} to {value[:30]!r}; a number is needed")
         counted = COUNTED.search(key)
         most = CLASSES.value if "label" in key else MOST_PARTS if counted else MOST_SIZE
         least = 1 if key in LAYERS else 0 if counted else -math.inf
