@@ -88,7 +88,7 @@ def lasso(page: Page, middle: np.ndarray, radius: float, between: Callable[[], N
     settled(page)
 
 
-def road(page: Page, film: Film, url: str, run: Run) -> None:
+def tour(page: Page, film: Film, url: str, run: Run) -> None:
     """From the scores to the export, with a picture of three pages on the way."""
     page.goto(f"{url}scores?run={run.id}")
     settled(page)
@@ -134,8 +134,8 @@ def main() -> None:
             page = browser.new_page(viewport=SIZE, color_scheme="light")
             film = Film(page)
             started = time.monotonic()
-            road(page, film, server.url, run)
-            film.save(HERE / "road.webp")
+            tour(page, film, server.url, run)
+            film.save(HERE / "tour.webp")
             print(f"made in {time.monotonic() - started:.0f} s")
         finally:
             browser.close()

@@ -142,7 +142,9 @@ WHOLE = (
     "app/test_language_models.py",
     "test_faults.py",
     "test_layers.py",
+    "test_readme.py",
     "test_wheel.py",
+    "test_words.py",
 )
 """Tests of several modules together."""
 
