@@ -16,7 +16,7 @@ import streamlit as st
 from app import state
 from oga_core import Run
 from oga_core.errors import one_line
-from oga_core.review import Decision, Selection, Standing, standing_of
+from oga_core.review import Decision, Reviewer, Selection, Standing, pace, standing_of
 from oga_core.sandbox import Excerpt
 
 AT_ONCE = 60
@@ -85,6 +85,12 @@ def kept(name: str) -> Queue | None:
     """A queue by its name; None where it is no longer kept, or the server has been started anew."""
     with _lock:
         return _kept.get(name)
+
+
+def measure_progress(run: Run, queue: Queue, reviewer: Reviewer) -> dict[str, Any]:
+    """Count the decided samples of a queue, and measure the pace of a reviewer."""
+    decided = int(np.count_nonzero(standing_of(run).codes[queue.rows]))
+    return {"decided": decided, "total": len(queue.rows), "perMinute": number(pace(run, reviewer).per_minute)}
 
 
 @state.cleared_with_runs

@@ -28,7 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from app import presence
 from app.login import check_login, is_asked_for, user_of
-from app.routes import ROUTES, Refused, refusal
+from app.routes import ROUTES
+from app.routes.requests import Refusal, answer_error
 from app.state import BROWSER_COOKIE, identity_of
 from app.streamlit_internals import disable_nagle, inline_scripts
 from oga_core import InputError
@@ -104,7 +105,7 @@ class Headers:
         except Exception as error:
             if begun or scope["type"] != "http":
                 raise
-            await refusal(error)(scope, receive, with_headers)
+            await answer_error(error)(scope, receive, with_headers)
 
     @staticmethod
     def _add(scope: MutableMapping[str, Any], message: Message) -> None:
@@ -183,8 +184,8 @@ class Door:
                 f"oga serve --origin http://{host} (https:// where the proxy has TLS).",
             )
         if not self._from_own_page(asked):
-            return refusal(
-                Refused(
+            return answer_error(
+                Refusal(
                     403,
                     "This is taken from the pages of this server only. Behind a tunnel or proxy, start it "
                     "with the address in the browser named: oga serve --origin URL.",
@@ -193,7 +194,7 @@ class Door:
         if self.token is not None and not self._right(asked.cookies.get(self.cookie, "")):
             return self._without_token(asked, self.token)
         if self.login and asked.scope["path"].startswith(FOR_USERS) and user_of(asked.cookies) is None:
-            return refusal(Refused(401, "Log in first."))
+            return answer_error(Refusal(401, "Log in first."))
         return None
 
     @staticmethod

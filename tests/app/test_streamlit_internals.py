@@ -105,3 +105,22 @@ def test_a_connection_whose_protocol_is_not_named_sends_at_once(restored: None) 
 
     streamlit_internals.disable_nagle()
     assert asyncio.run(nodelay()) != 0
+
+
+def test_answers_do_not_wait_for_the_browser_to_acknowledge_their_head() -> None:
+    import app.server  # noqa: F401  which sets it for the process
+
+    async def delayed() -> bool:
+        with socket.socket(socket.AF_INET) as listening:  # without a protocol, as Streamlit makes it
+            listening.bind(("127.0.0.1", 0))
+            taken: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
+            server = await asyncio.start_server(lambda _, writer: taken.set_result(writer), sock=listening)
+            _, asking = await asyncio.open_connection(*listening.getsockname())
+            answering = await taken
+            no_delay = answering.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            for writer in (asking, answering):
+                writer.close()
+            server.close()
+            return not no_delay
+
+    assert not asyncio.run(delayed())

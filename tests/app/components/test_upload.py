@@ -14,9 +14,8 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
-from app import routes
 from app.components import start_form, upload as module
-from app.routes import ROUTES
+from app.routes import ROUTES, uploads
 from oga_core import Workspace
 from tests.app.conftest import ORIGIN, behind_the_door
 
@@ -124,7 +123,7 @@ def arrives(parts: list[bytes], then: Callable[[], Any], name: str = "a.csv") ->
 
 
 def test_a_connection_that_is_cut_leaves_nothing(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "PART_BYTES", 3)
+    monkeypatch.setattr(uploads, "PART_BYTES", 3)
     there: list[int] = []
 
     def cut() -> dict[str, str]:
@@ -137,7 +136,7 @@ def test_a_connection_that_is_cut_leaves_nothing(workspace: Workspace, monkeypat
 
 
 def test_never_more_than_a_part_is_in_memory(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "PART_BYTES", 1000)
+    monkeypatch.setattr(uploads, "PART_BYTES", 1000)
     written: list[int] = []
     before = module.state.workspace().upload
 
