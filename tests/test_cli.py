@@ -178,6 +178,7 @@ def test_what_is_chosen_on_the_command_line_is_what_is_done(oga: Oga, features: 
     assert (spec.seed, spec.head, spec.scope, spec.model) == (3, "head", "head", Starter(folds=0))
     assert run.recommendation is not None
     assert run.recommendation.unseen is False
+    assert spec.data is not None
     assert (spec.data.inputs, spec.data.label) == ("x", "y")
     assert not (tmp_path / "workspace").exists()
 
@@ -196,7 +197,8 @@ def test_a_model_trained_on_the_command_line_scores_as_the_same_model(oga: Oga, 
         assert told["model_source"] == "weights model.safetensors"
         assert told["held_out_accuracy"] is None
         tables.append(pd.read_parquet(told["table"]))
-    pd.testing.assert_frame_equal(*tables)
+    one, other = tables
+    pd.testing.assert_frame_equal(one, other)
 
 
 def test_a_model_of_the_owners_own_is_taken_from_where_they_stand(oga: Oga, features: Path, tmp_path: Path) -> None:
@@ -208,21 +210,27 @@ def test_a_model_of_the_owners_own_is_taken_from_where_they_stand(oga: Oga, feat
     assert json.loads(out)["model"] == "my_cli_model:make"
 
 
+READERS: dict[str, Callable[[str], pd.DataFrame]] = {
+    "csv": pd.read_csv,
+    "jsonl": lambda path: pd.read_json(path, lines=True),
+    "parquet": pd.read_parquet,
+}
+
+
 def test_each_list_is_exported_in_each_format(oga: Oga, workspace: Workspace) -> None:
     run = workspace.runs()[-1]
     decide(run, run.table.iloc[:2], "remove", reviewer="ann")
     decide(run, run.table.iloc[2:5], "relabel", reviewer="ann", new_label="bird")
     expected = {"removed": 2, "relabelled": 3, "cleaned": 118, "flags": 12}
     for what, count in expected.items():
-        for fmt in ("csv", "jsonl", "parquet"):
+        for fmt in READERS:
             flags = ["--detector", "l1", "--budget", "0.1"] if what == "flags" else []
             out = f"{what}.{fmt}"
             code, told, err = oga(
                 "export", run.id, "--what", what, "--format", fmt, "--out", out, *flags, "--workspace", workspace.path
             )
             assert (code, told, err) == (0, f"{out}: {count:,} rows\n", "")
-            read = {"csv": pd.read_csv, "jsonl": lambda path: pd.read_json(path, lines=True), "parquet": pd.read_parquet}[fmt]
-            assert len(read(out)) == count
+            assert len(READERS[fmt](out)) == count
 
 
 def test_reproduce_passes_all_on_and_prints_where_the_report_is(oga: Oga, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,7 +134,7 @@ def scripted(main: str, *, ignored: bool = False) -> subprocess.Popen[str]:
     heed = (lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if ignored else heed_interrupts
     return subprocess.Popen(
         [sys.executable, "-P", "-c", "\n".join(lines)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed
-    )  # type: ignore[arg-type]
+    )
 
 
 def test_a_second_ctrl_c_ends_what_takes_long_to_stop() -> None:

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -156,7 +157,7 @@ def test_what_cannot_be_saved_is_told_with_the_reason(
 
 
 def test_what_nobody_foresaw_is_told_by_a_number_only(client: TestClient, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.routes.decide", lambda *_, **__: {}["a secret"])
+    monkeypatch.setattr("app.routes.decide", Mock(side_effect=KeyError("a secret")))
     answer = keep_rows(client, run, 1)
     assert answer["status"] == 500
     assert "secret" not in answer["error"]
@@ -368,20 +369,20 @@ def test_images_are_cached_up_to_the_limit_in_bytes_and_made_once(
     client: TestClient, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OGA_LIMIT_IMAGE_CACHE_BYTES", "256k")
-    data, cache, made = state.dataset(run.id), routes._images(), list[tuple[int, int]]()
-    thumbnail = data.thumbnail
-    monkeypatch.setattr(data, "thumbnail", lambda index, size: made.append((index, size)) or thumbnail(index, size))
+    data, cache = state.dataset(run.id), routes._images()
+    thumbnail = Mock(wraps=data.thumbnail)
+    monkeypatch.setattr(data, "thumbnail", thumbnail)
     largest = 0
     for size in routes.SIZES:
         for index in range(90):
             largest = max(largest, len(client.get(f"/oga/image/{run.id}/{index}/{size}").content))
             assert cache.size <= 256 << 10
-    assert len(made) == 90 * len(routes.SIZES)
-    assert len(cache) < len(made)
+    assert thumbnail.call_count == 90 * len(routes.SIZES)
+    assert len(cache) < thumbnail.call_count
     assert cache.size > (256 << 10) - largest - ENTRY_BYTES
     answers = {client.get(f"/oga/image/{run.id}/89/{routes.SIZES[-1]}").content for _ in range(3)}
     assert len(answers) == 1
-    assert len(made) == 90 * len(routes.SIZES)
+    assert thumbnail.call_count == 90 * len(routes.SIZES)
 
 
 def test_a_file_that_has_gone_is_told_and_shown_again_once_it_is_back(
@@ -412,13 +413,14 @@ def test_what_is_not_there_is_told(client: TestClient, run: Run, queue: queues.Q
 
 
 def test_a_sample_that_has_changed_is_told_and_no_other_is_shown(client: TestClient, run: Run) -> None:
+    assert run.spec.data is not None
     path = Path(run.spec.data.source)
     with np.load(path) as archive:
         arrays = dict(archive)
     arrays["x"][7, 0, 0, 0] ^= 1
     np.savez(path, **arrays)
-    for path in (f"image/{run.id}/7/160", f"text/{run.id}/7"):
-        answer = client.get(f"/oga/{path}")
+    for route in (f"image/{run.id}/7/160", f"text/{run.id}/7"):
+        answer = client.get(f"/oga/{route}")
         assert answer.status_code == 410
         assert "changed since it was scored" in answer.json()["error"]
     assert client.get(f"/oga/image/{run.id}/8/160").status_code == 200

@@ -488,6 +488,7 @@ def test_strings_from_the_data_are_shown_as_they_are(
 
 
 def test_a_sample_that_has_changed_is_told_in_its_place(loose: Page, start_server: StartServer, run: Run, tmp_path: Path) -> None:
+    assert run.spec.data is not None
     data = Path(run.spec.data.source)
     copy = tmp_path / "samples.npz"
     shutil.copy(data, copy)

@@ -192,9 +192,9 @@ def test_an_uploaded_zip_of_images_with_weights(
         page.get_by_test_id("stDownloadButton").get_by_role("button").click()
     frame = pd.read_csv(download.value.path(), keep_default_na=False)
     assert len(frame) == 150
-    (changed,) = frame[frame["oga_status"] == "relabel"].itertuples()
-    assert changed.label == decision.new_label
-    assert not changed.source.startswith(decision.new_label + "/")
+    (changed,) = frame[frame["oga_status"] == "relabel"].to_dict("records")
+    assert changed["label"] == decision.new_label
+    assert not changed["source"].startswith(decision.new_label + "/")
 
 
 ANIMALS = ("the cat purrs and sleeps on the sofa", "a dog barks at the postman", "the fish swims in its bowl of water")

@@ -23,7 +23,9 @@ from tests.corpus.case import Answer, Case, Given, Oga
 TEXTS, FEATURES = "tests.corpus.tiny:texts", "tests.corpus.tiny:features"
 
 
-def file(name: str, data: str | bytes | Callable[[], bytes], *arguments: str, model: str = TEXTS) -> Callable[[Path], Given]:
+def file(
+    name: str, data: str | bytes | Callable[[], str | bytes], *arguments: str, model: str = TEXTS
+) -> Callable[[Path], Given]:
     """A file of this content."""
 
     def make(folder: Path) -> Given:

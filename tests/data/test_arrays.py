@@ -6,8 +6,10 @@ import io
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
@@ -16,7 +18,7 @@ from oga_core.data import Arrays, Dataset, SampleError, from_arrays, open_datase
 from oga_core.errors import InputError
 
 
-def npz(path: Path, **values: object) -> Path:
+def npz(path: Path, **values: Any) -> Path:
     np.savez(path, **values)
     return path
 
@@ -102,7 +104,7 @@ def test_labels_that_do_not_fit_are_refused(labels: object, names: list[str] | N
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8, np.uint16, np.int64, bool])
-def test_rows_of_numbers_are_features(dtype: type) -> None:
+def test_rows_of_numbers_are_features(dtype: npt.DTypeLike) -> None:
     values = np.array([[1, 0, 1], [0, 1, 0]], dtype)
     dataset = from_arrays(values, [0, 1])
     assert dataset.kind == "features"
@@ -197,7 +199,7 @@ def test_transparency_lies_on_white() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "dtype"), [(0, 4000, np.uint16), (-1, 1, np.float32), (-50, 300, np.int32), (0, 9e4, np.float64)]
 )
-def test_other_ranges_are_scaled_and_this_is_said(low: float, high: float, dtype: type) -> None:
+def test_other_ranges_are_scaled_and_this_is_said(low: float, high: float, dtype: npt.DTypeLike) -> None:
     samples = np.linspace(low, high, 40).astype(dtype).reshape(2, 4, 5)
     dataset = from_arrays(samples, [0, 1])
     assert dataset.notes == [f"pixel values from {low:g} to {high:g} were scaled to 0…255"]

@@ -300,9 +300,18 @@ def test_thousands_of_images_open_without_being_read(tmp_path: Path, monkeypatch
         for i in range(1500):
             (tmp_path / name / f"{i}.png").write_bytes(RED if i == 700 else b"broken")
     counted: list[str] = []
-    read, decode = folders.Directory.read, decode_image
-    monkeypatch.setattr(folders.Directory, "read", lambda files, name: counted.append(f"read {name}") or read(files, name))
-    monkeypatch.setattr(images, "decode_image", lambda data: counted.append("decode") or decode(data))
+    read = folders.Directory.read
+
+    def read_counted(files: folders.Directory, name: str) -> bytes:
+        counted.append(f"read {name}")
+        return read(files, name)
+
+    def decode_counted(data: bytes) -> Image.Image:
+        counted.append("decode")
+        return decode_image(data)
+
+    monkeypatch.setattr(folders.Directory, "read", read_counted)
+    monkeypatch.setattr(images, "decode_image", decode_counted)
     dataset = open_dataset(tmp_path)
     assert (len(dataset), counted) == (3000, [])
     assert dataset.load(dataset.sources.index("dog/700.png")).size == (6, 5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from oga_core.errors import InputError
-from oga_core.gradients import PerSampleGradients, joined
+from oga_core.gradients import GradientBatch, PerSampleGradients, joined
 from tests.gradients.one_sample import alone, assert_alike, assert_unchanged, norms_alone, state
 
 D = torch.float64
@@ -39,14 +40,18 @@ class Net(nn.Module):
 class Function(nn.Module):
     """A model written as a function of its layers and its input."""
 
-    def __init__(self, forward: Callable[..., Tensor], **layers: nn.Module | nn.Parameter) -> None:
+    def __init__(self, forward: Callable[..., Any], **layers: nn.Module | nn.Parameter) -> None:
         super().__init__()
         for name, layer in layers.items():
             setattr(self, name, layer)
         self.function = forward
 
-    def forward(self, *args: Tensor, **kwargs: Tensor) -> Tensor:
+    def forward(self, *args: Tensor, **kwargs: Tensor) -> Any:
         return self.function(self, *args, **kwargs)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +74,11 @@ def images(n: int, dtype: torch.dtype = D) -> tuple[Tensor, Tensor]:
     return torch.randn(n, 3, 6, 6, dtype=dtype), torch.arange(n) % CLASSES
 
 
+def l2_of(found: GradientBatch) -> np.ndarray:
+    assert found.l2 is not None
+    return found.l2
+
+
 def rows(n: int = 6) -> tuple[Tensor, Tensor]:
     return torch.randn(n, 4, dtype=D), torch.arange(n) % CLASSES
 
@@ -88,6 +98,10 @@ def test_all_that_is_asked_for_comes_out_of_one_call() -> None:
     module, (x, y) = net(), images(7)
     true = alone(module, x, y)
     found = PerSampleGradients(module, width=64, head="head")(x, y)
+    assert found.l1 is not None
+    assert found.l2 is not None
+    assert found.sketch is not None
+    assert found.features is not None
     np.testing.assert_allclose(found.l1, true.norm(1), rtol=1e-9)
     np.testing.assert_allclose(found.l2, true.norm(2), rtol=1e-9)
     np.testing.assert_allclose(found.losses, true.losses, rtol=1e-9)
@@ -122,7 +136,7 @@ def test_the_scope_head_gives_the_norms_of_the_heads_weight() -> None:
     module, (x, y) = net(), images(5)
     true = alone(module, x, y)
     found = PerSampleGradients(module, "head", head="head")(x, y)
-    np.testing.assert_allclose(found.l2, true.norm(2, ["head.weight"]), rtol=1e-9)
+    np.testing.assert_allclose(l2_of(found), true.norm(2, ["head.weight"]), rtol=1e-9)
 
 
 @pytest.mark.parametrize("sizes", [[12], [5, 7], [2, 1, 4, 5], [3, 3, 3, 3]])
@@ -215,7 +229,7 @@ def test_a_first_batch_of_one_sample_is_refused_and_later_ones_are_not() -> None
     assert not engine.ready
     engine.prepare(x, y)
     assert engine.ready
-    np.testing.assert_allclose(engine(x[:1], y[:1]).l2, norms_alone(module, x[:1], y[:1]).norm(2), rtol=1e-9)
+    np.testing.assert_allclose(l2_of(engine(x[:1], y[:1])), norms_alone(module, x[:1], y[:1]).norm(2), rtol=1e-9)
 
 
 def test_inputs_may_be_a_tensor_a_tuple_or_a_dict_with_parts_that_are_not_of_samples() -> None:
@@ -227,7 +241,8 @@ def test_inputs_may_be_a_tensor_a_tuple_or_a_dict_with_parts_that_are_not_of_sam
     true = norms_alone(Function(lambda m, x, gain: module(x, shift, gain), inner=module), (x, gain), y)
     for inputs in ((x, shift, gain), {"x": x, "gain": gain, "shift": shift}):
         found = PerSampleGradients(module, width=0)(inputs, y)
-        np.testing.assert_allclose(found.l2, true.norm(2), rtol=1e-9)
+        np.testing.assert_allclose(l2_of(found), true.norm(2), rtol=1e-9)
+        assert found.l1 is not None
         np.testing.assert_allclose(found.l1, true.norm(1), rtol=1e-9)
 
 
@@ -239,10 +254,10 @@ def test_a_model_may_return_logits_among_other_things() -> None:
         Function(lambda m, x: {"logits": m.layer(x)}, layer=layer),
         Function(lambda m, x: (m.layer(x), x), layer=layer),
     ):
-        np.testing.assert_allclose(PerSampleGradients(module, width=0)(x, y).l2, true, rtol=1e-9)
+        np.testing.assert_allclose(l2_of(PerSampleGradients(module, width=0)(x, y)), true, rtol=1e-9)
     module = Function(lambda m, x: {"first": x, "second": m.layer(x)}, layer=layer)
     engine = PerSampleGradients(module, width=0, output=lambda out: out["second"])
-    np.testing.assert_allclose(engine(x, y).l2, true, rtol=1e-9)
+    np.testing.assert_allclose(l2_of(engine(x, y)), true, rtol=1e-9)
     with pytest.raises(InputError, match="returns str, in which no tensor"):
         PerSampleGradients(Function(lambda m, x: "text", layer=layer))(x, y)
 
@@ -285,7 +300,9 @@ def test_a_loss_that_no_parameter_has_influence_on_has_no_gradient() -> None:
     module, (x, y) = Function(forward, layer=nn.Linear(4, CLASSES)).double(), rows()
     engine = PerSampleGradients(module, width=8)
     found = engine(x, y)
-    assert found.l1.tolist() == found.l2.tolist() == [0.0] * 6
+    assert found.l1 is not None
+    assert found.sketch is not None
+    assert found.l1.tolist() == l2_of(found).tolist() == [0.0] * 6
     assert not found.sketch.any()
     np.testing.assert_allclose(found.losses, F.cross_entropy(module(x), y, reduction="none"))
     assert len(engine.notes) == 2
@@ -400,8 +417,9 @@ def test_weights_that_are_views_of_one_buffer_are_exact() -> None:
 
 def test_weights_with_gaps_and_turned_ones_are_exact() -> None:
     module = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, CLASSES)).double()
-    module[0].weight.data = module[0].weight.data.t().contiguous().t()
-    module[2].weight.data = torch.randn(2 * CLASSES, 9, dtype=D)[::2, :6]
+    first, last = module.get_parameter("0.weight"), module.get_parameter("2.weight")
+    first.data = first.data.t().contiguous().t()
+    last.data = torch.randn(2 * CLASSES, 9, dtype=D)[::2, :6]
     assert_exact(module, *rows())
 
 
@@ -490,6 +508,7 @@ def test_nothing_of_a_batch_stays_in_memory_after_a_call() -> None:
         with pytest.raises(IndexError):
             engine(x.abs(), y + CLASSES)
         assert [ref() for ref in seen if ref() is not None] == []
+        assert found.features is not None
         assert found.features._base is None or found.features._base.numel() == found.features.numel()
     finally:
         gc.enable()

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -164,13 +165,12 @@ def test_lora_is_a_scope_of_such_a_run(save: Save, tmp_path: Path) -> None:
 def test_a_text_is_tokenised_once(save: Save, dataset: Dataset) -> None:
     classifier = load_model(None, save(), dataset)
     encode: Any = classifier.encode
-    asked, tokenizer = list[str](), encode.tokenizer
-    encode.tokenizer = lambda *parts, **options: asked.append(parts[0]) or tokenizer(*parts, **options)
+    encode.tokenizer = Mock(wraps=encode.tokenizer)
     texts = ["good good film", "bad bad film", " ".join(["good"] * 40), "good good film"]
     first, again = ([encode(text)["input_ids"].tolist() for text in texts] for _ in range(2))
     assert first == again
     assert [bool(encode.cuts(text)) for text in texts] == [False, False, True, False]
-    assert asked == texts[:3]
+    assert [asked.args[0] for asked in encode.tokenizer.call_args_list] == texts[:3]
 
 
 def test_texts_that_are_cut_are_counted(save: Save) -> None:

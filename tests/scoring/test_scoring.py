@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -105,7 +106,7 @@ def test_the_numbers_are_those_of_autograd(run: Run, module: nn.Module) -> None:
     for i in (*range(25), N - 1):
         logits = module(torch.from_numpy(X[i : i + 1]))
         loss = F.cross_entropy(logits.double(), torch.from_numpy(GIVEN[i : i + 1]))
-        (gradient,) = torch.autograd.grad(loss, module[2].weight)  # type: ignore[index,union-attr]
+        (gradient,) = torch.autograd.grad(loss, module[2].weight)  # type: ignore[index]
         row, p = run.table.loc[i], logits.softmax(1)[0].detach()
         assert row["l1"] == pytest.approx(gradient.abs().sum().item(), rel=1e-4)
         assert row["l2"] == pytest.approx(gradient.norm().item(), rel=1e-4)
@@ -323,10 +324,11 @@ class Named(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         assert isinstance(module, nn.Sequential)
-        self.body, self.head = module[:2], nn.Linear(16, 4)
+        self.body, self.head, last = module[:2], nn.Linear(16, 4), module[2]
+        assert isinstance(last, nn.Linear)
         order = [2, 0, 1]  # cat, ant, bee
         with torch.no_grad():
-            self.head.weight[1:], self.head.bias[1:] = module[2].weight[order], module[2].bias[order]
+            self.head.weight[1:], self.head.bias[1:] = last.weight[order], last.bias[order]
             self.head.weight[0], self.head.bias[0] = 0, -1e4
 
     def forward(self, x: Tensor) -> Tensor:
@@ -398,6 +400,7 @@ def test_without_a_model_a_starter_is_trained_and_kept(files: tuple[Path, Path],
     do_run(run)
     assert (run.title, run.summary.notes[0]) == ("first try", "a note of the page")
     assert "starter model trained here" in run.summary.model_source
+    assert run.summary.held_out_accuracy is not None
     assert 0.3 < run.summary.held_out_accuracy <= 1
     loaded = load_model(None, run.file("model.safetensors"), data())
     again = score(loaded, data(), workspace=tmp_path)
@@ -528,7 +531,7 @@ def test_data_that_are_not_there_enter_no_run(tmp_path: Path) -> None:
     [({"scope": " "}, "no scope is named"), ({"detectors": "l1,l7"}, "unknown detector 'l7'")],
 )
 def test_wrong_settings_are_refused_before_a_run_is_entered(
-    settings: dict[str, str], reason: str, module: nn.Module, files: tuple[Path, Path], tmp_path: Path
+    settings: dict[str, Any], reason: str, module: nn.Module, files: tuple[Path, Path], tmp_path: Path
 ) -> None:
     workspace = Workspace(tmp_path)
     for start in (
@@ -553,6 +556,7 @@ def clamped() -> nn.Module:
 
 def removed(run: oga.Run) -> oga.Run:
     """The run after its data have been taken away."""
+    assert run.spec.data is not None
     Path(run.spec.data.source).unlink()
     return run
 
