@@ -256,7 +256,7 @@ CASES = [
     Case(
         59,
         "shown literally in the browser",
-        elsewhere="tests/browser/test_review.py::test_strings_from_the_data_are_shown_as_they_are",
+        elsewhere="tests/browser/test_review_faults.py::test_strings_from_the_data_are_shown_as_they_are",
     ),
     Case(
         60,
