@@ -74,7 +74,7 @@ def save(folder: Path, kind: str = "llama", adapter: bool = True, steps: int = 0
     return folder
 
 
-def adapted(base: nn.Module, kind: str = "llama", std: float = 0.3) -> nn.Module:
+def adapted(base: nn.Module, kind: str = "llama", std: float = 0.3) -> peft.PeftModel:
     """The model with the adapter that `save` saves."""
     torch.manual_seed(1)
     made = peft.get_peft_model(

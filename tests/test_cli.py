@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
-import random
-import shutil
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +14,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from oga_core import Workspace, decide, experiments, scoring, serving
-from oga_core.cli import main
+from oga_core import Workspace, decide, experiments
 from oga_core.detectors import Interval, Recommendation
 from oga_core.detectors.recommended import AtBudget
-from oga_core.progress import Cancelled
 from oga_core.runs import Run, Starter
 from oga_core.runs.run import RECOMMENDATION, TABLE
+from tests.command_line import OGA, Oga, features, oga, texts
 
-WORDS = {"fruit": "apple pear plum cherry grape", "tool": "hammer saw drill wrench chisel", "bird": "robin crow finch heron"}
-OGA = [sys.executable, "-P", "-c", "import sys; from oga_core.cli import main; sys.exit(main())"]
+__all__ = ["features", "oga", "texts"]
+
+
 KEYS = {
     "run",
     "table",
@@ -44,6 +37,7 @@ KEYS = {
     "detectors",
     "notes",
 }
+
 COLUMNS = [
     "sample_id",
     "index",
@@ -61,6 +55,7 @@ COLUMNS = [
     "suggested_label",
     "suggested_label_source",
 ]
+
 RECOMMENDED = Recommendation(
     ["oof:noise", "oof:iforest"],
     unseen=True,
@@ -71,30 +66,6 @@ RECOMMENDED = Recommendation(
     canaries=[],
     mistaken=[("pear", "\x1b[31mplum", 4.25), *[("plum", "pear", 2.0)] * 6],
 )
-
-Oga = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """120 short texts, the last of them empty."""
-    path = tmp_path_factory.mktemp("data") / "texts.csv"
-    rng = random.Random(0)
-    rows = [(" ".join(rng.choices(WORDS[label].split(), k=6)), label) for label in list(WORDS) * 40]
-    with open(path, "w", encoding="utf-8", newline="") as handle:
-        csv.writer(handle).writerows([("text", "label"), *rows[:-1], (" ", "bird")])
-    return path
-
-
-@pytest.fixture(scope="module")
-def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """90 samples of five features, the last of them no numbers."""
-    path = tmp_path_factory.mktemp("data") / "features.npz"
-    y = np.arange(90) % 3
-    x = np.random.default_rng(0).normal(size=(90, 5)) + y[:, None]
-    x[-1] = np.nan
-    np.savez(path, x=x, y=y)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -116,20 +87,6 @@ def workspace(result: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Worksp
     found = Workspace(Path(result["table"]).parents[2])
     monkeypatch.setenv("OGA_WORKSPACE", str(found.path))
     return found
-
-
-@pytest.fixture
-def oga(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Oga:
-    """Run a command in this process, in an empty folder: exit code, stdout and stderr."""
-    monkeypatch.setenv("OGA_WORKSPACE", str(tmp_path / "workspace"))
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main([str(a) for a in arguments])
-        return code, *capsys.readouterr()
-
-    return call
 
 
 def test_score_json_prints_one_object_on_stdout_and_its_progress_on_stderr(scored: subprocess.CompletedProcess[str]) -> None:
@@ -178,6 +135,7 @@ def test_what_is_chosen_on_the_command_line_is_what_is_done(oga: Oga, features: 
     assert (spec.seed, spec.head, spec.scope, spec.model) == (3, "head", "head", Starter(folds=0))
     assert run.recommendation is not None
     assert run.recommendation.unseen is False
+    assert spec.data is not None
     assert (spec.data.inputs, spec.data.label) == ("x", "y")
     assert not (tmp_path / "workspace").exists()
 
@@ -196,7 +154,8 @@ def test_a_model_trained_on_the_command_line_scores_as_the_same_model(oga: Oga, 
         assert told["model_source"] == "weights model.safetensors"
         assert told["held_out_accuracy"] is None
         tables.append(pd.read_parquet(told["table"]))
-    pd.testing.assert_frame_equal(*tables)
+    one, other = tables
+    pd.testing.assert_frame_equal(one, other)
 
 
 def test_a_model_of_the_owners_own_is_taken_from_where_they_stand(oga: Oga, features: Path, tmp_path: Path) -> None:
@@ -208,21 +167,27 @@ def test_a_model_of_the_owners_own_is_taken_from_where_they_stand(oga: Oga, feat
     assert json.loads(out)["model"] == "my_cli_model:make"
 
 
+READERS: dict[str, Callable[[str], pd.DataFrame]] = {
+    "csv": pd.read_csv,
+    "jsonl": lambda path: pd.read_json(path, lines=True),
+    "parquet": pd.read_parquet,
+}
+
+
 def test_each_list_is_exported_in_each_format(oga: Oga, workspace: Workspace) -> None:
     run = workspace.runs()[-1]
     decide(run, run.table.iloc[:2], "remove", reviewer="ann")
     decide(run, run.table.iloc[2:5], "relabel", reviewer="ann", new_label="bird")
     expected = {"removed": 2, "relabelled": 3, "cleaned": 118, "flags": 12}
     for what, count in expected.items():
-        for fmt in ("csv", "jsonl", "parquet"):
+        for fmt in READERS:
             flags = ["--detector", "l1", "--budget", "0.1"] if what == "flags" else []
             out = f"{what}.{fmt}"
             code, told, err = oga(
                 "export", run.id, "--what", what, "--format", fmt, "--out", out, *flags, "--workspace", workspace.path
             )
             assert (code, told, err) == (0, f"{out}: {count:,} rows\n", "")
-            read = {"csv": pd.read_csv, "jsonl": lambda path: pd.read_json(path, lines=True), "parquet": pd.read_parquet}[fmt]
-            assert len(read(out)) == count
+            assert len(READERS[fmt](out)) == count
 
 
 def test_reproduce_passes_all_on_and_prints_where_the_report_is(oga: Oga, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -427,59 +392,3 @@ def test_bad_input_is_exit_code_2_and_one_line_on_stderr(
     assert err.startswith("oga: ")
     assert message in err
     assert not (tmp_path / "x.csv").exists()
-
-
-def test_names_that_a_terminal_would_obey_are_escaped(oga: Oga, features: Path, tmp_path: Path) -> None:
-    path = tmp_path / "\x1b[31mred\n\u202e\udc80.npz"
-    shutil.copy(features, path)
-    assert oga("score", path, "--detectors", "l1", "--json")[0] == 0
-    _, out, _ = oga("runs")
-    assert out.endswith("  \\x1b[31mred \\u202e\\udc80.npz\n")
-    _, _, err = oga("score", "\x1b]0;title\x07.csv")
-    assert err.endswith("\\x1b]0;title\\x07.csv is not there\n")
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, Cancelled])
-def test_stopped_is_exit_code_130(oga: Oga, texts: Path, error: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(*_: object) -> None:
-        raise error
-
-    monkeypatch.setattr(scoring, "do_run", stop)
-    code, out, err = oga("score", texts)
-    (run,) = Workspace().runs()
-    assert (code, out, err) == (130, "", f"oga resume {run.id} goes on where it was stopped\noga: stopped\n")
-
-
-def test_control_c_ends_the_scoring_and_the_run_says_so(features: Path, tmp_path: Path) -> None:
-    (tmp_path / "slow.py").write_text(
-        "import time\nfrom torch import nn\nclass Slow(nn.Module):\n"
-        "    def __init__(self):\n        super().__init__()\n        self.head = nn.Linear(5, 3)\n"
-        "    def forward(self, x):\n        time.sleep(60 * (8 < len(x) < 64))\n        return self.head(x)\n"
-    )
-    command = [*OGA, "score", str(features), "--model", "slow:Slow", "--workspace", str(tmp_path / "workspace")]
-    heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=heard)
-    with process:
-        assert process.stderr is not None
-        assert "scoring\n" in iter(process.stderr.readline, "")  # on a busy machine what goes before is told too
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate()
-    (run,) = Workspace(tmp_path / "workspace").runs()
-    assert (process.returncode, out) == (130, "")
-    assert err.endswith(f"oga resume {run.id} goes on where it was stopped\noga: stopped\n")
-    assert run.status().state == "cancelled"
-
-
-@pytest.mark.parametrize("answered", [True, False], ids=["once it answers", "while it starts"])
-def test_who_ends_the_command_ends_the_server_with_it(tmp_path: Path, answered: bool) -> None:
-    port = serving.free_port()
-    command = [*OGA, "serve", "--no-browser", "--port", str(port), "--workspace", str(tmp_path / "workspace")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        threads = Path(f"/proc/{process.pid}/task")
-        if answered:
-            assert f"OGA is at http://127.0.0.1:{port}/ (Ctrl+C stops it)\n" in iter(process.stderr.readline, "")  # type: ignore[union-attr]
-        while not (started := [pid for path in threads.glob("*/children") for pid in path.read_text().split()]):
-            time.sleep(0.01)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 130
-    assert not any(Path(f"/proc/{pid}").exists() for pid in started)

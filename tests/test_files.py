@@ -41,7 +41,7 @@ def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path: P
 
 
 def killed_before_the_rename(path: Path) -> None:
-    os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+    os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     write_whole(path, lambda temporary: temporary.write_text("new"))
 
 
@@ -55,10 +55,19 @@ def test_a_kill_between_write_and_rename_leaves_the_old_file_whole(tmp_path: Pat
 
 
 def test_the_content_is_on_disk_before_the_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
+    calls: list[str] = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd)))
-    monkeypatch.setattr(os, "replace", lambda a, b: (calls.append("rename"), replace(a, b)))
+
+    def fsync_recorded(fd: int) -> None:
+        calls.append(os.readlink(f"/proc/self/fd/{fd}"))
+        fsync(fd)
+
+    def replace_recorded(a: Path, b: Path) -> None:
+        calls.append("rename")
+        replace(a, b)
+
+    monkeypatch.setattr(os, "fsync", fsync_recorded)
+    monkeypatch.setattr(os, "replace", replace_recorded)
     write_whole(tmp_path / "a.txt", lambda path: path.write_text("new"))
     assert calls[0].endswith(".part")
     assert calls[1:] == ["rename", str(tmp_path.resolve())]

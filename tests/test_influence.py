@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -81,16 +82,16 @@ def test_a_step_on_what_pushes_towards_lowers_the_loss_and_on_what_pushes_agains
     module, low = adapters(folder)
     before = float(alone(module, PROMPT, ANSWER).mean())
     for rows, sign in ((towards(found, 3), -1), (against(found, 3), 1)):
-        for row in rows.itertuples():
-            assert abs(row.cosine) > 2 * row.error
-            step = torch.autograd.grad(alone(module, *ROWS[row.index][:2]).mean(), low)
+        for row in rows.to_dict("records"):
+            assert abs(row["cosine"]) > 2 * row["error"]
+            step = torch.autograd.grad(alone(module, *ROWS[row["index"]][:2]).mean(), low)
             rate = 1e-3 / float(torch.cat([g.flatten() for g in step]).norm())
             with torch.no_grad():
                 for parameter, way in zip(low, step, strict=True):
-                    parameter -= rate * way
+                    parameter.sub_(rate * way)
                 after = float(alone(module, PROMPT, ANSWER).mean())
                 for parameter, way in zip(low, step, strict=True):
-                    parameter += rate * way
+                    parameter.add_(rate * way)
             assert np.sign(after - before) == sign
 
 
@@ -118,14 +119,16 @@ def test_both_lists_begin_with_what_pushes_most_and_never_share_a_sample(run: Ru
 
 
 def test_what_the_process_that_reads_says_is_not_believed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run.spec.data is not None
     contained = open_sandboxed(run.spec.data.source)
-    for answer in (
+    answers: list[Any] = [
         {},
         [],
         {"residual": [[1]], "feature": [1], "norm": 1, "loss": 1},
         {"residual": [float("nan")], "feature": [], "norm": 1, "loss": 1},
         {"residual": "x", "feature": [], "norm": 1, "loss": 1},
-    ):
+    ]
+    for answer in answers:
         monkeypatch.setattr(contained, "ask", lambda *_, answer=answer: answer)
         with pytest.raises(InputError, match="answered what makes no sense"):
             gradient_of(run, PROMPT, ANSWER, SandboxedModel(contained, *model_of(run)))

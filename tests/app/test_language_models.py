@@ -105,6 +105,7 @@ def test_the_export_page_shows_prompts_and_answers(open_page: OpenPage, run: Run
 def test_a_folder_and_a_table_by_path_show_their_scopes_and_costs(
     open_page: OpenPage, made: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert isinstance(made.spec.model, Weights)
     folder = Path(made.spec.model.path)
     monkeypatch.setenv(ROOTS, str(folder.parent))
     at = open_page("start")

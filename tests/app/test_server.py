@@ -73,7 +73,7 @@ def test_without_the_token_nothing_is_answered_but_a_page_in_plain_words(path: s
 def test_another_token_is_refused_in_the_address_and_in_the_cookie(given: str) -> None:
     asking = client()
     assert asking.get("/", params={"token": given.encode("utf-8", "surrogatepass")}).status_code == 403
-    assert asking.get("/", headers={"cookie": f"{COOKIE}={given}".encode("utf-8", "surrogatepass")}).status_code == 403
+    assert asking.get("/", headers={b"cookie": f"{COOKIE}={given}".encode("utf-8", "surrogatepass")}).status_code == 403
     assert COOKIE not in asking.cookies
 
 

@@ -21,6 +21,7 @@ def test_it_can_be_opened_again_with_its_images_and_finds_the_wrong_labels(tmp_p
     for row in (0, 1999):
         assert dataset.holds(int(run.table["index"].iloc[row]), run.table["sample_id"].iloc[row])
     assert dataset.thumbnail(0).size == (160, 160)
+    assert run.summary.agreement is not None
     assert run.summary.agreement > 0.8
     recommendation = run.recommendation
     assert recommendation is not None

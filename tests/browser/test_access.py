@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -36,13 +36,16 @@ def serious(page: Page) -> list[str]:
     ]
 
 
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+
+
 def test_axe_finds_nothing_serious_on_any_page(page: Page, start_server: StartServer, run: Run) -> None:
     url = start_server().url
     found: list[str] = []
     for path in PAGES:
         page.goto(f"{url}{path}?run={run.id}")
         settled(page)
-        for scheme in ("light", "dark"):
+        for scheme in SCHEMES:
             page.emulate_media(color_scheme=scheme)
             page.wait_for_timeout(500)
             found += [f"{path or 'start'}, {scheme}: {wrong}" for wrong in serious(page)]
@@ -53,7 +56,7 @@ def test_axe_finds_nothing_serious_on_any_page(page: Page, start_server: StartSe
     page.get_by_role("button", name="Data: choose a file").wait_for()
     page.mouse.move(0, 0)
     settled(page)
-    for scheme in ("light", "dark"):
+    for scheme in SCHEMES:
         page.emulate_media(color_scheme=scheme)
         page.wait_for_timeout(500)
         found += [f"start, files, {scheme}: {wrong}" for wrong in serious(page)]

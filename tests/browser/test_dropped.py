@@ -129,10 +129,10 @@ def test_an_image_of_88_megapixels_among_others(
     settled(page)
     picture(page, "dropped_pixels")
     (run,) = workspace.runs()
-    (huge,) = run.not_scored.itertuples()
-    assert "huge.png" in huge.source
-    assert "88,360,000" in huge.reason
-    assert "image_pixels is 50,000,000" in huge.reason
+    (huge,) = run.not_scored.to_dict("records")
+    assert "huge.png" in huge["source"]
+    assert "88,360,000" in huge["reason"]
+    assert "image_pixels is 50,000,000" in huge["reason"]
     assert len(run.table) == 60
 
 

@@ -103,6 +103,7 @@ def odd() -> Callable[[Path], Given]:
 
 START = "tests/app/app_pages/test_start.py"
 ROAD, REVIEW = "tests/browser/test_road.py", "tests/browser/test_review.py"
+REVIEW_FAULTS = "tests/browser/test_review_faults.py"
 
 CASES = [
     Case(66, "path out of the roots", elsewhere=f"{START}::test_a_path_opens_only_below_the_roots"),
@@ -138,10 +139,10 @@ CASES = [
     Case(
         69,
         "server gone meanwhile",
-        elsewhere=f"{REVIEW}::test_a_server_that_is_gone_is_told_and_the_review_goes_on_when_it_is_back",
+        elsewhere=f"{REVIEW_FAULTS}::test_a_server_that_is_gone_is_told_and_the_review_goes_on_when_it_is_back",
     ),
     Case(70, "two tabs", elsewhere=f"{ROAD}::test_a_second_tab_sees_what_the_first_has_decided"),
-    Case(70, "two reviewers", elsewhere=f"{REVIEW}::test_two_browsers_are_two_reviewers_from_the_moment_the_second_comes"),
+    Case(70, "two reviewers", elsewhere=f"{REVIEW_FAULTS}::test_two_browsers_are_two_reviewers_from_the_moment_the_second_comes"),
     Case(
         71,
         "data in another order",
@@ -152,5 +153,5 @@ CASES = [
     Case(74, "relabel to an unknown class", act=relabel_to_an_unknown_class),
     Case(75, "odd names", odd(), samples=6, check=odd_names_are_exact),
     Case(75, "odd names in an export", act=odd_names_in_an_export),
-    Case(75, "escaped on a terminal", elsewhere="tests/test_cli.py::test_names_that_a_terminal_would_obey_are_escaped"),
+    Case(75, "escaped on a terminal", elsewhere="tests/test_cli_terminal.py::test_names_that_a_terminal_would_obey_are_escaped"),
 ]

@@ -336,7 +336,7 @@ CASES = [
     Case(
         17,
         "missing shard or one that leads elsewhere",
-        elsewhere="tests/models/test_hugging_face.py::test_a_shard_index_that_leads_elsewhere_is_refused",
+        elsewhere="tests/models/test_hugging_face_refused.py::test_a_shard_index_that_leads_elsewhere_is_refused",
     ),
     Case(
         18,

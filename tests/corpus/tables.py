@@ -23,7 +23,9 @@ from tests.corpus.case import Answer, Case, Given, Oga
 TEXTS, FEATURES = "tests.corpus.tiny:texts", "tests.corpus.tiny:features"
 
 
-def file(name: str, data: str | bytes | Callable[[], bytes], *arguments: str, model: str = TEXTS) -> Callable[[Path], Given]:
+def file(
+    name: str, data: str | bytes | Callable[[], str | bytes], *arguments: str, model: str = TEXTS
+) -> Callable[[Path], Given]:
     """A file of this content."""
 
     def make(folder: Path) -> Given:
@@ -254,7 +256,7 @@ CASES = [
     Case(
         59,
         "shown literally in the browser",
-        elsewhere="tests/browser/test_review.py::test_strings_from_the_data_are_shown_as_they_are",
+        elsewhere="tests/browser/test_review_faults.py::test_strings_from_the_data_are_shown_as_they_are",
     ),
     Case(
         60,

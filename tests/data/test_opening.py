@@ -48,7 +48,8 @@ def npz_file(path: Path) -> Path:
 
 
 def test_each_source_goes_to_its_reader(tmp_path: Path) -> None:
-    sources = [csv_file(tmp_path / "a.csv"), str(image_folder(tmp_path / "images")), npz_file(tmp_path / "a.npz")]
+    folder = image_folder(tmp_path / "images")
+    sources: list[str | Path] = [csv_file(tmp_path / "a.csv"), str(folder), npz_file(tmp_path / "a.npz")]
     assert [open_dataset(s).kind for s in sources] == ["text", "image", "features"]
     assert [len(open_dataset(s)) for s in sources] == [3, 3, 3]
 

@@ -64,7 +64,7 @@ def test_images_are_found_by_their_file_names(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (4, 4), (len(name), 0, 0)).save(tmp_path / name)
     folder = oga.open_dataset(tmp_path)
-    found = [folder.sources[i] for i in np.flatnonzero(folder.search("TOM"))]
+    found = [folder.sources[i] for i in np.flatnonzero(folder.search("TOM")).tolist()]
     assert found == ["cat/Tom_1.png", "dog/tom.png"]
     assert np.flatnonzero(Part(folder, np.array([2, 0])).search("cat")).tolist() == [1]
 

@@ -73,13 +73,13 @@ def test_every_row_has_what_was_measured_and_no_more(tmp_path: Path) -> None:
     tried(Blobs().trial(), PLAN, results, silent)
     rows = results.of(1).set_index("arm")
     assert set(rows.index) == {"untrimmed", "oracle", "random", "l1", "l2", "low_confidence", "tracing"}
-    measured = rows[["auc", "accuracy", "random_accuracy"]].notna()
-    assert measured.loc["l1"].tolist() == [True, True, True]
-    assert measured.loc["l2"].tolist() == [True, True, False]
-    assert measured.loc["low_confidence"].tolist() == [True, False, False]
-    assert measured.loc["random"].tolist() == [True, True, False]
-    assert measured.loc["oracle"].tolist() == [False, True, False]
-    assert rows.loc["l1", "random_accuracy"] == rows.loc["random", "accuracy"]
+    measured = rows[["auc", "accuracy", "random_accuracy"]].notna().T
+    assert measured["l1"].tolist() == [True, True, True]
+    assert measured["l2"].tolist() == [True, True, False]
+    assert measured["low_confidence"].tolist() == [True, False, False]
+    assert measured["random"].tolist() == [True, True, False]
+    assert measured["oracle"].tolist() == [False, True, False]
+    assert rows["random_accuracy"]["l1"] == rows["accuracy"]["random"]
     assert rows["budget"].to_dict() | {} == {a: "" if a in ("untrimmed", "oracle") else "0.1" for a in rows.index}
     assert rows["trimmed"].to_dict()["oracle"] == 30
     assert rows.loc["l1", "by_epoch"] == (0.25, rows.loc["l1", "accuracy"])

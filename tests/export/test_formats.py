@@ -186,7 +186,7 @@ def test_where_nothing_can_be_written_is_said_in_one_line(run: Run, tmp_path: Pa
 
 
 def killed_before_the_rename(run: Run, out: Path) -> None:
-    os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+    os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     export(run, "cleaned", "csv", out)
 
 

@@ -49,7 +49,8 @@ def made_data(path: Path) -> Path:
 
 
 def made_run(workspace: Workspace, data: Path, **options: Any) -> Run:
-    return prepare(workspace, data, **{"folds": FOLDS, "epochs": 2, "seed": 3, "title": "to be killed"} | options)
+    usual: dict[str, Any] = {"folds": FOLDS, "epochs": 2, "seed": 3, "title": "to be killed"}
+    return prepare(workspace, data, **usual | options)
 
 
 def score(workspace: Path, run_id: str, pipe: int = -1, progress: Progress = silent) -> None:

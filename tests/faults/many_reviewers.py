@@ -19,6 +19,7 @@ import numpy as np
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin, Subprotocol
 
 from app import queues
 from app.state import BROWSER_COOKIE
@@ -106,8 +107,8 @@ class Browser:
             try:
                 self.socket = connect(
                     f"ws{self.origin[4:]}/_stcore/stream",
-                    origin=self.origin,
-                    subprotocols=["streamlit"],
+                    origin=Origin(self.origin),
+                    subprotocols=[Subprotocol("streamlit")],
                     additional_headers={"Cookie": f"{BROWSER_COOKIE}={self.cookie}"},
                     max_size=None,
                 )

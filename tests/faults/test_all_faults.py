@@ -22,7 +22,7 @@ FAULTS = {
     11: ("tests/faults/test_scoring_goes_on.py", "test_a_damaged_result_is_never_shown_and_can_be_made_again"),
     12: ("tests/faults/test_workspace_file.py", "test_a_damaged_file_is_only_read_and_left_as_it_is_and_the_backup_is_offered"),
     13: ("tests/faults/test_worker_is_killed.py", "test_a_killed_worker_is_told_on_the_page_and_goes_on_at_a_click"),
-    14: ("tests/browser/test_review.py", "test_a_server_that_is_gone_is_told_and_the_review_goes_on_when_it_is_back"),
+    14: ("tests/browser/test_review_faults.py", "test_a_server_that_is_gone_is_told_and_the_review_goes_on_when_it_is_back"),
     15: ("tests/faults/test_workspace_file.py", "test_a_decision_from_a_page_that_had_not_seen_the_last_one_is_found"),
     16: ("tests/faults/test_workspace_file.py", "test_a_kill_at_any_statement_of_a_migration_leaves_the_old_version_whole"),
     17: ("tests/faults/test_scoring_goes_on.py", "test_data_that_changed_under_a_broken_run_stop_it"),

@@ -60,6 +60,7 @@ def check_usable(workspace: Workspace, runs: list[Run]) -> None:
     kept, *deleted = runs
     assert [run.id for run in opened.runs()] == [kept.id]
     assert opened.run(kept.id).file(TABLE).is_file()
+    assert kept.spec.data is not None
     assert Path(kept.spec.data.source).read_bytes() == b"shared"
     assert len(decisions(opened.run(kept.id))) == 5
     for run in opened.trash():
@@ -113,6 +114,7 @@ def expected(tmp_path: Path) -> list[str]:
     workspace, runs = made_workspace(tmp_path / "unbroken")
     clean(workspace)
     found = [name.replace(runs[0].id, "KEPT") for name in files(workspace.path)]
+    assert runs[0].spec.data is not None
     shared = Path(runs[0].spec.data.source).relative_to(workspace.path)
     assert found == ["runs", "runs/KEPT", f"runs/KEPT/{TABLE}", "uploads", str(shared.parent), str(shared)]
     return found

@@ -45,7 +45,8 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def prepared(workspace: Workspace, data: Path, **options: Any) -> Run:
-    return prepare(workspace, data, **{"epochs": 2, "folds": 0, "title": "broken"} | options)
+    usual: dict[str, Any] = {"epochs": 2, "folds": 0, "title": "broken"}
+    return prepare(workspace, data, **usual | options)
 
 
 def killed_at(run: Run, stage: str, done: int) -> Run:
@@ -228,7 +229,7 @@ def test_what_a_kill_in_the_middle_of_a_file_leaves_is_cleared_away(workspace: W
     run = prepared(workspace, data)
 
     def write_half(pipe: int) -> None:
-        os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+        os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         do_run(run)
 
     killed_after(120, write_half)

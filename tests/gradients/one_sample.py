@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,7 @@ class Norms:
     l2: dict[str, np.ndarray]
     losses: np.ndarray
 
-    def norm(self, order: int, names: Mapping[str, Any] | None = None) -> np.ndarray:
+    def norm(self, order: int, names: Collection[str] | None = None) -> np.ndarray:
         """Norms over the parameters named, or over all."""
         if order == 1:
             return np.sum([norms for name, norms in self.l1.items() if names is None or name in names], 0)

@@ -8,14 +8,13 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from oga_core.errors import InputError
 from oga_core.gradients import PerSampleGradients, batches, in_batches, joined
-from tests.gradients.one_sample import norms_alone
+from tests.gradients.one_sample import assert_alike, norms_alone
 
 N, CLASSES = 150, 3
 Batches = Callable[[Sequence[int]], tuple[Tensor, Tensor]]
@@ -63,16 +62,14 @@ def gone_through(module: nn.Module, data: tuple[Tensor, Tensor], rows: Sequence[
     engine = PerSampleGradients(module, width=0)
     seen, found, sizes = [], [], []
     for some, batch in in_batches(engine, rows, reader(data), **options):
+        assert batch.l2 is not None
         assert len(some) == len(batch.l2)
         seen += list(some)
         found.append(batch)
         sizes.append(len(some))
     assert seen == list(rows)
-    module.sizes = []
     true = norms_alone(module, *reader(data)(rows))
-    np.testing.assert_allclose(joined(found).l2, true.norm(2), rtol=1e-9)
-    np.testing.assert_allclose(joined(found).l1, true.norm(1), rtol=1e-9)
-    np.testing.assert_allclose(joined(found).losses, true.losses, rtol=1e-9)
+    assert_alike(joined(found), true, engine, 1e-9)
     return sizes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ SOME = WAYS[:2]
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("options", [{}, {"bidirectional": True, "num_layers": 2}, {"bias": False}])
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
-def test_recurrent_layers_between_others(kind: type[nn.RNNBase], options: dict[str, Any], dtype: torch.dtype) -> None:
+def test_recurrent_layers_between_others(kind: Callable[..., nn.RNNBase], options: dict[str, Any], dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     layer = kind(5, 4, batch_first=True, **options)
     both = 8 if options.get("bidirectional") else 4

@@ -195,9 +195,11 @@ def test_hooks_are_gone_after_an_error() -> None:
     module = nn.Sequential(nn.Linear(3, 2))
     with pytest.raises(RuntimeError):
         find_head(module, module, torch.randn(2, 4))
-    with pytest.raises(RuntimeError), captured_features(module[0]):
+    first = module[0]
+    assert isinstance(first, nn.Linear)
+    with pytest.raises(RuntimeError), captured_features(first):
         module(torch.randn(2, 4))
-    assert not module[0]._forward_hooks
+    assert not first._forward_hooks
     assert not module[0]._forward_pre_hooks
 
 

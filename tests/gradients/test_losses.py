@@ -129,6 +129,9 @@ def test_a_sample_of_which_all_is_ignored_has_no_gradient() -> None:
     module = nn.Linear(3, CLASSES).double()
     engine = PerSampleGradients(module, loss=CrossEntropy(mean=True))
     found = engine(torch.randn(3, 3, dtype=D), torch.tensor([1, -100, 2]))
+    assert found.l1 is not None
+    assert found.l2 is not None
+    assert found.sketch is not None
     assert found.losses[1] == found.l1[1] == found.l2[1] == 0
     assert not found.sketch[1].any()
     assert found.l2[0] > 0

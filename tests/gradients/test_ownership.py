@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -164,7 +166,7 @@ def test_what_is_computed_from_parameters_alone(forward: Forward, dtype: torch.d
 )
 @pytest.mark.parametrize("parametrization", [parametrizations.weight_norm, parametrizations.orthogonal])
 def test_parametrized_weights(
-    parametrization: object, layer: nn.Module, size: tuple[int, ...] | None, dtype: torch.dtype
+    parametrization: Callable[[nn.Module], nn.Module], layer: nn.Module, size: tuple[int, ...] | None, dtype: torch.dtype
 ) -> None:
     torch.manual_seed(0)
     module = parametrization(type(layer)(*_arguments(layer)).to(dtype))
@@ -176,6 +178,7 @@ def _arguments(layer: nn.Module) -> tuple[int, ...]:
         return layer.in_features, layer.out_features
     if isinstance(layer, nn.Embedding):
         return layer.num_embeddings, layer.embedding_dim
+    assert isinstance(layer, nn.Conv2d)
     return layer.in_channels, layer.out_channels, layer.kernel_size[0]
 
 
@@ -184,6 +187,7 @@ class Windows(nn.Module):
 
     def __init__(self, d: int, side: int, heads: int) -> None:
         super().__init__()
+        self.index: Tensor
         self.heads, self.side = heads, side
         self.table = nn.Parameter(torch.randn((2 * side - 1) ** 2, heads))
         self.qkv, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU th
 TOKENS, LABELS, N = 300, 5, 6
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.03}
 """Relative, of a whole norm; that of bfloat16 is of autograd in bfloat16, too."""
-SIZE = {
+SIZE: dict[str, Any] = {
     "vocab_size": TOKENS,
     "hidden_size": 256,
     "num_hidden_layers": 2,
@@ -93,16 +93,16 @@ def next_token(output: Tensor, targets: Tensor) -> Tensor:
 def adapted(module: nn.Module, layers: list[str]) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return peft.get_peft_model(module, peft.LoraConfig(r=8, target_modules=layers, init_lora_weights=False))  # type: ignore[arg-type]
+        return peft.get_peft_model(module, peft.LoraConfig(r=8, target_modules=layers, init_lora_weights=False))
 
 
 def bert(length: int = 20) -> Given:
-    module = hf.BertForSequenceClassification(hf.BertConfig(**SIZE, num_labels=LABELS))
+    module = hf.BertForSequenceClassification(hf.BertConfig(**SIZE | {"num_labels": LABELS}))
     return Given(adapted(module, ["query", "value"]), tokens(length), torch.arange(N) % LABELS)
 
 
 def whole_bert() -> Given:
-    module = hf.BertForSequenceClassification(hf.BertConfig(**SIZE, num_labels=LABELS))
+    module = hf.BertForSequenceClassification(hf.BertConfig(**SIZE | {"num_labels": LABELS}))
     return Given(module, tokens(20), torch.arange(N) % LABELS)
 
 

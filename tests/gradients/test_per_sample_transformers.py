@@ -25,7 +25,7 @@ from tests.gradients.one_sample import TOLERANCE, Loss, assert_alike, assert_unc
 TOKENS, LENGTH, PADDING, LABELS = 50, 7, 0, 5
 KEPT = [7, 5, 6, 2, 7, 3]
 """Tokens of each sample that are not padding."""
-SIZE = {
+SIZE: dict[str, Any] = {
     "vocab_size": TOKENS,
     "hidden_size": 16,
     "num_hidden_layers": 2,
@@ -36,8 +36,9 @@ SIZE = {
     "bos_token_id": None,
     "eos_token_id": None,
 }
-LLAMA = {**SIZE, "num_key_value_heads": 2}
-GPT2 = {
+CLASSES: dict[str, Any] = {"num_labels": LABELS}
+LLAMA = SIZE | {"num_key_value_heads": 2}
+GPT2: dict[str, Any] = {
     "vocab_size": TOKENS,
     "n_embd": 16,
     "n_layer": 2,
@@ -71,12 +72,12 @@ class Family:
 
 FAMILIES = {
     "bert": Family(
-        lambda: hf.BertForSequenceClassification(hf.BertConfig(**SIZE, num_labels=LABELS)), ["query", "value"], head="classifier"
+        lambda: hf.BertForSequenceClassification(hf.BertConfig(**SIZE | CLASSES)), ["query", "value"], head="classifier"
     ),
     "distilbert": Family(
         lambda: hf.DistilBertForSequenceClassification(
             hf.DistilBertConfig(
-                vocab_size=TOKENS, dim=16, n_layers=2, n_heads=2, hidden_dim=24, max_position_embeddings=16, num_labels=LABELS
+                vocab_size=TOKENS, dim=16, n_layers=2, n_heads=2, hidden_dim=24, max_position_embeddings=16, **CLASSES
             )
         ),
         ["q_lin", "lin1"],
@@ -87,11 +88,11 @@ FAMILIES = {
         lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**LLAMA, tie_word_embeddings=True)), ["q_proj", "embed_tokens"], writes=True
     ),
     "llama classifier": Family(
-        lambda: hf.LlamaForSequenceClassification(hf.LlamaConfig(**LLAMA, num_labels=LABELS)), ["q_proj", "v_proj"], head="score"
+        lambda: hf.LlamaForSequenceClassification(hf.LlamaConfig(**LLAMA | CLASSES)), ["q_proj", "v_proj"], head="score"
     ),
     "gpt2": Family(lambda: hf.GPT2LMHeadModel(hf.GPT2Config(**GPT2)), ["c_attn", "c_proj"], writes=True, turned=True),
     "gpt2 classifier": Family(
-        lambda: hf.GPT2ForSequenceClassification(hf.GPT2Config(**GPT2, num_labels=LABELS)), ["c_attn"], head="score", turned=True
+        lambda: hf.GPT2ForSequenceClassification(hf.GPT2Config(**GPT2 | CLASSES)), ["c_attn"], head="score", turned=True
     ),
     "qwen2": Family(lambda: hf.Qwen2ForCausalLM(hf.Qwen2Config(**LLAMA)), ["q_proj", "v_proj"], writes=True),
 }
@@ -102,7 +103,7 @@ def made(family: Family, dtype: torch.dtype) -> nn.Module:
     return family.make().eval().to(dtype)
 
 
-def adapted(family: Family, dtype: torch.dtype, **options: object) -> nn.Module:
+def adapted(family: Family, dtype: torch.dtype, **options: Any) -> nn.Module:
     """With LoRA adapters as after some training, and a head that is trained whole."""
     torch.manual_seed(0)
     config = peft.LoraConfig(
@@ -135,8 +136,7 @@ def alone_without_padding(
     for i, kept in enumerate(x["attention_mask"].sum(1).tolist()):
         own = y[i : i + 1, :kept] if y.dim() == 2 else y[i : i + 1]
         true = norms_alone(module, {name: t[i : i + 1, :kept] for name, t in x.items()}, own, loss)
-        of = dict.fromkeys(names)
-        norms.append([true.norm(1, of)[0], true.norm(2, of)[0]])
+        norms.append([true.norm(1, names)[0], true.norm(2, names)[0]])
     l1, l2 = np.array(norms).T
     return l1, l2
 
@@ -184,8 +184,10 @@ def test_a_sample_in_a_padded_batch_has_the_gradient_that_it_has_alone(name: str
     l1, l2 = alone_without_padding(module, x, y, reference, [n for n, p in module.named_parameters() if id(p) in meant])
     # Autograd in bfloat16 itself is as far from the truth as that.
     tolerance = TOLERANCE.get(dtype, 0.03)
-    np.testing.assert_allclose(found.l1, l1, rtol=tolerance)  # type: ignore[arg-type]
-    np.testing.assert_allclose(found.l2, l2, rtol=tolerance)  # type: ignore[arg-type]
+    assert found.l1 is not None
+    assert found.l2 is not None
+    np.testing.assert_allclose(found.l1, l1, rtol=tolerance)
+    np.testing.assert_allclose(found.l2, l2, rtol=tolerance)
     assert engine.notes == []
 
 
@@ -269,7 +271,9 @@ def test_a_fresh_adapter_has_a_gradient_of_b_alone() -> None:
     assert_alike(engine(x, y), true, engine, TOLERANCE[torch.float64])
     assert engine.notes == []
     only_a = PerSampleGradients(module, "*lora_A*", width=0)
-    assert only_a(x, y).l2.tolist() == [0.0] * len(y)
+    l2 = only_a(x, y).l2
+    assert l2 is not None
+    assert l2.tolist() == [0.0] * len(y)
     assert not any(p.any() for name, p in module.named_parameters() if "lora_B" in name)
 
 
@@ -318,10 +322,10 @@ def test_whatever_is_made_lies_where_the_models_tensors_are(name: str, scope: st
     family = FAMILIES[name]
     module = adapted(family, torch.float32)
     x, y = batch(family)
-    options = {"loss": family.loss[0], "width": 32}
-    expected = PerSampleGradients(module, scope, **options)(x, y)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"loss": family.loss[0], "width": 32}
+    expected = PerSampleGradients(module, scope, **options)(x, y)
     with torch.device("meta"):  # where a tensor has no values that is made without a device
-        found = PerSampleGradients(module, scope, **options)(x, y)  # type: ignore[arg-type]
+        found = PerSampleGradients(module, scope, **options)(x, y)
     for kind in ("l1", "l2", "sketch", "losses"):
         np.testing.assert_allclose(getattr(found, kind), getattr(expected, kind), rtol=1e-4, atol=1e-6)
 
@@ -343,7 +347,7 @@ def test_nothing_as_large_as_the_square_of_a_long_sequence_is_made(name: str, sc
     torch.manual_seed(0)
     longer = SIZE | {"max_position_embeddings": length, "num_hidden_layers": 1}
     made = (
-        hf.BertForSequenceClassification(hf.BertConfig(**longer, num_labels=LABELS))
+        hf.BertForSequenceClassification(hf.BertConfig(**longer | CLASSES))
         if name == "bert"
         else hf.LlamaForCausalLM(hf.LlamaConfig(**longer))
     )

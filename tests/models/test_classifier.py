@@ -73,9 +73,10 @@ def classifier(module: nn.Module) -> Classifier:
 
 
 def test_a_tuple_is_passed_as_arguments_and_a_dict_as_keywords() -> None:
-    net = classifier(Sum())
+    module = Sum()
+    net = classifier(module)
     a, b = torch.ones(5, 3), torch.randn(5, 3)
-    wanted = net.module.head(a + b)
+    wanted = module.head(a + b)
     for batch in ((a, b), [a, b], {"b": b, "a": a}):
         assert torch.equal(net.logits(batch), wanted)
     assert not net.logits((a, b)).requires_grad
@@ -91,7 +92,8 @@ def test_samples_that_the_model_cannot_take_are_said_in_one_line(batch: Any) -> 
 
 
 def test_only_trainable_values_count_as_parameters() -> None:
-    net = classifier(Sum())
+    module = Sum()
+    net = classifier(module)
     assert net.parameters == 8
-    net.module.head.bias.requires_grad_(False)
+    module.head.bias.requires_grad_(False)
     assert net.parameters == 6

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,7 +108,8 @@ def test_another_process_encodes_the_same() -> None:
 
 def test_encoders_can_be_pickled() -> None:
     image = picture(50, 40)
-    for encode, sample in ((ImageEncoder(32, 40), image), (FeatureEncoder(3), [1, 2, 3])):
+    cases: list[tuple[Callable[[Any], torch.Tensor], Any]] = [(ImageEncoder(32, 40), image), (FeatureEncoder(3), [1, 2, 3])]
+    for encode, sample in cases:
         assert torch.equal(pickle.loads(pickle.dumps(encode))(sample), encode(sample))  # noqa: S301
 
 

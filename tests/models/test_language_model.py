@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -190,7 +189,7 @@ def test_the_losses_of_tokens_are_those_of_the_model_by_itself(kind: str, folder
         found = token_losses(model, dataset.load(row))
         with torch.no_grad():
             expected = language.alone(own, prompt, answer).numpy()
-        assert np.allclose([t.loss for t in found.answer], expected, rtol=1e-5)
+        assert [t.loss for t in found.answer] == pytest.approx(expected.tolist(), rel=1e-5)
         assert found.loss == pytest.approx(float(expected.mean()), rel=1e-6)
         assert "".join(t.text for t in found.prompt if t.own) == prompt
         assert "".join(t.text for t in found.answer if t.own) == answer
@@ -203,6 +202,7 @@ def test_the_characters_of_all_tokens_are_the_text_also_where_a_character_is_sev
     folders: dict[str, Path], dataset: Dataset
 ) -> None:
     model = opened(folders["llama"], dataset)
+    assert isinstance(model.encode, AnsweredTokens)
     assert model.encode.longest == language.LENGTH
     prompt, answer = f"{LONG} 漢字 ", "🙂 é\n\u202e x "
     found = token_losses(model, Answered(prompt, answer))

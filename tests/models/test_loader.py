@@ -155,7 +155,7 @@ def test_without_names_the_outputs_are_the_classes_in_their_order(tmp_path: Path
         ({"spec": {"features": 5}}, r"hidden.weight is \(128, 4\), the model has \(128, 5\)|shape"),
     ],
 )
-def test_forged_metadata_are_refused(tmp_path: Path, about: dict[str, object], reason: str) -> None:
+def test_forged_metadata_are_refused(tmp_path: Path, about: dict[str, Any], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         load_model(None, saved(tmp_path / "w.safetensors", **about), features())
 
@@ -216,7 +216,7 @@ def factories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_factory_of_the_owners_makes_the_model(factories: str, tmp_path: Path) -> None:
     data = features()
     made = load_model(f"{factories}:sized", None, data)
-    assert (made.name, made.module[0].out_features) == (f"{factories}:sized", 3)  # type: ignore[index,union-attr]
+    assert (made.name, made.module[0].out_features) == (f"{factories}:sized", 3)  # type: ignore[index]
     ready = load_model(f"{factories}:ready", None, data)
     assert label_indices(ready, data).tolist() == [2, 1, 0]
     doubled = load_model(f"{factories}:doubled", None, data)

@@ -15,7 +15,7 @@ from oga_core import InputError, Workspace, from_texts
 from oga_core.models import load_model
 from oga_core.models.tokenizer_file import check_growth
 from oga_core.scoring import do_run, prepare
-from tests.models.test_hugging_face import LABELS, TEXTS, Save, save
+from tests.models.small_classifiers import LABELS, TEXTS, Save, save
 
 __all__ = ["save"]
 SLOW = r"(a+)+$"

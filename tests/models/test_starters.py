@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor, nn
 
 from oga_core.gradients import find_head
 from oga_core.models.classifier import run
 from oga_core.models.inputs import collate_text
 from oga_core.models.starters import FeatureMLP, SmallResNet, TextNgrams
 
-CASES = {
+CASES: dict[str, tuple[nn.Module, Any, Callable[[list[Tensor]], Any] | None]] = {
     "small_resnet": (SmallResNet(5, size=28), torch.rand(6, 3, 28, 28), None),
     "large images": (SmallResNet(5, size=64), torch.rand(6, 3, 64, 64), None),
     "text_ngrams": (TextNgrams(5, 100, 16), [torch.randint(100, (n,)).int() for n in (1, 40, 3, 7, 1, 90)], collate_text),

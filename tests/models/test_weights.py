@@ -150,7 +150,7 @@ def test_an_unknown_suffix_and_a_zip_of_something_else_are_refused(tmp_path: Pat
 @pytest.mark.parametrize(("value", "word"), [(float("nan"), "NaN"), (float("inf"), "infinite")])
 @pytest.mark.parametrize("suffix", ["pt", "safetensors"])
 def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path, value: float, word: str, suffix: str) -> None:
-    state = Net().state_dict()
+    state = OrderedDict(Net().state_dict())
     state["norm.running_var"][1] = value
     (torch.save if suffix == "pt" else save_file)(state, tmp_path / f"w.{suffix}")
     message = refusal(tmp_path / f"w.{suffix}")
@@ -210,11 +210,11 @@ def test_loading_lists_what_does_not_fit() -> None:
     state["extra.weight"] = state.pop("body.weight")
     with pytest.raises(InputError, match=r"1 missing \(body.weight\) and 1 unexpected \(extra.weight\)"):
         load_strict(Net(), state)
-    state = Net().state_dict()
+    state = OrderedDict(Net().state_dict())
     state["head.weight"] = torch.zeros(5, 3)
     with pytest.raises(InputError, match=r"head.weight is \(5, 3\), the model has \(2, 3\)"):
         load_strict(Net(), state)
-    state = Net().state_dict()
+    state = OrderedDict(Net().state_dict())
     state["norm.running_mean"] = torch.zeros(3, dtype=torch.int64)
     with pytest.raises(InputError, match=r"integers for floats: norm\.running_mean"):
         load_strict(Net(), state)

@@ -33,20 +33,20 @@ def test_it_is_what_scikit_learn_finds_in_their_last_words(run: Run, seed: int) 
     found = agreement(run)
     assert len(found) == 3
     assert found["both"].is_monotonic_decreasing
-    for pair in found.itertuples(index=False):
-        one, other = words[pair.reviewer], words[pair.other]
+    for pair in found.to_dict("records"):
+        one, other = words[pair["reviewer"]], words[pair["other"]]
         both = sorted(one.keys() & other.keys())
-        assert pair.both == len(both)
-        assert pair.same == sum(one[row] == other[row] for row in both)
-        assert pair.kappa == pytest.approx(cohen_kappa_score([one[r] for r in both], [other[r] for r in both]))
+        assert pair["both"] == len(both)
+        assert pair["same"] == sum(one[row] == other[row] for row in both)
+        assert pair["kappa"] == pytest.approx(cohen_kappa_score([one[r] for r in both], [other[r] for r in both]))
 
 
 def test_where_all_say_the_same_of_everything_chance_explains_it(run: Run) -> None:
     for reviewer in ("ann", "bob"):
         decide(run, run.table, "keep", reviewer=reviewer)
-    (pair,) = agreement(run).itertuples(index=False)
-    assert (pair.both, pair.same) == (6, 6)
-    assert np.isnan(pair.kappa)
+    (pair,) = agreement(run).to_dict("records")
+    assert (pair["both"], pair["same"]) == (6, 6)
+    assert np.isnan(pair["kappa"])
 
 
 def test_what_was_taken_back_and_samples_of_other_data_do_not_count(run: Run) -> None:

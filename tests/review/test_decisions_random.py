@@ -24,7 +24,7 @@ STEPS = st.lists(st.one_of(DECISION, TURN), max_size=15)
 
 @settings(max_examples=60, deadline=None)
 @given(steps=STEPS)
-def test_what_stands_is_each_samples_last_decision_that_was_not_taken_back(steps: list) -> None:  # type: ignore[type-arg]
+def test_what_stands_is_each_samples_last_decision_that_was_not_taken_back(steps: list) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Workspace(folder).new_run("three")
         run.set_summary(make_summary(class_names=("cat", "dog")))

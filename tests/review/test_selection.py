@@ -146,7 +146,7 @@ def test_every_filter_together_is_what_they_are_one_by_one(run: Run, fields: dic
             and (entry["label"] in chosen.labels or not chosen.labels)
             and (entry["predicted"] in chosen.predicted or not chosen.predicted)
             and (state in chosen.decisions or not chosen.decisions)
-            and low <= score[row] <= high
+            and low <= entry[chosen.detector] <= high
             and all(word in str(entry["source"]) for word in chosen.search.split())
             and ((decision is not None and decision.disputed) or not chosen.disputed)
         ):

@@ -6,6 +6,7 @@ import multiprocessing
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
-def test_it_is_what_the_whole_log_gives_whenever_it_is_updated(steps: list, made: Path, tmp_path: Path) -> None:  # type: ignore[type-arg]
+def test_it_is_what_the_whole_log_gives_whenever_it_is_updated(steps: list, made: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path)
     shutil.copytree(made, tmp_path)
     run = Workspace(tmp_path).runs()[0]
@@ -75,7 +76,7 @@ def test_an_update_reads_only_what_is_new_and_the_past_of_what_was_taken_back(ru
     read: list[int] = []
     whole = standing.events_where
 
-    def counted(*arguments: object) -> list:  # type: ignore[type-arg]
+    def counted(*arguments: Any) -> list[Any]:
         found = whole(*arguments)
         read.append(len(found))
         return found
@@ -140,8 +141,10 @@ def test_while_others_decide_in_other_processes_and_threads_update_it_it_stays_r
             stands.update()
 
     threads = [threading.Thread(target=keep_updating) for _ in range(3)]
-    for one in (*children, *threads):
-        one.start()
+    for child in children:
+        child.start()
+    for thread in threads:
+        thread.start()
     for child in children:
         child.join()
     over.set()

@@ -34,7 +34,7 @@ def data() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def module(data: tuple[np.ndarray, np.ndarray]) -> nn.Module:
+def module(data: tuple[np.ndarray, np.ndarray]) -> nn.Sequential:
     """With one output more than the data have classes."""
     torch.manual_seed(0)
     made = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, CLASSES + 1))
@@ -57,7 +57,7 @@ def run(data: tuple[np.ndarray, np.ndarray], module: nn.Module, tmp_path_factory
 
 
 @pytest.fixture(scope="module")
-def head(run: Run, data: tuple[np.ndarray, np.ndarray], module: nn.Module) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def head(run: Run, data: tuple[np.ndarray, np.ndarray], module: nn.Sequential) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Probabilities, residuals and features of each row of the run's table, float64."""
     index = run.table["index"].to_numpy()
     with torch.no_grad():
@@ -158,7 +158,7 @@ def test_the_nearest_are_those_with_the_largest_cosine_of_all_and_of_the_given_l
         assert [n.row for n in near] == expected
         assert [n.cosine for n in near] == pytest.approx([float(cosines[r]) for r in expected], abs=2e-3)
         assert [(n.sample_id, n.label) for n in near] == [
-            (s, label) for s, label in zip(run.table["sample_id"].iloc[expected], labels[expected])
+            (s, label) for s, label in zip(run.table["sample_id"].to_numpy()[expected], labels[expected])
         ]
 
 

@@ -6,11 +6,9 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 
@@ -26,109 +24,33 @@ from oga_core.runs import (
     Starter,
     Weights,
     Workspace,
-    database,
-    recommend,
 )
 from oga_core.runs.records import VERSION, Fingerprint, MappedClass
-from oga_core.runs.run import TABLE
 from oga_core.runs.sizes import measure_workspace
-from oga_core.runs.stale import fingerprint, stale
+from tests.runs.record_values import FROM_PYTHON, PREPARED, SUMMARY_0_5, again, enter, read_spec, run, summary_of
 from tests.summaries import make_summary
 
-PREPARED: dict[str, Any] = {
-    "data": "/data/reviews.csv",
-    "data_options": {"label": "stars"},
-    "model": None,
-    "weights": None,
-    "scope": "head",
-    "head": None,
-    "detectors": ["l1", "l2", "iforest"],
-    "seed": 3,
-    "epochs": None,
-    "folds": 5,
-    "notes": ["a note of the page"],
-}
-"""Settings as `prepare` wrote them in 0.5, 0.6 and 0.7."""
-FROM_PYTHON: dict[str, Any] = {
-    "scope": "all",
-    "head": "fc",
-    "detectors": ["l1"],
-    "seed": 0,
-    "data": "/data/digits.npz",
-    "data_options": {},
-    "model": "Sequential",
-}
-"""Settings as `score` wrote them in 0.5, 0.6 and 0.7: the key ``weights`` is missing."""
-SUMMARY_0_5: dict[str, Any] = {
-    "class_names": ["cat", "dog"],
-    "kind": "text",
-    "model": "resnet18",
-    "held_out_accuracy": None,
-    "agreement": 0.75,
-    "scope": "head",
-    "head": "fc",
-    "mapping": [["cat", 1, "a cat"], ["dog", 0, "a dog"]],
-    "notes": ["a note of the page", "2 files were skipped", "no recommendation: there are too few samples"],
-    "samples": 12,
-    "scored": 11,
-    "not_scored": 1,
-    "seconds": 1.5,
-    "seed": 3,
-    "detectors": ["l1", "loss"],
-    "model_source": "weights w.safetensors",
-    "weights_were": {"sha256": "ab" * 32, "bytes": 10, "changed": 1_700_000_000_000_000_000},
-}
-LATER: dict[str, Any] = {"sketch_form": None}
-"""What 0.6 and 0.7 wrote beside the keys of 0.5."""
-LANGUAGE_MODEL: dict[str, Any] = {
-    "kind": "prompts",
-    "agreement": None,
-    "mapping": [],
-    "scope": "lora",
-    "head": None,
-    "sketch_form": 2,
-}
-"""What 0.6 and 0.7 wrote of a language model."""
-OLD = ("0.5", "0.6", "0.7")
-
-
-def summary_of(release: str) -> dict[str, Any]:
-    return SUMMARY_0_5 if release == "0.5" else {**SUMMARY_0_5, **LATER}
-
-
-def read_spec(**values: Any) -> RunSpec:
-    return RunSpec.from_json(json.dumps({**PREPARED, **values}), "settings")
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    made = Workspace(tmp_path).new_run("one", RunSpec(DataSource("/data/reviews.csv"), Starter()))
-    table = pd.DataFrame({"sample_id": ["a"], "label": ["cat"], "l1": [1.0]})
-    made.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
-    return made
-
-
-def enter(run: Run, column: str, text: str) -> None:
-    with database.writing(run.workspace.database) as connection:
-        connection.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (text, run.id))
-
-
-def again(run: Run) -> Run:
-    return Workspace(run.workspace.path).run(run.id)
+__all__ = ["run"]
 
 
 # ---- round trip ------------------------------------------------------------------------------------------------------------
 texts = st.text(max_size=10)
+
 names = st.text(min_size=1, max_size=10)
+
 optional_names = st.none() | names
+
 optional_counts = st.none() | st.integers(0, 1000)
+
 models: st.SearchStrategy[ModelSource] = st.one_of(
     st.builds(Starter, optional_counts, optional_counts),
     st.builds(Weights, names, optional_names),
     st.builds(Factory, names),
     st.builds(InMemory, texts),
 )
+
 lists = st.lists(texts, max_size=3).map(tuple)
+
 specs = st.builds(
     RunSpec,
     data=st.none() | st.builds(DataSource, names, optional_names, optional_names),
@@ -139,7 +61,9 @@ specs = st.builds(
     seed=st.integers(),
     notes=lists,
 )
+
 shares = st.none() | st.floats(0, 1)
+
 summaries = st.builds(
     RunSummary,
     class_names=lists,
@@ -184,95 +108,6 @@ def test_what_is_written_has_the_keys_that_older_releases_read() -> None:
     summary = RunSummary.from_json(json.dumps(summary_of("0.7")), "summary")
     reason = {"no_recommendation": "there are too few samples", "version": VERSION}
     assert json.loads(summary.to_json()) == {**summary_of("0.7"), **reason}
-
-
-# ---- earlier releases ------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("named", "model"),
-    [
-        ({}, Starter(None, 5)),
-        ({"epochs": 2, "folds": None}, Starter(2, None)),
-        ({"weights": "/w.safetensors"}, Weights("/w.safetensors")),
-        ({"weights": "/w.pt", "model": "resnet18"}, Weights("/w.pt", "resnet18")),
-        ({"model": "own.module:make"}, Factory("own.module:make")),
-    ],
-)
-def test_settings_of_earlier_releases_say_where_the_model_comes_from(named: dict[str, Any], model: ModelSource) -> None:
-    assert read_spec(**named) == RunSpec(
-        data=DataSource("/data/reviews.csv", None, "stars"),
-        model=model,
-        scope="head",
-        head=None,
-        detectors=("l1", "l2", "iforest"),
-        seed=3,
-        notes=("a note of the page",),
-    )
-
-
-def test_settings_of_earlier_releases_without_weights_are_those_of_a_model_given_from_python() -> None:
-    spec = RunSpec.from_json(json.dumps(FROM_PYTHON), "settings")
-    assert spec == RunSpec(DataSource("/data/digits.npz"), InMemory("Sequential"), "all", "fc", ("l1",), 0, ())
-    before_the_data = {key: FROM_PYTHON[key] for key in ("scope", "head", "detectors", "seed")}
-    assert RunSpec.from_json(json.dumps(before_the_data), "settings") == replace(spec, data=None, model=InMemory())
-
-
-@pytest.mark.parametrize("release", OLD)
-def test_a_summary_of_an_earlier_release_is_read_with_the_reason_that_is_in_its_notes(release: str) -> None:
-    summary = RunSummary.from_json(json.dumps(summary_of(release)), "summary")
-    assert summary == RunSummary(
-        class_names=("cat", "dog"),
-        kind="text",
-        model="resnet18",
-        model_source="weights w.safetensors",
-        held_out_accuracy=None,
-        agreement=0.75,
-        scope="head",
-        head="fc",
-        mapping=(MappedClass("cat", 1, "a cat"), MappedClass("dog", 0, "a dog")),
-        samples=12,
-        scored=11,
-        not_scored=1,
-        seconds=1.5,
-        seed=3,
-        detectors=("l1", "loss"),
-        notes=("a note of the page", "2 files were skipped", "no recommendation: there are too few samples"),
-        sketch_form=None,
-        no_recommendation="there are too few samples",
-        weights=Fingerprint("ab" * 32, 10, 1_700_000_000_000_000_000),
-    )
-
-
-@pytest.mark.parametrize("release", OLD[1:])
-def test_a_summary_of_a_language_model_of_an_earlier_release_is_read(release: str) -> None:
-    summary = RunSummary.from_json(json.dumps({**summary_of(release), **LANGUAGE_MODEL}), "summary")
-    assert (summary.kind, summary.agreement, summary.mapping, summary.sketch_form) == ("prompts", None, (), 2)
-
-
-@pytest.mark.parametrize("release", OLD)
-def test_a_run_in_a_workspace_of_an_earlier_release_opens(run: Run, release: str, tmp_path: Path) -> None:
-    weights = tmp_path / "w.safetensors"
-    weights.write_bytes(b"weights")
-    were = vars(fingerprint(weights))
-    enter(run, "settings", json.dumps({**PREPARED, "weights": str(weights)}))
-    enter(run, "summary", json.dumps({**summary_of(release), "weights_were": were}))
-    found = again(run)
-    assert (found.class_names, [d.name for d in found.detectors], found.task.name) == (
-        ["cat", "dog"],
-        ["l1", "loss"],
-        "classification",
-    )
-    with pytest.raises(InputError, match=r"has no recommendation: there are too few samples$"):
-        recommend(found)
-    assert stale(found) == ""
-    weights.write_bytes(b"others")
-    assert "scores are stale" in stale(found)
-
-
-def test_only_in_records_without_a_version_a_note_is_the_reason_for_no_recommendation(run: Run) -> None:
-    run.set_summary(make_summary(notes=("no recommendation: says a file name",)))
-    assert run.summary.no_recommendation == ""
-    old = {key: value for key, value in SUMMARY_0_5.items() if key != "notes"}
-    assert RunSummary.from_json(json.dumps({**old, "notes": ["2 files"]}), "summary").no_recommendation == ""
 
 
 def test_unknown_keys_are_ignored() -> None:

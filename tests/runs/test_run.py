@@ -62,6 +62,7 @@ def test_what_was_written_is_read_again_in_another_process(run: Run) -> None:
     assert len(found.not_scored) == 0
     assert len(found.factors) == 4
     assert isinstance(found.factors.features, np.memmap)
+    assert found.spec.data is not None
     assert (found.class_names, found.spec.data.label) == (["x", "y"], "y")
     assert [d.name for d in found.detectors] == ["l1", "random"]
 
@@ -115,6 +116,7 @@ def test_a_file_written_again_replaces_the_old_one_and_its_hash(run: Run) -> Non
 
 
 def test_a_spec_entered_later_is_seen_at_once(run: Run) -> None:
+    assert run.spec.data is not None
     assert run.spec.data.label == "y"
     run.set_spec(RunSpec(seed=7))
     assert run.spec == RunSpec(seed=7)
@@ -189,7 +191,7 @@ def test_beyond_the_head_the_gradients_are_their_sketches_beside_the_features_of
         _ = again(run).factors
     run.add_file("sketch_norms.npy", partial(save_array, np.array([5.0, 10, 0, 1], np.float32)))
     residuals, sketches = again(run).factors.block(slice(None))
-    np.testing.assert_allclose(residuals * sketches, [[3, 4, 0], [6, 8, 0], [0, 0, 0], [0.6, 0.8, 0]], atol=5e-3)
+    np.testing.assert_allclose(residuals * sketches, np.array([[3, 4, 0], [6, 8, 0], [0, 0, 0], [0.6, 0.8, 0]]), atol=5e-3)
     assert isinstance(again(run).factors.features, np.memmap)
     for name in SKETCHES:
         kept = (run.path / f"{name}.npy").read_bytes()

@@ -6,8 +6,8 @@ import errno
 import hashlib
 import os
 import time
-from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -111,7 +111,7 @@ def test_more_than_the_limit_is_refused_by_what_is_announced_and_by_what_comes(
 
 
 def test_what_the_disk_has_no_room_for_is_refused_before_it_comes(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: namedtuple("Usage", "free")(10))
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     with pytest.raises(InputError, match=r"'a\.csv' has 11 bytes; the disk of the workspace has room for 10"):
         workspace.upload("a.csv", 11)
 

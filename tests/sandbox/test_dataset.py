@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -104,8 +105,8 @@ def same(data: SandboxedDataset, direct: Dataset) -> None:
     expected = [[(part[:2], len(part)) for part in parts] if isinstance(parts, list) else None for parts in words]
     assert data.excerpts(list(enumerate(ids)), 2) == expected
     assert data.excerpts([(0, "0" * 32), (len(direct), ids[0])], 2) == [None, None]
-    for words in ("a", "ROW 1", "no such words", ""):
-        np.testing.assert_array_equal(data.search(words), direct.search(words))
+    for typed in ("a", "ROW 1", "no such words", ""):
+        np.testing.assert_array_equal(data.search(typed), direct.search(typed))
 
 
 shapes = st.tuples(st.integers(1, 40), st.integers(1, 40))
@@ -144,7 +145,7 @@ def test_arrays_are_the_same(tmp_path: Path) -> None:
     features = rng.normal(size=(9, 40))
     features[4, 2] = np.nan
     np.savez(tmp_path / "features.npz", inputs=features, given=np.arange(9) % 3)
-    options = {"inputs": "inputs", "label": "given"}
+    options: dict[str, Any] = {"inputs": "inputs", "label": "given"}
     same(open_sandboxed(tmp_path / "features.npz", **options), open_dataset(tmp_path / "features.npz", **options))
     np.savez(tmp_path / "images.npz", x=rng.integers(0, 256, (5, 6, 7), np.uint8), y=np.array([0, 1, -1, 1, 0]))
     same(open_sandboxed(tmp_path / "images.npz"), open_dataset(tmp_path / "images.npz"))

@@ -79,7 +79,7 @@ def test_each_readable_sample_is_told_of_once_by_a_model_that_was_trained_on_the
     found = fitted(dataset)
     assert found.index.tolist() == readable(dataset)
     assert sorted(set(found.fold)) == list(range(K)) == list(range(len(watched.given)))
-    labelled = {dataset.sample_id(i) for i in np.flatnonzero(dataset.labels >= 0)}
+    labelled = {dataset.sample_id(i) for i in np.flatnonzero(dataset.labels >= 0).tolist()}
     left_out = []
     for i, (others, options) in enumerate(watched.given):
         seen = {others.sample_id(j) for j in range(len(others))}
@@ -101,7 +101,7 @@ def test_logits_are_those_of_the_model_of_the_fold_from_features_through_its_hea
         np.testing.assert_allclose(found.logits[at], logits, atol=1e-4)
         head = model.module.get_submodule("head")
         feature = found.features[at].astype(np.float64) * found.feature_norms[at]
-        weight, bias = head.weight.detach().numpy(), head.bias.detach().numpy()  # type: ignore[operator,union-attr]
+        weight, bias = head.weight.detach().numpy(), head.bias.detach().numpy()
         np.testing.assert_allclose(weight @ feature + bias, logits, atol=5e-2)
 
 

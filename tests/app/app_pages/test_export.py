@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -23,7 +24,7 @@ def test_the_preview_is_the_export(open_page: OpenPage, run: Run, what: str) -> 
     decide(run, flags.iloc[1:2], "relabel", new_label=str(flags["suggested_label"].iloc[1]), reviewer="Ann")
     at = open_page("export", run=run.id)
     at.selectbox(key="export_what").set_value(what).run()
-    asked = {"detector": "recommended", "budget": len(flags)} if what == "flags" else {}
+    asked: dict[str, Any] = {"detector": "recommended", "budget": len(flags)} if what == "flags" else {}
     expected = rows(run, what, **asked)
     assert len(expected)
     shown = at.dataframe[0].value.reset_index(drop=True)

@@ -165,7 +165,11 @@ def test_the_choice_of_map_and_colour_outlasts_a_visit_elsewhere(run: Run, open_
 # ---- colours ---------------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def colours(run: Run) -> Callable[..., Any]:
-    return lambda by, **fields: map_panel._colours(run, Selection(**{"detector": "l1", "budget": 0.1} | fields), by)
+    def find_colours(by: str, **fields: Any) -> Any:
+        usual: dict[str, Any] = {"detector": "l1", "budget": 0.1}
+        return map_panel._colours(run, Selection(**usual | fields), by)
+
+    return find_colours
 
 
 def test_colours_are_places_in_the_names(run: Run, colours: Callable[..., Any]) -> None:

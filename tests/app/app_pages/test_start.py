@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, call
 
 import numpy as np
 import pytest
@@ -77,6 +78,7 @@ def test_scoring_an_upload_starts_a_process_of_its_own_and_opens_the_run(
     (run,) = workspace.runs()
     assert started == [(run.id, "score")]
     assert run.spec.detectors == ("l1", "l2", "iforest")
+    assert run.spec.data is not None
     assert Path(run.spec.data.source).read_bytes() == table()
     assert at.query_params["run"] in (run.id, [run.id])
 
@@ -225,8 +227,8 @@ def test_a_running_job_shows_its_progress_and_a_cancel_reaches_it(
 def test_a_name_on_the_hub_is_taken_where_the_owner_allows_the_network(
     open_page: OpenPage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, allowed: bool
 ) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr("oga_core.hub.fetched", lambda name: asked.append(name) or tmp_path / "fetched")
+    fetched = Mock(return_value=tmp_path / "fetched")
+    monkeypatch.setattr("oga_core.hub.fetched", fetched)
     monkeypatch.setenv("OGA_ALLOW_HUB", str(int(allowed)))
     (tmp_path / "fetched").mkdir()
     at = open_page("start")
@@ -234,5 +236,5 @@ def test_a_name_on_the_hub_is_taken_where_the_owner_allows_the_network(
     at.segmented_control(key="model").set_value(start_form.OWN).run()
     for given in ("../model", "some/model"):
         at.text_input(key="weights_path").set_value(given).run()
-    assert asked == ["some/model"] * allowed
+    assert fetched.call_args_list == [call("some/model")] * allowed
     assert len(at.error) == (not allowed)

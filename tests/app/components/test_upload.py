@@ -143,7 +143,12 @@ def test_never_more_than_a_part_is_in_memory(workspace: Workspace, monkeypatch: 
     def upload(*given: Any) -> Any:
         made = before(*given)
         write = made.write
-        made.write = lambda part: (written.append(len(part)), write(part))
+
+        def write_counted(part: bytes) -> None:
+            written.append(len(part))
+            write(part)
+
+        monkeypatch.setattr(made, "write", write_counted)
         return made
 
     monkeypatch.setattr("oga_core.Workspace.upload", lambda _, *given: upload(*given))
@@ -158,11 +163,11 @@ def test_two_tabs_send_the_same_name_at_once(client: TestClient, workspace: Work
     def send(tab: int) -> None:
         answers[tab] = client.post("/oga/upload", params={"name": "a.csv"}, content=bytes([tab]) * 3_000_000).json()
 
-    tabs = [threading.Thread(target=send, args=(tab,)) for tab in range(2)]
-    for tab in tabs:
-        tab.start()
-    for tab in tabs:
-        tab.join()
+    threads = [threading.Thread(target=send, args=(tab,)) for tab in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     for tab, kept in answers.items():
         assert workspace.uploaded(kept["content"], "a.csv").read_bytes() == bytes([tab]) * 3_000_000
 

@@ -79,7 +79,7 @@ def test_what_is_not_there_is_told(client: TestClient, run: Run, queue: queues.Q
 
 
 def test_what_nobody_foresaw_is_told_by_a_number_only(client: TestClient, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.routes.decisions.review.decide", lambda *_, **__: {}["a secret"])
+    monkeypatch.setattr("app.routes.decisions.review.decide", lambda *_, **__: dict[str, str]()["a secret"])
     answer = keep_rows(client, run, 1)
     assert answer["status"] == 500
     assert "secret" not in answer["error"]

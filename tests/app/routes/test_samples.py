@@ -35,7 +35,12 @@ def test_images_are_cached_up_to_the_limit_in_bytes_and_made_once(
     monkeypatch.setenv("OGA_LIMIT_IMAGE_CACHE_BYTES", "256k")
     data, cache, made = state.dataset(run.id), samples._image_cache(), list[tuple[int, int]]()
     thumbnail = data.thumbnail
-    monkeypatch.setattr(data, "thumbnail", lambda index, size: made.append((index, size)) or thumbnail(index, size))
+
+    def watch(index: int, size: int) -> Image.Image:
+        made.append((index, size))
+        return thumbnail(index, size)
+
+    monkeypatch.setattr(data, "thumbnail", watch)
     largest = 0
     for size in samples.SIZES:
         for index in range(90):
@@ -68,13 +73,14 @@ def test_a_file_that_has_gone_is_told_and_shown_again_once_it_is_back(
 
 
 def test_a_sample_that_has_changed_is_told_and_no_other_is_shown(client: TestClient, run: Run) -> None:
+    assert run.spec.data is not None
     path = Path(run.spec.data.source)
     with np.load(path) as archive:
         arrays = dict(archive)
     arrays["x"][7, 0, 0, 0] ^= 1
     np.savez(path, **arrays)
-    for path in (f"image/{run.id}/7/160", f"text/{run.id}/7"):
-        answer = client.get(f"/oga/{path}")
+    for address in (f"image/{run.id}/7/160", f"text/{run.id}/7"):
+        answer = client.get(f"/oga/{address}")
         assert answer.status_code == 410
         assert "changed since it was scored" in answer.json()["error"]
     assert client.get(f"/oga/image/{run.id}/8/160").status_code == 200

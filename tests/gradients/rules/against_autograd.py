@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import numpy as np
@@ -27,7 +28,7 @@ some = partial(settings, deadline=None)
 dtypes = st.sampled_from([torch.float64, torch.float32])
 seeds = st.integers(0, 2**31)
 
-LOW = {
+LOW: dict[ModuleType, dict[str, Any]] = {
     gemm: {"PIECE": 60, "SMALL": 1},
     sketch: {"WIDE": 24, "THIN": 40, "FACTOR": 4, "KERNEL_FACTORS": (3, 2), "ORTHOGONAL": 7},
     outer: {"LARGE_GRAM": 8, "GRAMS": 2},
@@ -90,8 +91,10 @@ class Case:
         with way.sizes():
             found = engine(self.inputs, self.targets)
             if way.l1:
+                assert found.l1 is not None
                 np.testing.assert_allclose(found.l1, self.true.norm(1), rtol=self.tolerance)
             if way.l2:
+                assert found.l2 is not None
                 np.testing.assert_allclose(found.l2, self.true.norm(2), rtol=self.tolerance)
             if way.width:
                 assert found.sketch is not None
@@ -182,3 +185,7 @@ class Lambda(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return self._forward(self, *inputs)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,8 +13,8 @@ from torch import Tensor, nn
 
 from tests.gradients.rules.against_autograd import DEVICES, Lambda, N, assert_exact, dtypes, seeds, some
 
-CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED: dict[int, Callable[..., nn.Module]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
 
 @st.composite
@@ -102,7 +103,7 @@ def test_a_wide_convolution_by_each_way(
 )
 def test_convolutions_on_each_other(module: nn.Sequential, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    first = module[0]
+    first: Any = module[0]
     dims = first.weight.dim() - 2
     size = {1: (30,), 2: (14, 14), 3: (5, 5, 5)}[dims]
     assert_exact(module.to(dtype), torch.randn(N, first.in_channels, *size, dtype=dtype))

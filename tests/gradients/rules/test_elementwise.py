@@ -92,7 +92,7 @@ def test_arithmetic_in_place(operation: Callable[[Tensor, Tensor], Tensor]) -> N
 
 
 def test_an_input_that_is_changed_in_place_afterwards_is_refused_as_autograd_does() -> None:
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
+    def forward(m: Lambda, x: Tensor) -> Tensor:
         hidden = x * 2
         out = hidden * m.p
         hidden.zero_()

@@ -65,7 +65,7 @@ def test_bags_of_any_length_the_empty_one_included(
     torch.manual_seed(seed)
     weighted = weighted and mode == "sum"
 
-    def forward(m: nn.Module, x: Tensor, lengths: Tensor, weights: Tensor) -> Tensor:
+    def forward(m: Lambda, x: Tensor, lengths: Tensor, weights: Tensor) -> Tensor:
         indices, offsets = bags(x, lengths)
         if last:
             offsets = torch.cat([offsets, lengths.sum()[None]])

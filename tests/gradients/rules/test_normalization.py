@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -76,7 +77,7 @@ def test_batch_norm_and_instance_norm_in_evaluation(
     kind: str, channels: int, space: list[int], dtype: torch.dtype, seed: int
 ) -> None:
     torch.manual_seed(seed)
-    layers = {
+    layers: dict[str, list[Callable[..., nn.Module]]] = {
         "batch": [nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d],
         "instance": [nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d],
     }

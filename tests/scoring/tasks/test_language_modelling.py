@@ -19,6 +19,7 @@ from oga_core.progress import Cancelled
 from oga_core.review import Selection, clusters, default_selection, selected, standing_of, token_losses, why
 from oga_core.review.layer_shares import layer_shares, squared_norms
 from oga_core.review.sample_model import model_of
+from oga_core.runs import Weights
 from oga_core.scoring import do_run, estimate, passes, prepare
 from oga_core.scoring.one_sample import OpenedModel
 from oga_core.scoring.tasks.language_modelling import AnswerPass, sketch_answers
@@ -76,6 +77,7 @@ def test_losses_and_norms_are_those_of_each_answer_alone(run: Run, folder: Path)
 
 def test_a_new_answer_has_a_sketch_that_compares_with_those_of_the_run(run: Run) -> None:
     dataset = run.open_dataset()
+    assert isinstance(run.spec.model, Weights)
     model = load_model(*run.spec.model.arguments, dataset)
     assert isinstance(model, LanguageModel)
     each = AnswerPass(model, dataset, "lora", seed=run.spec.seed)
@@ -108,7 +110,7 @@ def test_other_scopes_and_detectors_by_group_are_scored_too(folder: Path, table:
     ],
 )
 def test_what_such_a_model_cannot_have_is_refused_before_anything_is_scored(
-    folder: Path, table: Path, tmp_path: Path, options: dict[str, str], reason: str
+    folder: Path, table: Path, tmp_path: Path, options: dict[str, Any], reason: str
 ) -> None:
     run = prepare(Workspace(tmp_path), table, weights=folder, **{"scope": "lora", **options})
     with pytest.raises(InputError, match=reason):
