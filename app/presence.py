@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import streamlit as st
 
-from oga_core.serving import is_loopback, named_origins
+from oga_core.addresses import is_loopback, named_origins
 
 _open: Counter[str] = Counter()
 _lock = Lock()

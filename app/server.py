@@ -33,10 +33,11 @@ from app.routes.requests import Refusal, answer_error
 from app.state import BROWSER_COOKIE, identity_of
 from app.streamlit_internals import disable_nagle, inline_scripts
 from oga_core import InputError
+from oga_core.addresses import is_loopback, named_origins, origin_of
 from oga_core.children import end_with_parent
 from oga_core.errors import one_line
 from oga_core.floors import check_floors
-from oga_core.serving import TOKEN, is_loopback, named_origins, new_token, origin_of, token_cookie
+from oga_core.serving import TOKEN, new_token, token_cookie
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",

@@ -13,9 +13,10 @@ from PIL import Image
 from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from oga_core import Run, Workspace, embedding
+from oga_core.addresses import free_port
 from oga_core.benchmarks.dashboard import chromium_path
 from oga_core.scoring import do_run, prepare_example
-from oga_core.serving import free_port, serve
+from oga_core.serving import serve
 
 HERE = Path(__file__).parent
 SIZE: ViewportSize = {"width": 1440, "height": 1020}

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from oga_core import children
-from oga_core.serving import free_port
+from oga_core.addresses import free_port
 
 SECONDS = 60.0
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from oga_core import Workspace, scoring, serving
+from oga_core import Workspace, addresses, scoring
 from oga_core.progress import Cancelled
 from tests.command_line import OGA, Oga, features, oga, texts
 
@@ -61,7 +61,7 @@ def test_control_c_ends_the_scoring_and_the_run_says_so(features: Path, tmp_path
 
 @pytest.mark.parametrize("answered", [True, False], ids=["once it answers", "while it starts"])
 def test_who_ends_the_command_ends_the_server_with_it(tmp_path: Path, answered: bool) -> None:
-    port = serving.free_port()
+    port = addresses.free_port()
     command = [*OGA, "serve", "--no-browser", "--port", str(port), "--workspace", str(tmp_path / "workspace")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         threads = Path(f"/proc/{process.pid}/task")

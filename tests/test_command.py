@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oga_core import Workspace, cli, serving
-from oga_core.cli import main
+from oga_core import Workspace, addresses
+from oga_core.cli import TRACEBACK, dashboard, main, workspaces
 from tests.command_process import CODE, OGA, SECONDS, oga
 
 TITLE = "données 日本 \udcff"
@@ -79,7 +79,7 @@ def test_ctrl_c_at_any_moment_leaves_one_line_at_most(workspace: Path, tmp_path:
     np.savez(tmp_path / "data.npz", x=np.random.default_rng(0).normal(size=(60, 3)), y=np.arange(60) % 2)
     rng = random.Random(0)
     commands = [["runs"]] * 10 + [["score", "data.npz", "--folds", "0"]] * 4
-    commands += [["serve", "--no-browser", "--port", str(serving.free_port())]] * 2
+    commands += [["serve", "--no-browser", "--port", str(addresses.free_port())]] * 2
     for arguments in commands:
         # What the interpreter does before it comes to us cannot be changed.
         command = [sys.executable, "-P", "-c", CODE.format(before="print('go', flush=True)"), *arguments]
@@ -155,13 +155,13 @@ def test_sigterm_and_sighup_stop_a_server_unless_they_are_ignored() -> None:
     heed_interrupts()
     try:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as by nohup
-        with cli._stopped_by_signals():
+        with dashboard._stop_by_signals():
             assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(signal.SIGTERM)
         assert signal.getsignal(signal.SIGTERM) == before[signal.SIGTERM]
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        with cli._stopped_by_signals(), pytest.raises(KeyboardInterrupt):
+        with dashboard._stop_by_signals(), pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGHUP)
     finally:
         for number, old in before.items():
@@ -193,14 +193,14 @@ def test_whatever_ends_a_command_is_one_line_and_a_traceback_on_request(
     def fail(_: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "_limits", fail)
-    monkeypatch.delenv(cli.TRACEBACK, raising=False)
+    monkeypatch.setattr(workspaces, "_limits", fail)
+    monkeypatch.delenv(TRACEBACK, raising=False)
     assert main(["limits"]) == code
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert err.startswith("oga: ")
     assert line.strip("d/…") in err
     assert len(err) < 250
-    monkeypatch.setenv(cli.TRACEBACK, "1")
+    monkeypatch.setenv(TRACEBACK, "1")
     assert main(["limits"]) == code
     assert "Traceback (most recent call last)" in capsys.readouterr().err

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from oga_core import Workspace, cli, scoring, serving
+from oga_core import Workspace, addresses, scoring, serving
 from oga_core.cli import main
+from oga_core.cli.dashboard import _say_where
 
 LONG = {"name": "n" * 300, "path": "n/" * 2100, "nul": "a\0b"}
 
@@ -100,7 +101,7 @@ def test_what_the_environment_names_can_be_no_path_either(
     monkeypatch.chdir(tmp_path)
     np.savez(tmp_path / "data.npz", x=np.zeros((60, 3)), y=np.arange(60) % 2)
     monkeypatch.setattr(os, "environ", {**os.environ, "OGA_WORKSPACE": path})
-    port = ["--port", str(serving.free_port())] if command.startswith("serve") else []
+    port = ["--port", str(addresses.free_port())] if command.startswith("serve") else []
     assert main([*command.split(), *port]) == 2
     err = capsys.readouterr().err
     assert err.startswith("oga: workspace ")
@@ -159,7 +160,7 @@ def test_a_default_server_says_who_can_open_it(tmp_path: Path, capsys: pytest.Ca
     shown = {}
     for loopback, redirect in ((True, None), (True, tmp_path / "x"), (False, tmp_path / "x")):
         dashboard = serving.Dashboard("http://127.0.0.1:8501/", subprocess.Popen(["true"]), redirect)
-        cli._say_where(dashboard, workspace, loopback)
+        _say_where(dashboard, workspace, loopback)
         dashboard.process.wait()
         first, second = capsys.readouterr().err.splitlines()
         assert first == "OGA is at http://127.0.0.1:8501/ (Ctrl+C stops it)"
@@ -180,6 +181,6 @@ def test_token_on_the_command_line_is_passed_on(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(scoring, "prepare_example", lambda workspace, name: workspace.new_run(name))
     monkeypatch.setattr("oga_core.worker.start", lambda *_: None)
     for command in (["serve"], ["serve", "--token"], ["demo"], ["demo", "--token"]):
-        port = str(serving.free_port())
+        port = str(addresses.free_port())
         assert main([*command, "--no-browser", "--port", port, "--workspace", str(tmp_path / "workspace")]) == 0
     assert asked == [False, True, False, True]

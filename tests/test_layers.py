@@ -16,7 +16,7 @@ import oga_core
 ROOT = Path(__file__).parent.parent
 ORDER = (
     ("children", "errors", "progress", "task", "terminal"),
-    ("limits", "floors", "measured", "model_files"),
+    ("addresses", "limits", "floors", "measured", "model_files"),
     ("containment", "files", "hub", "roots", "threads"),
     ("data",),
     ("models",),

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from oga_core import InputError, Workspace, launch, serving
+from oga_core import InputError, Workspace, addresses, launch, serving
 from tests.test_serving_access import started_with
 
 CONFIG = Path(__file__).parent.parent / ".streamlit" / "config.toml"
@@ -44,7 +44,7 @@ def flags(port: int = 8600) -> list[str]:
     ],
 )
 def test_an_origin_is_written_as_browsers_write_it(url: str, origin: str) -> None:
-    assert serving.origin_of(url) == origin
+    assert addresses.origin_of(url) == origin
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_an_origin_is_written_as_browsers_write_it(url: str, origin: str) -> Non
 )
 def test_what_is_no_origin_is_refused(url: str) -> None:
     with pytest.raises(InputError, match="the address of a page is needed"):
-        serving.origin_of(url)
+        addresses.origin_of(url)
 
 
 def test_the_server_is_our_own_file_and_never_one_that_lies_where_the_user_stands(
@@ -114,7 +114,7 @@ def test_nested_sections_truths_and_lists_are_written_as_streamlit_reads_them(mo
 
 
 def test_a_free_port_can_be_bound_on_this_machine() -> None:
-    port = serving.free_port()
+    port = addresses.free_port()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", port))
     assert 1024 <= port < 65536
@@ -222,16 +222,16 @@ def test_where_it_listens_is_what_url_token_and_names_say(
 )
 def test_an_address_that_can_be_read_in_two_ways_or_in_none_is_refused(tmp_path: Path, address: str) -> None:
     with pytest.raises(InputError, match="cannot listen on") as refused:
-        serving.find_place(address, serving.free_port())
+        addresses.find_place(address, addresses.free_port())
     assert len(str(refused.value)) < 250
-    assert not serving.is_loopback(address)
+    assert not addresses.is_loopback(address)
 
 
 @pytest.mark.parametrize("way", ["0.0.0.0", "::", "0::0", "[::]", "::ffff:0.0.0.0"])
 def test_all_addresses_need_a_name_in_whichever_form_they_are_written(way: str) -> None:
     with pytest.raises(InputError, match="say by which name it is reached"):
-        serving.find_place(way, serving.free_port())
-    assert not serving.is_loopback(way)
+        addresses.find_place(way, addresses.free_port())
+    assert not addresses.is_loopback(way)
 
 
 BROWSER = """#!/bin/sh
@@ -311,7 +311,7 @@ def test_where_the_page_cannot_be_written_no_browser_is_opened(tmp_path: Path, b
 
 
 def test_a_second_loopback_address_is_reached_under_the_url_that_is_printed(tmp_path: Path) -> None:
-    dashboard = serving.serve(Workspace(tmp_path), port=serving.free_port(), address="127.0.0.2")
+    dashboard = serving.serve(Workspace(tmp_path), port=addresses.free_port(), address="127.0.0.2")
     try:
         assert dashboard.url.startswith("http://127.0.0.2:")
         assert ask(dashboard.url)[0] == 200

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from oga_core import InputError, Workspace, serving
+from oga_core import InputError, Workspace, addresses, serving
 
 
 def test_beyond_this_machine_the_server_goes_by_its_address_and_the_names_it_was_given() -> None:
@@ -38,7 +38,7 @@ def test_beyond_this_machine_the_server_goes_by_its_address_and_the_names_it_was
     ],
 )
 def test_what_others_can_reach_is_told_from_what_only_this_machine_can(address: str, only_here: bool) -> None:
-    assert serving.is_loopback(address) is only_here
+    assert addresses.is_loopback(address) is only_here
 
 
 def started_with(monkeypatch: pytest.MonkeyPatch, **given: Any) -> tuple[serving.Dashboard, dict[str, str], list[str]]:
@@ -46,7 +46,7 @@ def started_with(monkeypatch: pytest.MonkeyPatch, **given: Any) -> tuple[serving
     seen: list[Any] = []
     monkeypatch.setattr(subprocess, "Popen", lambda command, env, **_: seen.append((env, command)))
     monkeypatch.setattr(serving, "_healthy", lambda *_: True)
-    return serving.serve(Workspace(), port=serving.free_port(), **given), *seen[0]
+    return serving.serve(Workspace(), port=addresses.free_port(), **given), *seen[0]
 
 
 @pytest.mark.parametrize("page", ["", "?run=x", "review?run=x"])
@@ -88,4 +88,4 @@ def test_all_addresses_of_a_machine_need_a_name_to_go_by(tmp_path: Path) -> None
 @pytest.mark.parametrize("address", ["192.0.2.1", "no such name", ""])
 def test_an_address_that_is_not_of_this_machine_is_refused(tmp_path: Path, address: str) -> None:
     with pytest.raises(InputError, match="cannot listen on"):
-        serving.serve(Workspace(tmp_path), port=serving.free_port(), address=address)
+        serving.serve(Workspace(tmp_path), port=addresses.free_port(), address=address)

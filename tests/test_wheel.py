@@ -16,7 +16,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from oga_core.serving import free_port
+from oga_core.addresses import free_port
 
 ROOT = Path(__file__).parent.parent
 DASHBOARD = "oga_core/_dashboard"

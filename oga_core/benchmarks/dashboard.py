@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from oga_core.addresses import free_port
 from oga_core.benchmarks.big_run import big_run
 from oga_core.errors import InputError
 from oga_core.maps import pictures
 from oga_core.progress import Progress, silent
 from oga_core.review import Selection, save_view
 from oga_core.runs import Run, Workspace
-from oga_core.serving import free_port, serve
+from oga_core.serving import serve
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

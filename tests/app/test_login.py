@@ -17,7 +17,7 @@ from streamlit.web.server.starlette.starlette_app_utils import create_signed_val
 from app import login, state
 from app.streamlit_internals import USER_COOKIE
 from oga_core import InputError, Run, decisions
-from oga_core.serving import free_port
+from oga_core.addresses import free_port
 from tests.app.conftest import ORIGIN, browser, named
 
 SECRET = "a secret of the server, long enough to sign with"

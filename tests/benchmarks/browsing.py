@@ -24,7 +24,8 @@ from PIL import Image
 from torch import nn
 
 from oga_core import Run, Workspace, open_dataset, score
-from oga_core.serving import free_port, serve
+from oga_core.addresses import free_port
+from oga_core.serving import serve
 
 CLASSES = ("boat", "bridge", "street", "wood")
 WIDTH, HEIGHT = 500, 375

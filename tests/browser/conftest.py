@@ -11,8 +11,9 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from oga_core import Workspace
+from oga_core.addresses import free_port
 from oga_core.benchmarks.dashboard import chromium_path
-from oga_core.serving import Dashboard, free_port, serve
+from oga_core.serving import Dashboard, serve
 
 ARGUMENTS = [
     "--no-sandbox",

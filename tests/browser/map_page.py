@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, expect
 
-from oga_core.serving import free_port
+from oga_core.addresses import free_port
 from tests.browser.conftest import settled
 
 ROOT = Path(__file__).resolve().parents[2]

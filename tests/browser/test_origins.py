@@ -19,9 +19,10 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Frame, Page, expect
 
 from oga_core import Run, Workspace, decisions
+from oga_core.addresses import free_port
 from oga_core.benchmarks.dashboard import chromium_path
 from oga_core.runs import database
-from oga_core.serving import Dashboard, free_port
+from oga_core.serving import Dashboard
 from tests.app.conftest import CLASSES, tinted_run
 from tests.browser.conftest import ARGUMENTS, settled
 

@@ -23,10 +23,11 @@ from websockets.typing import Origin, Subprotocol
 
 from app import queues
 from app.state import BROWSER_COOKIE
+from oga_core.addresses import free_port
 from oga_core.review import Selection, arranged, browser_identity, save_view, standing_of
 from oga_core.review.decisions import events_where
 from oga_core.runs import Run, Workspace, database
-from oga_core.serving import Dashboard, free_port, serve
+from oga_core.serving import Dashboard, serve
 from tests.app.conftest import CLASSES, tinted_run
 
 SELECTION = Selection("l1", flagged_only=False)

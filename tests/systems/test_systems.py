@@ -18,8 +18,8 @@ import pytest
 
 import app
 import oga_core
+from oga_core.addresses import free_port
 from oga_core.containment import list_bounds
-from oga_core.serving import free_port
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 SYSTEMS = ["win32", "darwin"]
