@@ -140,6 +140,7 @@ WHOLE = (
     "browser",
     "corpus",
     "faults",
+    "systems",
     "app/test_language_models.py",
     "test_faults.py",
     "test_layers.py",
