@@ -82,8 +82,12 @@ def _fitting(gradients: PerSampleGradients) -> int:
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         most, room = MOST_CUDA, SHARE_CUDA * (torch.cuda.mem_get_info(device)[0] + unused)
     else:
-        most, room = MOST, SHARE * psutil.virtual_memory().available
+        most, room = MOST, SHARE * _free_memory()
     return max(1, min(most, int(room) // max(1, gradients.bytes_per_sample)))
+
+
+def _free_memory() -> int:
+    return int(psutil.virtual_memory().available)
 
 
 def out_of_memory(error: BaseException) -> bool:
