@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import streamlit as st
 
@@ -9,7 +11,7 @@ from app import login, state
 from app.components.literal import literal, visible
 from oga_core import InputError, Run
 from oga_core.detectors import named
-from oga_core.review import UNDECIDED, default_selection, forget_view, name_view, named_views, standing_of
+from oga_core.review import UNDECIDED, Selection, default_selection, forget_view, name_view, named_views, standing_of
 from oga_core.review.reviewers import LONGEST_NAME
 
 BUDGETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5]
@@ -22,92 +24,90 @@ def draw(run: Run) -> None:
     with st.sidebar:
         st.text(visible(run.title))
         _draw_count(run)
-        _bound("detector", chosen.detector)
-        st.selectbox(
-            "Score",
-            [d.name for d in run.detectors],
-            format_func=lambda name: named(name).title,
-            key=_key("detector"),
-            on_change=_changed,
-            args=(run, "detector"),
-            help=f"{named(chosen.detector).meaning} Higher = more suspicious.",
-        )
-        options = sorted({*BUDGETS, chosen.budget})
-        _bound("budget", chosen.budget)
-        st.select_slider(
-            "Budget",
-            options,
-            format_func=_share,
-            key=_key("budget"),
-            on_change=_changed,
-            args=(run, "budget"),
-            help="The share of the samples that counts as flagged: the most suspicious by the score above.",
-        )
-        _bound("flagged_only", chosen.flagged_only)
-        st.toggle("Flagged samples only", key=_key("flagged_only"), on_change=_changed, args=(run, "flagged_only"))
-        _bound("search", chosen.search)
-        st.text_input(
-            "Search",
-            key=_key("search"),
-            on_change=_changed,
-            args=(run, "search"),
-            icon=":material/search:",
-            placeholder="words in the text or the file name",
-        )
-        for field, label, values in (
-            ("labels", run.task.label.capitalize(), run.class_names),
-            *([("predicted", "Predicted", run.class_names)] if "predicted" in run.task.predictions else []),
-            ("decisions", "Decision", [UNDECIDED, *run.task.decisions]),
-        ):
-            _bound(field, list(getattr(chosen, field)))
-            st.multiselect(
-                label, values, format_func=visible, key=_key(field), on_change=_changed, args=(run, field), placeholder="All"
-            )
-        _bound("disputed", chosen.disputed)
-        st.toggle(
-            "Disputed only",
-            key=_key("disputed"),
-            on_change=_changed,
-            args=(run, "disputed"),
-            help="Samples on which reviewers have decided differently, one without having seen the other.",
-        )
-        if chosen.score_range is not None:
-            low, high = chosen.score_range
-            st.button(
-                f"Score {low:.4g} to {high:.4g}",
-                icon=":material/close:",
-                on_click=state.change,
-                args=(run,),
-                kwargs={"score_range": None, "flagged_only": True},
-                width="stretch",
-                help="The range drawn on the histogram; click to take it away.",
-            )
-        if chosen.samples:
-            st.button(
-                f"{len(chosen.samples):,} picked samples",
-                icon=":material/close:",
-                on_click=state.change,
-                args=(run,),
-                kwargs={"samples": (), "flagged_only": True},
-                width="stretch",
-                help="Picked on the page Influence; click to take the choice away.",
-            )
-        if chosen.lassos:
-            st.button(
-                "Clear the lasso",
-                icon=":material/ink_eraser:",
-                on_click=state.put,
-                args=(run, chosen.without_lasso()),
-                width="stretch",
-            )
+        _draw_budget(run, chosen)
+        _draw_filters(run, chosen)
+        _draw_clear_buttons(run, chosen)
         with st.container(horizontal=True):
             _draw_views(run)
             st.button("Reset", icon=":material/restart_alt:", on_click=_reset, args=(run,), help="The selection as at first.")
         _draw_reviewer()
 
 
+def _draw_budget(run: Run, chosen: Selection) -> None:
+    """Draw the controls that say which samples are flagged."""
+    st.selectbox(
+        "Score",
+        [d.name for d in run.detectors],
+        format_func=lambda name: named(name).title,
+        help=f"{named(chosen.detector).meaning} Higher = more suspicious.",
+        **_bind(run, "detector", chosen.detector),
+    )
+    st.select_slider(
+        "Budget",
+        sorted({*BUDGETS, chosen.budget}),
+        format_func=_format_share,
+        help="The share of the samples that counts as flagged: the most suspicious by the score above.",
+        **_bind(run, "budget", chosen.budget),
+    )
+    st.toggle("Flagged samples only", **_bind(run, "flagged_only", chosen.flagged_only))
+
+
+def _draw_filters(run: Run, chosen: Selection) -> None:
+    """Draw the controls that narrow the selection."""
+    st.text_input(
+        "Search",
+        icon=":material/search:",
+        placeholder="words in the text or the file name",
+        **_bind(run, "search", chosen.search),
+    )
+    for field, label, values in (
+        ("labels", run.task.label.capitalize(), run.class_names),
+        *([("predicted", "Predicted", run.class_names)] if "predicted" in run.task.predictions else []),
+        ("decisions", "Decision", [UNDECIDED, *run.task.decisions]),
+    ):
+        st.multiselect(label, values, format_func=visible, placeholder="All", **_bind(run, field, list(getattr(chosen, field))))
+    st.toggle(
+        "Disputed only",
+        help="Samples on which reviewers have decided differently, one without having seen the other.",
+        **_bind(run, "disputed", chosen.disputed),
+    )
+
+
+def _draw_clear_buttons(run: Run, chosen: Selection) -> None:
+    """Draw a button for each choice that another page has added to the selection; it takes the choice away."""
+    if chosen.score_range is not None:
+        low, high = chosen.score_range
+        st.button(
+            f"Score {low:.4g} to {high:.4g}",
+            icon=":material/close:",
+            on_click=state.change,
+            args=(run,),
+            kwargs={"score_range": None, "flagged_only": True},
+            width="stretch",
+            help="The range drawn on the histogram; click to take it away.",
+        )
+    if chosen.samples:
+        st.button(
+            f"{len(chosen.samples):,} picked samples",
+            icon=":material/close:",
+            on_click=state.change,
+            args=(run,),
+            kwargs={"samples": (), "flagged_only": True},
+            width="stretch",
+            help="Picked on the page Influence; click to take the choice away.",
+        )
+    if chosen.lassos:
+        st.button(
+            "Clear the lasso",
+            icon=":material/ink_eraser:",
+            on_click=state.put,
+            args=(run, chosen.without_lasso()),
+            width="stretch",
+        )
+
+
 def _draw_reviewer() -> None:
-    """Who decides here: who has logged in, else the name that is entered."""
+    """Draw the reviewer: the name of the login, else a field for a name."""
     known = state.reviewer()
     if login.user():
         st.caption("Reviewer")
@@ -119,7 +119,7 @@ def _draw_reviewer() -> None:
         st.text_input(
             "Reviewer",
             key="reviewer_name",
-            on_change=_renamed,
+            on_change=_rename_reviewer,
             placeholder="your name",
             max_chars=LONGEST_NAME,
             help="Your name, shown with your decisions. Other browsers are other reviewers, even under the same name.",
@@ -134,7 +134,7 @@ def _draw_count(run: Run) -> None:
 
 
 def _draw_views(run: Run) -> None:
-    """Selections that were given a name."""
+    """Draw the selections that have a name."""
     with st.popover("Views", icon=":material/bookmarks:"):
         views = named_views(run)
         if not views:
@@ -150,10 +150,10 @@ def _draw_views(run: Run) -> None:
                     type="tertiary",
                     icon=":material/delete:",
                 )
-        st.text_input("Save this selection as", key=NAME, on_change=_save, args=(run,), placeholder="a name, then Enter")
+        st.text_input("Save this selection as", key=NAME, on_change=_save_view, args=(run,), placeholder="a name, then Enter")
 
 
-def _save(run: Run) -> None:
+def _save_view(run: Run) -> None:
     name = st.session_state[NAME].strip()
     if name:
         try:
@@ -168,26 +168,25 @@ def _reset(run: Run) -> None:
     state.put(run, default_selection(run))
 
 
-def _key(field: str) -> str:
-    return f"panel_{field}"
-
-
-def _bound(field: str, value: object) -> None:
+def _bind(run: Run, field: str, value: object) -> dict[str, Any]:
+    """Show a field of the selection in a widget; return the widget's arguments, by which it changes the field."""
+    key = f"panel_{field}"
     # The selection is the truth, widgets only show it: set at every run, for on another page they are other widgets.
-    st.session_state[_key(field)] = value
+    st.session_state[key] = value
+    return {"key": key, "on_change": _change_field, "args": (run, field, key)}
 
 
-def _changed(run: Run, field: str) -> None:
-    value = st.session_state[_key(field)]
+def _change_field(run: Run, field: str, key: str) -> None:
+    value = st.session_state[key]
     state.change(run, **{field: tuple(value) if isinstance(value, list) else value})
 
 
-def _renamed() -> None:
+def _rename_reviewer() -> None:
     try:
         state.set_reviewer(st.session_state["reviewer_name"])
     except InputError as error:
         st.toast(literal(error), icon=":material/error:")
 
 
-def _share(budget: float) -> str:
+def _format_share(budget: float) -> str:
     return f"{100 * budget:.3g} %"

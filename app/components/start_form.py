@@ -47,6 +47,17 @@ class Model:
     changed: int = 0
 
 
+@dataclass(frozen=True)
+class Options:
+    """What the user chose beside data and model."""
+
+    inputs: str | None
+    label: str | None
+    seed: int
+    detectors: list[str]
+    folds: int | None
+
+
 def draw(way: str) -> None:
     """Draw the form for one way of giving data."""
     if way == WAYS[0]:
@@ -54,13 +65,39 @@ def draw(way: str) -> None:
         return
     start_spare()
     dropped = way == WAYS[1]
-    data = upload("Data", SOURCES, MARKS, key="data_file") if dropped else _by_path("Path of the data", "data_path")
-    if dropped:
-        st.caption(
-            "A zip with one folder of images a class; a table with a text and a label column, or prompt and answer; "
-            "an .npz; what save_to_disk of datasets has written."
-        )
-    model = _model(dropped)
+    path = _choose_data(dropped)
+    model = _choose_model(dropped)
+    options = _draw_options()
+    if path is None or model is None:
+        return
+    try:
+        data = Data(str(path), options.inputs, options.label, path.stat().st_mtime_ns)
+        outlook = _estimate(data, model, NAMED, options.folds)
+        scope = _choose_scope(outlook)
+        if scope not in outlook.costs:
+            outlook = _estimate(data, model, (scope,), options.folds)
+        _draw_facts(_open(data), outlook, scope)
+        if not options.detectors:
+            raise InputError('"Detectors" is empty: choose at least one')
+        chosen_detectors(options.detectors, _open(data).task)
+        if st.button("Score the samples", key="score", type="primary", icon=":material/play_arrow:"):
+            _start_run(path, model, scope, options)
+    except InputError as error:
+        st.error(literal(error), icon=":material/error:")
+
+
+def _choose_data(dropped: bool) -> Path | None:
+    if not dropped:
+        return _choose_path("Path of the data", "data_path")
+    path = upload("Data", SOURCES, MARKS, key="data_file")
+    st.caption(
+        "A zip with one folder of images a class; a table with a text and a label column, or prompt and answer; "
+        "an .npz; what save_to_disk of datasets has written."
+    )
+    return path
+
+
+def _draw_options() -> Options:
     with st.expander("Columns, detectors, seed", icon=":material/tune:"):
         left, right = st.columns(2)
         inputs = left.text_input(
@@ -82,46 +119,31 @@ def draw(way: str) -> None:
             placeholder="5 for texts and features, none for images",
             help="Each is trained without a part of the samples, so that no label is judged by a model that has seen it.",
         )
-    if data is None or model is None:
-        return
-    try:
-        chosen = Data(str(data), inputs or None, label or None, data.stat().st_mtime_ns)
-        outlook = _outlook(chosen, model, NAMED, folds)
-        scope = _scope(outlook)
-        if scope not in outlook.costs:
-            outlook = _outlook(chosen, model, (scope,), folds)
-        _draw_facts(_opened(chosen), outlook, scope)
-        if not names:
-            raise InputError("choose at least one detector")
-        chosen_detectors(names, _opened(chosen).task)
-    except InputError as error:
-        st.error(literal(error), icon=":material/error:")
-        return
-    if st.button("Score the samples", key="score", type="primary", icon=":material/play_arrow:"):
-        try:
-            run = prepare(
-                state.workspace(),
-                data,
-                inputs=inputs or None,
-                label=label or None,
-                model=model.architecture,
-                weights=model.weights,
-                scope=scope,
-                detectors=names,
-                seed=int(seed),
-                folds=folds,
-                title=Path(data).name,
-            )
-        except InputError as error:
-            st.error(literal(error), icon=":material/error:")
-            return
-        state.open_run(run)
-        worker.start(run, "score")
-        st.rerun()
+    return Options(inputs or None, label or None, int(seed), names, folds)
 
 
-def _by_path(label: str, key: str, named: bool = False) -> Path | None:
-    """A path that is allowed, or where the owner allows that a model ``named`` as on the Hugging Face hub."""
+def _start_run(data: Path, model: Model, scope: str, options: Options) -> None:
+    """Start a run and make it the current one."""
+    run = prepare(
+        state.workspace(),
+        data,
+        inputs=options.inputs,
+        label=options.label,
+        model=model.architecture,
+        weights=model.weights,
+        scope=scope,
+        detectors=options.detectors,
+        seed=options.seed,
+        folds=options.folds,
+        title=data.name,
+    )
+    state.open_run(run)
+    worker.start(run, "score")
+    st.rerun()
+
+
+def _choose_path(label: str, key: str, named: bool = False) -> Path | None:
+    """Return the path that is entered, if it is allowed; if ``named``, it may be the name of a model on the Hugging Face hub."""
     placeholder = "below a folder that oga serve was given with --root" + (", or a name on the Hugging Face hub" if named else "")
     given = st.text_input(label, key=key, placeholder=placeholder).strip()
     if not given:
@@ -131,7 +153,7 @@ def _by_path(label: str, key: str, named: bool = False) -> Path | None:
             return allowed_path(given)
         except InputError:
             if named and hub.NAME.fullmatch(given):
-                return _fetched(given)
+                return _download(given)
             raise
     except InputError as error:
         st.error(literal(error), icon=":material/error:")
@@ -139,11 +161,11 @@ def _by_path(label: str, key: str, named: bool = False) -> Path | None:
 
 
 @st.cache_resource(max_entries=16, show_spinner="Fetching the model …")
-def _fetched(name: str) -> Path:
+def _download(name: str) -> Path:
     return hub.fetched(name)
 
 
-def _model(dropped: bool) -> Model | None:
+def _choose_model(dropped: bool) -> Model | None:
     chosen = st.segmented_control("Model", [STARTER, OWN], default=STARTER, required=True, key="model")
     if chosen == STARTER:
         return Model()
@@ -165,7 +187,7 @@ def _model(dropped: bool) -> Model | None:
         if dropped:
             weights = upload("Weights", (*SUFFIXES, ".zip"), (CONFIG, ADAPTER), key="weights_file")
         else:
-            weights = _by_path("Path of the weights", "weights_path", named=hub.allowed())
+            weights = _choose_path("Path of the weights", "weights_path", named=hub.allowed())
     if weights is None:
         return None
     return Model(None if name == BY_FILE else name, weights, weights.stat().st_mtime_ns)
@@ -173,23 +195,25 @@ def _model(dropped: bool) -> Model | None:
 
 @state.cleared_with_runs
 @st.cache_resource(max_entries=2, show_spinner="Looking at the data …")
-def _opened(data: Data) -> SandboxedDataset:
+def _open(data: Data) -> SandboxedDataset:
     """Open the data once, not at every rerun, in a process of their own."""
     return open_sandboxed(data.path, inputs=data.inputs, label=data.label, use_spare=True)
 
 
 @state.cleared_with_runs
 @st.cache_resource(max_entries=16, show_spinner="Looking at data and model …")
-def _outlook(data: Data, model: Model, scopes: tuple[str, ...], folds: int | None) -> Outlook:
+def _estimate(data: Data, model: Model, scopes: tuple[str, ...], folds: int | None) -> Outlook:
     """Open the weights in the process that reads the data; InputError where they do not fit together."""
-    return SandboxedModel(_opened(data), model.architecture, model.weights).estimate_run(scopes, folds)
+    return SandboxedModel(_open(data), model.architecture, model.weights).estimate_run(scopes, folds)
 
 
-def _scope(outlook: Outlook) -> str:
-    """The scope, chosen beside what each would cost."""
+def _choose_scope(outlook: Outlook) -> str:
+    """Draw the scopes with their costs; return the chosen one."""
     named = [scope for scope in NAMED if scope in outlook.costs]
     costs = [outlook.costs[s] for s in named]
-    captions = [f"{MEANING[s]}: {c.parameters:,} values, about {_seconds(c.seconds)}" for s, c in zip(named, costs, strict=True)]
+    captions = [
+        f"{MEANING[s]}: {c.parameters:,} values, about {_format_seconds(c.seconds)}" for s, c in zip(named, costs, strict=True)
+    ]
     scope = st.radio(
         "Scope: the parameters whose gradient is taken",
         [*named, PATTERN],
@@ -200,12 +224,12 @@ def _scope(outlook: Outlook) -> str:
     if scope == PATTERN:
         scope = st.text_input("Names, joined by commas", key="pattern", placeholder="layer4.*, *.weight").strip()
         if not scope:
-            raise InputError("write the names of some parameters, with * for anything")
+            raise InputError('"Names, joined by commas" is empty: write the names of some parameters, with * for anything')
     return str(scope)
 
 
 def _draw_facts(dataset: SandboxedDataset, outlook: Outlook, scope: str) -> None:
-    """Counts, cost, notes and the class mapping."""
+    """Draw counts, cost, notes and the class mapping."""
     cost = outlook.costs[scope]
     facts = (
         ("Samples", f"{len(dataset):,}"),
@@ -213,7 +237,7 @@ def _draw_facts(dataset: SandboxedDataset, outlook: Outlook, scope: str) -> None
         ("Kind", dataset.kind),
         ("Model", outlook.model),
         ("Scope", f"{cost.parameters:,} values"),
-        ("Time", f"about {_seconds(cost.seconds)}"),
+        ("Time", f"about {_format_seconds(cost.seconds)}"),
         ("Memory", f"about {max(1, cost.bytes // 1_000_000):,} MB"),
     )
     with st.container(border=True, horizontal=True):
@@ -229,5 +253,5 @@ def _draw_facts(dataset: SandboxedDataset, outlook: Outlook, scope: str) -> None
             st.dataframe(rows, hide_index=True)
 
 
-def _seconds(seconds: float) -> str:
+def _format_seconds(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
