@@ -16,7 +16,7 @@ from torchvision.models import resnet18
 
 from oga_core.errors import InputError
 from oga_core.gradients import ALL, LORA, LOSSES, parameters_in
-from oga_core.models.hugging_face import transformers_offline
+from oga_core.models.hugging_face import import_transformers
 
 CLASSES = 10
 RANK = 8
@@ -118,7 +118,7 @@ def llama(tokens: int, length: int, width: int, layers: int, heads: int, groups:
 def _transformers() -> Any:
     if find_spec("peft") is None:
         raise InputError("this needs transformers and peft: pip install 'oga-core[hf]'")
-    return transformers_offline()
+    return import_transformers()
 
 
 @dataclass(frozen=True)

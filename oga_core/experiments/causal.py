@@ -16,7 +16,7 @@ from oga_core.errors import InputError
 from oga_core.experiments.stories import convert
 from oga_core.files import write_whole_folder
 from oga_core.gradients import NextToken, PerSampleGradients, in_batches
-from oga_core.models.hugging_face import transformers_offline
+from oga_core.models.hugging_face import import_transformers
 from oga_core.models.language_model import IGNORED, AnsweredTokens
 from oga_core.progress import Progress
 
@@ -137,7 +137,7 @@ def loaded(arch: str | None, data: Path | None, examples: Sequence[Example], see
     InputError
         If the folder is none, or transformers is not there.
     """
-    hf = transformers_offline()
+    hf = import_transformers()
     if arch is not None:
         if not (Path(arch) / "config.json").is_file():
             raise InputError(f"{arch} is no folder of a model; give one that save_pretrained has written")

@@ -18,8 +18,9 @@ from oga_core.errors import InputError
 from oga_core.experiments.starter import Starter
 from oga_core.files import write_whole_folder
 from oga_core.models import Classifier, TrainedModel
-from oga_core.models.hugging_face import TextTokens, transformers_offline
+from oga_core.models.hugging_face import import_transformers
 from oga_core.models.inputs import TokenCollate
+from oga_core.models.text_tokens import TextTokens
 from oga_core.models.training import AfterEpoch
 from oga_core.progress import Progress
 
@@ -66,7 +67,7 @@ def base_of(arch: str, texts: Sequence[str], folder: Path, quick: bool, progress
     InputError
         If the folder is none, or transformers and peft are not there.
     """
-    hf = transformers_offline()
+    hf = import_transformers()
     own = arch == ENCODER
     if own and not (folder / "config.json").is_file():
         steps = QUICK_STEPS if quick else STEPS

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from oga_core.errors import InputError
-from oga_core.gradients.fallback import mapped
+from oga_core.gradients.tensor_tree import map_tensors
 
 
 def as_it_is(inputs: Any) -> Any:
@@ -23,9 +23,9 @@ def items_of(inputs: list[Any], rows: list[int]) -> list[Any]:
 def rows_of(inputs: Any, rows: list[int]) -> Any:
     """Rows of every tensor in a batch's inputs that has as many as the longest of them."""
     sizes: list[int] = []
-    mapped(inputs, lambda t: sizes.append(len(t)) if t.dim() else None)
+    map_tensors(inputs, lambda t: sizes.append(len(t)) if t.dim() else None)
     n = max(sizes, default=0)
-    return mapped(inputs, lambda t: t[rows] if t.dim() and len(t) == n else t)
+    return map_tensors(inputs, lambda t: t[rows] if t.dim() and len(t) == n else t)
 
 
 def tensor_in(output: Any) -> Tensor:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from oga_core.errors import InputError
-from oga_core.gradients.per_sample import PROBED, PerSampleGradients
+from oga_core.gradients.per_sample import PerSampleGradients
+from oga_core.gradients.probe import PROBED
 from oga_core.gradients.results import GradientBatch
 
 MOST = 64

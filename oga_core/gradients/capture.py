@@ -7,8 +7,7 @@ weight gradient is ever computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import cache, partial
 from types import FunctionType
 from typing import Any
@@ -18,77 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from oga_core.gradients.ownership import Layout
+from oga_core.gradients.plan import ChangedTrace, Plan
 from oga_core.gradients.rules import RULES, Rule, Unsupported, Use
-from oga_core.gradients.terms import Derived, Outer, Term, Turned, View, summed
+from oga_core.gradients.tensor_tree import find_tensors, replace_tensors
+from oga_core.gradients.terms import Term
+from oga_core.gradients.variables import FROM_PARAMETERS, Source, Variable, find_variable, sum_gradient
 
-OF_SAMPLES, FROM_PARAMETERS = "_oga_of_samples", "_oga_from_parameters"
-
-
-class ChangedRoad(Exception):
-    """The model did other operations than in the probe: its road depends on the data."""
-
-
-@dataclass(eq=False)
-class Source:
-    """A parameter in the scope.
-
-    Attributes
-    ----------
-    plain
-        Its values, which operations on samples are given.
-    proxy
-        The same with a gradient, from which tensors are derived.
-    """
-
-    name: str
-    plain: Tensor
-    proxy: Tensor
-    variables: dict[Any, Variable] = field(default_factory=dict)
-    pending: int = 0
-
-
-@dataclass(eq=False)
-class Variable:
-    """A parameter, a view of one, or a tensor computed from parameters alone, as operations on samples use it."""
-
-    sources: list[Source]
-    tensor: Tensor
-    view: tuple[tuple[int, ...], tuple[int, ...], int] | None
-    terms: list[Term] = field(default_factory=list)
-    pending: int = 0
-
-
-@dataclass
-class Plan:
-    """What the probe found out about the road through the model.
-
-    Attributes
-    ----------
-    road
-        The operations on parameters, in the order of their calls: name, and parameters.
-    shapes
-        By call: the output's shape, for the probe's ``n`` samples.
-    layouts
-        By call: where the samples lie in the output; None for an output that is the same for all samples.
-    left_over
-        Parameters that no rule reaches, and why.
-    """
-
-    n: int = 0
-    road: list[tuple[str, ...]] = field(default_factory=list)
-    shapes: dict[int, torch.Size] = field(default_factory=dict)
-    layouts: dict[int, Layout | None] = field(default_factory=dict)
-    left_over: dict[str, str] = field(default_factory=dict)
-
-    def fits(self, index: int, shape: torch.Size, n: int) -> bool:
-        """Whether the samples may lie in an output as they lay in that of the probe."""
-        layout = self.layouts.get(index)
-        if layout is None:
-            return True
-        probed = self.shapes[index]
-        # Where a sample had one row in the probe, it is not known how several would lie.
-        return len(shape) == len(probed) and (shape[layout.dim] == n or probed[layout.dim] > self.n)
+OF_SAMPLES = "_oga_of_samples"
+"""Attribute of a tensor that depends on the samples."""
 
 
 class Capture(TorchFunctionMode):
@@ -111,7 +47,7 @@ class Capture(TorchFunctionMode):
 
     Attributes
     ----------
-    left_over
+    fallback
         Parameters that no rule reached, those of the plan among them, and why.
     features
         Input of the layer that gives the logits.
@@ -130,10 +66,10 @@ class Capture(TorchFunctionMode):
         super().__init__()
         self.n, self.plan, self.done, self.head, self.probing = n, plan, done, head, probing
         self.features: Tensor | None = None
-        self.left_over = dict(plan.left_over)
+        self.fallback = dict(plan.fallback)
         self.sources: dict[int, Source] = {}
         for name, parameter in parameters.items():
-            if name not in self.left_over:
+            if name not in self.fallback:
                 plain = parameter.detach()
                 simple = plain.is_contiguous() and not plain.storage_offset()
                 self.sources[id(parameter)] = Source(
@@ -141,7 +77,7 @@ class Capture(TorchFunctionMode):
                     plain,
                     (plain.detach() if simple else plain.clone(memory_format=torch.contiguous_format)).requires_grad_(),
                 )
-        self.road: list[tuple[str, ...]] = []
+        self.trace: list[tuple[str, ...]] = []
         self.uses: dict[int, Use] = {}
         self.variables: dict[int, list[Variable]] = {}
         self.grads: dict[int, Tensor] = {}
@@ -152,7 +88,7 @@ class Capture(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        found = _tensors((*args, *kwargs.values()) if kwargs else args)
+        found = find_tensors((*args, *kwargs.values()) if kwargs else args)
         of_samples = any(getattr(t, OF_SAMPLES, False) for t in found)
         if self.head is not None and func is F.linear and any(t is self.head for t in found):
             self.features = found[0].detach()
@@ -170,16 +106,16 @@ class Capture(TorchFunctionMode):
             with self:  # written in Python: what it does inside is what counts
                 return _body(func)(*args, **kwargs)
         if func not in RULES:
-            return self._unruled(func, args, kwargs, mine) if of_samples else self._derive(func, args, kwargs)
-        index = len(self.road)
-        self.road.append((_name(func), *(source.name for t in mine for source in self._sources(t))))
-        if not self.probing and self.plan.road[index : index + 1] != self.road[index:]:
-            raise ChangedRoad(f"{_name(func)} is operation {index}, and was not in the probe")
+            return self._run_without_rule(func, args, kwargs, mine) if of_samples else self._derive(func, args, kwargs)
+        index = len(self.trace)
+        self.trace.append((_name(func), *(source.name for t in mine for source in self._sources(t))))
+        if not self.probing and self.plan.trace[index : index + 1] != self.trace[index:]:
+            raise ChangedTrace(f"{_name(func)} is operation {index}, and was not in the probe")
         if not of_samples and self.plan.layouts.get(index, "unknown") is None:
             return self._derive(func, args, kwargs)
-        return self._apply(RULES[func], func, args, kwargs, mine, index, of_samples)
+        return self._run_rule(RULES[func], func, args, kwargs, mine, index, of_samples)
 
-    def _apply(
+    def _run_rule(
         self,
         rule: Rule,
         func: Callable[..., Any],
@@ -190,16 +126,16 @@ class Capture(TorchFunctionMode):
         of_samples: bool,
     ) -> Any:
         """Do an operation that there is a rule for, and wait for its output's gradient."""
-        variables = {id(t): self._variable(t) for t in mine}
+        variables = {id(t): find_variable(self.sources.get(id(t)), t) for t in mine}
         given = args, kwargs
-        args, kwargs = _replaced(given, {key: variable.tensor for key, variable in variables.items()})
+        args, kwargs = replace_tensors(given, {key: variable.tensor for key, variable in variables.items()})
         result = rule.run(*args, **kwargs) if rule.run is not None else func(*args, **kwargs)
         out: Tensor = result[0] if isinstance(result, tuple) else result
         if not of_samples and self.probing and self.n not in out.shape:
             self.plan.layouts[index] = None
             return self._derive(func, *given)
         if not self.probing and not self.plan.fits(index, out.shape, self.n):
-            raise ChangedRoad(f"{_name(func)} has another output than in the probe")
+            raise ChangedTrace(f"{_name(func)} has another output than in the probe")
         if not out.requires_grad:
             apart = out.clone() if out._is_view() and not any(out is given for given in args[:1]) else out
             out = _Start.apply(apart, torch.empty(0, requires_grad=True))
@@ -213,11 +149,11 @@ class Capture(TorchFunctionMode):
         self.variables[index] = list(scoped.values())
         for variable in scoped.values():
             self._await(variable)
-        out.register_hook(partial(self._arrived, index, scoped))
+        out.register_hook(partial(self._collect, index, scoped))
         _mark(out)
         return (out, *result[1:]) if isinstance(result, tuple) else out
 
-    def _arrived(self, index: int, variables: dict[int, Variable], grad: Tensor) -> None:
+    def _collect(self, index: int, variables: dict[int, Variable], grad: Tensor) -> None:
         if self.probing:
             self.grads[index] = grad.detach().clone()
             return
@@ -230,7 +166,7 @@ class Capture(TorchFunctionMode):
                     variables[id(tensor)].terms.append(term)
             except Unsupported as reason:
                 for variable in variables.values():
-                    self._leave(variable.sources, f"{self.road[index][0]}: {reason}")
+                    self._leave(variable.sources, f"{self.trace[index][0]}: {reason}")
                 return
             for variable in variables.values():
                 self._settle(variable)
@@ -260,70 +196,39 @@ class Capture(TorchFunctionMode):
             return
         for source in variable.sources:
             source.pending -= 1
-            if not source.pending and source.name not in self.left_over:
+            if not source.pending and source.name not in self.fallback:
                 self._hand_over(source)
 
     def _hand_over(self, source: Source) -> None:
         variables = [v for v in source.variables.values() if v.terms]
-        self._done(source, variables)
+        if (gradient := sum_gradient(source, variables)) is not None:
+            self.done(source.name, gradient)
         for variable in variables:
             if len(variable.sources) == 1:
                 variable.terms = []  # they hold inputs and gradients
         source.variables = {}
 
-    def _done(self, source: Source, variables: list[Variable]) -> None:
-        parts: list[tuple[Term, View]] = []
-        for variable in variables:
-            if variable.view is None:
-                assert isinstance(variable, _Computed)
-                back = partial(_gradient_of, variable.graph, source.proxy)
-                of = summed([(t, None) for t in variable.terms], variable.tensor)
-                parts.append((Derived(of, source.plain, variable.tensor.shape, back), None))
-                continue
-            parts += [_of_whole(term, variable.view, source.proxy) for term in variable.terms]
-        if len(variables) == 1 and parts[0][1] is not None and variables[0].tensor.numel() == source.plain.numel():
-            of = summed([(term, None) for term, _ in parts], variables[0].tensor)
-            self.done(source.name, Turned(of, source.plain, parts[0][1]))
-        elif parts:
-            self.done(source.name, summed(parts, source.plain))
-
-    def _variable(self, tensor: Tensor) -> Variable:
-        source = self.sources.get(id(tensor))
-        if source is not None:
-            key = _view_of(source.proxy)
-            return source.variables.setdefault(key, Variable([source], source.plain, key))
-        sources: list[Source] = getattr(tensor, FROM_PARAMETERS)
-        view = None
-        if len(sources) == 1 and tensor._is_view() and 0 not in tensor.stride() and tensor._base is not None:
-            view = _view_of(tensor) if tensor._base is sources[0].proxy else None
-        if view is not None:
-            return sources[0].variables.setdefault(view, Variable(sources, tensor.detach(), view))
-        held = sources[0].variables.get(id(tensor))
-        if held is None:
-            held = _Computed(sources, tensor)
-            for source in sources:
-                source.variables[id(tensor)] = held
-        return held
-
     def _derive(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Do an operation on parameters and constants alone, differentiably."""
-        found = _tensors((args, kwargs))
+        found = find_tensors((args, kwargs))
         sources = {id(s): s for t in found for s in [self.sources.get(id(t)), *getattr(t, FROM_PARAMETERS, ())] if s is not None}
         proxies = {id(t): self.sources[id(t)].proxy for t in found if id(t) in self.sources}
-        args, kwargs = _replaced((args, kwargs), proxies)
+        args, kwargs = replace_tensors((args, kwargs), proxies)
         with torch.enable_grad():
             result = func(*args, **kwargs)
-        for out in _tensors((result,)):
+        for out in find_tensors((result,)):
             if out.requires_grad and not any(out is s.proxy for s in sources.values()):
                 setattr(out, FROM_PARAMETERS, list(sources.values()))
         # ``weight.to(dtype)`` may be the weight itself.
-        return _replaced(result, {id(proxies[id(t)]): t for t in found if id(t) in proxies})
+        return replace_tensors(result, {id(proxies[id(t)]): t for t in found if id(t) in proxies})
 
-    def _unruled(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], mine: list[Tensor]) -> Any:
+    def _run_without_rule(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], mine: list[Tensor]
+    ) -> Any:
         for tensor in mine:
             self._leave(self._sources(tensor), f"{_name(func)} has no rule")
         values = {id(t): self.sources[id(t)].plain if id(t) in self.sources else t.detach() for t in mine}
-        args, kwargs = _replaced((args, kwargs), values)
+        args, kwargs = replace_tensors((args, kwargs), values)
         return _mark(func(*args, **kwargs))
 
     def _sources(self, tensor: Tensor) -> list[Source]:
@@ -332,15 +237,7 @@ class Capture(TorchFunctionMode):
 
     def _leave(self, sources: list[Source], reason: str) -> None:
         for source in sources:
-            self.left_over.setdefault(source.name, reason)
-
-
-class _Computed(Variable):
-    """A tensor computed from parameters: operations on samples get its values, the graph is kept for the way back."""
-
-    def __init__(self, sources: list[Source], tensor: Tensor) -> None:
-        super().__init__(sources, tensor.detach(), None)
-        self.graph = tensor
+            self.fallback.setdefault(source.name, reason)
 
 
 class _Start(torch.autograd.Function):
@@ -370,68 +267,18 @@ def _name(func: Callable[..., Any]) -> str:
     return str(getattr(func, "__name__", func))
 
 
-def _tensors(items: Iterable[Any]) -> list[Tensor]:
-    """The tensors among some arguments, however deep."""
-    found: list[Tensor] = []
-    for item in items:  # a loop: it is run for every operation of a model
-        if isinstance(item, Tensor):
-            found.append(item)
-        elif isinstance(item, (tuple, list)):
-            found += _tensors(item)
-        elif isinstance(item, dict):
-            found += _tensors(item.values())
-    return found
-
-
-def _replaced(tree: Any, values: dict[int, Tensor]) -> Any:
-    if isinstance(tree, Tensor):
-        return values.get(id(tree), tree)
-    if isinstance(tree, tuple) and type(tree) is not tuple:  # torch.Size and named tuples hold no parameter
-        return tree
-    if isinstance(tree, (tuple, list)):
-        return type(tree)(_replaced(item, values) for item in tree)
-    if isinstance(tree, dict):
-        return {key: _replaced(item, values) for key, item in tree.items()}
-    return tree
-
-
 def _mark(result: Any) -> Any:
-    for out in _tensors((result,)):
+    for out in find_tensors((result,)):
         setattr(out, OF_SAMPLES, True)
     return result
 
 
-def marked(inputs: Any) -> Any:
-    """The inputs as other tensors on the same memory, which are known to depend on the samples."""
+def mark_inputs(inputs: Any) -> Any:
+    """Return the inputs as other tensors on the same memory, which are known to depend on the samples."""
     if isinstance(inputs, Tensor):
         return _mark(inputs.detach())
     if isinstance(inputs, (tuple, list)):
-        return type(inputs)(marked(item) for item in inputs)
+        return type(inputs)(mark_inputs(item) for item in inputs)
     if isinstance(inputs, dict) or hasattr(inputs, "items"):
-        return {key: marked(item) for key, item in inputs.items()}
+        return {key: mark_inputs(item) for key, item in inputs.items()}
     return inputs
-
-
-def _view_of(tensor: Tensor) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-    return tuple(tensor.shape), tuple(tensor.stride()), int(tensor.storage_offset())
-
-
-def _of_whole(term: Term, view: tuple[tuple[int, ...], tuple[int, ...], int], whole: Tensor) -> tuple[Term, View]:
-    """A term of a view of a parameter as one of the whole parameter, else with its view."""
-    if view == _view_of(whole):
-        return term, None
-    if isinstance(term, Outer) and whole.dim() == 2 and view == _view_of(whole.t()):
-        return Outer(term.right, term.left), None
-    return term, partial(_as_strided, view)
-
-
-def _as_strided(view: tuple[tuple[int, ...], tuple[int, ...], int], whole: Tensor) -> Tensor:
-    """The same view of another tensor with the memory of the parameter."""
-    shape, stride, offset = view
-    return whole.as_strided(shape, stride, whole.storage_offset() + offset)
-
-
-def _gradient_of(graph: Tensor, proxy: Tensor, grad: Tensor) -> Tensor:
-    with torch.enable_grad():
-        found = torch.autograd.grad(graph, proxy, grad, retain_graph=True, allow_unused=True)[0]
-    return torch.zeros_like(proxy) if found is None else found

@@ -1,8 +1,8 @@
-"""The slow ways: a parameter that no rule reaches goes through ``vmap``, or one sample at a time."""
+"""The fallback: a parameter that no rule reaches goes through ``vmap``, or one sample at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,17 +12,20 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from oga_core.errors import InputError
+from oga_core.gradients.context import set_requires_grad
 from oga_core.gradients.gemm import piece
 from oga_core.gradients.losses import Loss
-from oga_core.gradients.untouched import requiring
+from oga_core.gradients.tensor_tree import map_tensors
 
 LARGEST = 8
 """Gradients together may have so many pieces' numbers."""
+PRECISE = 1 << 16
+"""Numbers in a sample's output up to which the loss is taken in double precision: a language model has more, one a token."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model as the slow ways need it.
+    """A model as the fallback needs it.
 
     Attributes
     ----------
@@ -52,7 +55,7 @@ def one_by_one(model: Model, parameters: dict[str, nn.Parameter], inputs: Any, t
     A parameter without influence on the loss is left out.
     """
     for i in range(start, len(targets)):
-        with torch.enable_grad(), requiring(parameters.values(), True):
+        with torch.enable_grad(), set_requires_grad(parameters.values(), True):
             loss = model.loss(precise(model.output(model.collate(model.take(inputs, [i])))), targets[i : i + 1]).sum()
             found: Sequence[Tensor | None] = [None] * len(parameters)
             if loss.requires_grad:
@@ -95,11 +98,11 @@ def by_vmap(model: Model, parameters: dict[str, nn.Parameter], inputs: Any, targ
         samples = slice(start, min(start + step, n))
         part = model.collate(model.take(inputs, list(range(n)[samples])))
         count = samples.stop - samples.start
-        dims = mapped(part, partial(_dimension_of_samples, count))
-        if dims == mapped(part, lambda _: None):
+        dims = map_tensors(part, partial(_dimension_of_samples, count))
+        if dims == map_tensors(part, lambda _: None):
             raise ValueError("no argument has a dimension of samples")
         # vmap takes the dimension of samples away, and the model wants one.
-        part = mapped(part, partial(_with_another, count))
+        part = map_tensors(part, partial(_with_another, count))
         yield samples, vmap(grad(loss_of), in_dims=(None, dims, 0), randomness="error")(plain, part, targets[samples])
 
 
@@ -111,23 +114,8 @@ def _with_another(count: int, tensor: Tensor) -> Tensor:
     return tensor if _dimension_of_samples(count, tensor) is None else tensor.unsqueeze(1)
 
 
-def mapped(inputs: Any, change: Callable[[Tensor], Any]) -> Any:
-    """The same tuples, lists and dicts with every tensor changed."""
-    if isinstance(inputs, Tensor):
-        return change(inputs)
-    if isinstance(inputs, (tuple, list)):
-        return tuple(mapped(item, change) for item in inputs)
-    if isinstance(inputs, Mapping):
-        return {key: mapped(item, change) for key, item in inputs.items()}
-    return inputs
-
-
 def precise(output: Tensor) -> Tensor:
     """The output in double precision, in which the loss of a well fitted sample keeps its digits; in single if it is huge."""
     if not output.is_floating_point():
         return output
     return output.double() if output[:1].numel() <= PRECISE else output.to(torch.promote_types(output.dtype, torch.float32))
-
-
-PRECISE = 1 << 16
-"""Numbers in a sample's output up to which the loss is taken in double precision: a language model has more, one a token."""

@@ -1,11 +1,15 @@
-"""What a tokenizer's file would do to a text, before it does it: the steps that make texts longer, by how much."""
+"""The tokenizer of a Hugging Face folder, read after a check of what its steps would do to a text."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from oga_core.errors import InputError
+from oga_core.errors import InputError, raised_as
+from oga_core.models.model_folder import ModelFolder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 MOST_GROWTH = 1000.0
 """Times that normalising may make a text longer. Unicode's own forms reach 18, a byte or a SentencePiece mark 3."""
@@ -24,6 +28,37 @@ UNICODE_GROWTH = {
     "Precompiled": 18.0,
 }
 """Of the steps that are fixed, the longest that one character becomes."""
+
+
+def read_tokenizer(hf: Any, base: ModelFolder, adapter: ModelFolder | None) -> PreTrainedTokenizerBase:
+    """The tokenizer, from the adapter's folder where it has one of its own."""
+    folder = next((f for f in (adapter, base) if f is not None and f.has("tokenizer.json")), None)
+    if folder is None:
+        raise InputError(f"{base.name} holds no tokenizer.json; save it there: tokenizer.save_pretrained(folder), a fast one")
+    given: dict[str, Any] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        given |= folder.settings(name) if folder.has(name) else {}
+    from tokenizers import Tokenizer  # which transformers comes with
+
+    data = folder.read("tokenizer.json")
+    check_growth(folder.name, data)
+    with raised_as(InputError, f"the tokenizer in {folder.name} cannot be read"):
+        # The class only says what is handed to the model: the file is used as it is.
+        own = getattr(hf, str(given.get("tokenizer_class")), hf.PreTrainedTokenizerFast)
+        special = {
+            key: value["content"] if isinstance(value, dict) else value
+            for key in hf.PreTrainedTokenizerFast.SPECIAL_TOKENS_ATTRIBUTES
+            if (value := given.get(key)) is not None
+        }
+        tokenizer: PreTrainedTokenizerBase = hf.PreTrainedTokenizerFast(
+            tokenizer_object=Tokenizer.from_buffer(data),
+            model_input_names=given.get("model_input_names") or own.model_input_names,
+            model_max_length=given.get("model_max_length"),
+            is_local=True,
+            local_files_only=True,
+            **special,
+        )
+    return tokenizer
 
 
 def check_growth(name: str, data: bytes) -> None:

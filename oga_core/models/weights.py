@@ -1,14 +1,9 @@
-"""Weights from strangers: safetensors, or a PyTorch state dict that is checked before PyTorch opens it. No fallback."""
+"""Weights from untrusted files: safetensors, or a PyTorch state dict that is checked before PyTorch opens it."""
 
 from __future__ import annotations
 
 import io
 import json
-import pickletools
-import warnings
-import zipfile
-from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -19,26 +14,20 @@ from torch import Tensor, nn
 
 from oga_core.containment import machine_bytes
 from oga_core.errors import InputError
-from oga_core.limits import HEADER_BYTES, PICKLE_BYTES
+from oga_core.limits import HEADER_BYTES
 from oga_core.model_files import SUFFIXES
+from oga_core.models.state_pickle import HOW
+from oga_core.models.torch_file import read_torch
 
 if TYPE_CHECKING:
     from oga_core.models.classifier import Classifier
 
-warnings.filterwarnings("ignore", message="Detected pickle protocol")  # an older or newer one is read as well
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.")
-ITEM_SIZES = {"Float": 4, "Double": 8, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4, "Short": 2, "Char": 1, "Byte": 1, "Bool": 1}
-STORAGES = {f"torch.{kind}Storage": size for kind, size in ITEM_SIZES.items()} | {"torch.storage.UntypedStorage": 1}
-TENSORS = ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor")
-CALLS = {*TENSORS, "torch._utils._rebuild_parameter", "collections.OrderedDict", "torch.Size"}
-DTYPES = {f"torch.{dtype}" for dtype in ("float16", "bfloat16", "float32", "float64", "uint8", "int32", "int64")}
-GLOBALS = {*STORAGES, *CALLS, *DTYPES}
 VIEWS = 16
 """Tensors that may share one value: tied weights are two or three, and each is taken as a tensor of its own."""
 UNREADABLE = (SafetensorError, ValueError, RuntimeError, TypeError, AttributeError, KeyError)
 """What safetensors raises for a file that it cannot read."""
-HOW = "save the weights alone: torch.save(model.state_dict(), 'weights.pt') or safetensors"
 
 
 def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -71,8 +60,8 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         loaded, more = _read_safetensors(path)
         metadata |= more
     else:
-        loaded = _read_torch(path)
-    return _plain(path.name, loaded, notes), metadata
+        loaded = read_torch(path)
+    return _unwrap(path.name, loaded, notes), metadata
 
 
 def _refuse_other_types(path: Path) -> None:
@@ -101,7 +90,7 @@ def refuse_more_than_memory(name: str, size: int) -> None:
         )
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     out = dict(pairs)
     if len(out) != len(pairs):
         seen: set[str] = set()
@@ -126,7 +115,7 @@ def read_safetensors(name: str, data: bytes) -> tuple[dict[str, Tensor], dict[st
     _check_safetensors(name, len(data), io.BytesIO(data))
     notes: list[str] = []
     try:
-        return _plain(name, load(data), notes), {"notes": notes}
+        return _unwrap(name, load(data), notes), {"notes": notes}
     except UNREADABLE as error:
         raise InputError(f"{name} cannot be read as safetensors: {error}") from error
 
@@ -137,7 +126,7 @@ def _check_safetensors(name: str, size: int, handle: IO[bytes]) -> None:
     if size < 8 or length > HEADER_BYTES.value or 8 + length > size:
         raise InputError(f"{name} is truncated or no safetensors file: {length:,} bytes of header declared, {size:,} in all")
     try:
-        entries = json.loads(handle.read(length), object_pairs_hook=_no_duplicates)
+        entries = json.loads(handle.read(length), object_pairs_hook=_reject_duplicates)
         ends = [int(e["data_offsets"][1]) for k, e in entries.items() if k != "__metadata__"]
     except InputError as error:
         raise InputError(f"{name}: {error} in the safetensors header; write the file again") from error
@@ -158,263 +147,14 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError(f"{path.name} cannot be read as safetensors: {error}") from error
 
 
-def _read_torch(path: Path) -> Any:
-    with open(path, "rb") as handle:
-        zipped = handle.read(4) == b"PK\x03\x04"
-    if zipped:
-        _check_zip(path)
-    else:
-        _check_legacy(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own, on storages of old files
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds; there is no second try
-        reason = str(error).rpartition("WeightsUnpickler error:")[2].strip().splitlines() or [type(error).__name__]
-        raise InputError(f"{path.name} cannot be read as a state dict: {reason[0][:200]}; {HOW}") from error
-
-
-def _check_zip(path: Path) -> None:
-    name, size = path.name, path.stat().st_size
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = {e.orig_filename: e for e in archive.infolist()}
-            if len({n.casefold() for n in entries}) != len(archive.infolist()):  # torch finds them in capitals or not
-                raise InputError(f"{name} has two entries of one name; this is not a file torch.save has written")
-            inner = {n.partition("/")[2] for n in entries}
-            if any("archive_format" in n or n.startswith(("serialized_", "models/")) for n in inner | set(entries)):
-                raise InputError(f"{name} is an exported program (.pt2), which can run code and is not opened; {HOW}")
-            if "constants.pkl" in inner or any(n.startswith("code/") for n in inner):
-                raise InputError(f"{name} is TorchScript, which can run code and is not opened; {HOW}")
-            for entry in entries.values():
-                if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
-                    raise InputError(f"{name}: entry {entry.filename!r} is compressed (deflated), not stored; {HOW}")
-            pickles = [n for n in entries if n.count("/") == 1 and n.endswith("/data.pkl")]
-            if len(pickles) != 1:
-                raise InputError(f"{name} is a zip but no PyTorch file: it has no data.pkl; {HOW}")
-            if entries[pickles[0]].file_size > PICKLE_BYTES.value:
-                raise InputError(f"{name}: data.pkl has {entries[pickles[0]].file_size:,} bytes; {PICKLE_BYTES}")
-            folder = pickles[0].removesuffix("data.pkl")
-            with archive.open(entries[pickles[0]]) as handle:
-                storages, _ = _inspect(name, handle)
-    except InputError:
-        raise
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise InputError(f"{name} is truncated or damaged ({size:,} bytes): {error}") from error
-    for storage in storages:
-        entry_or_none = entries.get(f"{folder}data/{storage.key}")
-        stored = entry_or_none.file_size if entry_or_none else 0
-        if storage.nbytes != stored:
-            raise InputError(f"{name}: storage {storage.key!r} declares {storage.nbytes:,} bytes but stores {stored:,}")
-
-
-def _check_legacy(path: Path) -> None:
-    name, size = path.name, path.stat().st_size
-    with open(path, "rb") as handle:
-        _, magic = _inspect(name, handle, newest=5)  # the state's own protocol is looked at below, after its contents
-        if magic != 0x1950A86A20F9469CFC6C:
-            raise InputError(f"{name} ({size:,} bytes) is no PyTorch file; {HOW}")
-        for _ in range(2):
-            _inspect(name, handle, newest=5)
-        storages, _ = _inspect(name, handle)
-        _, keys = _inspect(name, handle)
-        by_key = {s.key: s for s in storages}
-        for key in keys if isinstance(keys, list) else []:
-            storage = by_key.pop(key, None) if isinstance(key, str) else None
-            count = handle.read(8)
-            if len(count) < 8:
-                raise InputError(f"{name} is truncated: it has {size:,} bytes, more are needed")
-            stored = int.from_bytes(count, "little")
-            if storage is None or stored != storage.numel:
-                raise InputError(f"{name}: storage {key!r} does not have the size it declares; the file is damaged")
-            if handle.seek(storage.nbytes, 1) > size:
-                raise InputError(f"{name} is truncated: it has {size:,} bytes, {handle.tell():,} or more are needed")
-    if by_key:
-        raise InputError(f"{name} is truncated: {len(by_key)} storages are declared but not stored")
-
-
-@dataclass(frozen=True)
-class _Global:
-    name: str
-
-
-@dataclass(frozen=True)
-class _Storage:
-    key: str
-    numel: int
-    nbytes: int
-
-
-@dataclass(frozen=True)
-class _Bounded:
-    """A file of which no more is read at once than a pickle may have: a length in it may be anything."""
-
-    handle: IO[bytes]
-
-    def read(self, size: int) -> bytes:
-        return self.handle.read(min(size, PICKLE_BYTES.value))
-
-    def readline(self) -> bytes:
-        return self.handle.readline(PICKLE_BYTES.value)
-
-    def tell(self) -> int:
-        return self.handle.tell()
-
-
-class _Opaque:
-    """The result of a call that was not made."""
-
-
-def _inspect(name: str, handle: IO[bytes], newest: int = 3) -> tuple[list[_Storage], Any]:
-    """Follow one pickle without running it: its storages and its value, with tensors left out.
-
-    Raises
-    ------
-    InputError
-        For a global or operation that a state dict does not need, a tensor larger than its storage, or a protocol above
-        ``newest``.
-    """
-    machine = _Machine(name)
-    try:
-        for opcode, argument, _ in pickletools.genops(_Bounded(handle)):  # type: ignore[arg-type]
-            machine.step(opcode.name, argument)
-            if opcode.name == "STOP":
-                if machine.protocol > newest:
-                    raise InputError(f"{name} uses pickle protocol {machine.protocol}; torch.save's own is 2")
-                return list(machine.storages.values()), machine.stack[-1]
-    except InputError:
-        raise
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise InputError(f"{name} is truncated or no PyTorch file: {error}") from error
-    raise InputError(f"{name} is truncated: its pickle has no end")
-
-
-_MARK = object()
-_VALUES = {
-    "BINUNICODE",
-    "SHORT_BINUNICODE",
-    "BINUNICODE8",
-    "BININT",
-    "BININT1",
-    "BININT2",
-    "LONG1",
-    "LONG4",
-    "BINFLOAT",
-    "SHORT_BINBYTES",
-    "BINBYTES",
-    "INT",
-    "LONG",
-    "FLOAT",
-    "UNICODE",
-}
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_SET": set}
-_IGNORED = {"FRAME", "STOP"}
-_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-
-
-class _Machine:
-    """The stack machine of pickle, in which a call is looked at and never made."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.stack: list[Any] = []
-        self.memo: dict[int, Any] = {}
-        self.storages: dict[str, _Storage] = {}
-        self.protocol = 0
-
-    def step(self, op: str, argument: Any) -> None:
-        stack = self.stack
-        if op in _VALUES:
-            stack.append(argument)
-        elif op in _CONSTANTS:
-            stack.append(_CONSTANTS[op])
-        elif op in _EMPTY:
-            stack.append(_EMPTY[op]())
-        elif op == "MARK":
-            stack.append(_MARK)
-        elif op in _TUPLES:
-            n = _TUPLES[op]
-            stack[-n:] = [tuple(stack[-n:])]
-        elif op == "TUPLE":
-            stack.append(tuple(self._to_mark()))
-        elif op in ("BINPUT", "LONG_BINPUT", "PUT"):
-            self.memo[int(argument)] = stack[-1]
-        elif op == "MEMOIZE":
-            self.memo[len(self.memo)] = stack[-1]
-        elif op in ("BINGET", "LONG_BINGET", "GET"):
-            stack.append(self.memo[int(argument)])
-        elif op in ("APPEND", "APPENDS"):
-            items = [stack.pop()] if op == "APPEND" else self._to_mark()
-            if isinstance(stack[-1], list):
-                stack[-1].extend(items)
-        elif op in ("SETITEM", "SETITEMS"):
-            _ = [stack.pop(), stack.pop()] if op == "SETITEM" else self._to_mark()
-        elif op == "BUILD":
-            stack.pop()
-        elif op == "GLOBAL":
-            stack.append(self._global(str(argument).replace(" ", ".", 1)))
-        elif op == "STACK_GLOBAL":
-            attribute, module = stack.pop(), stack.pop()
-            stack.append(self._global(f"{module}.{attribute}"))
-        elif op == "BINPERSID":
-            stack.append(self._storage(stack.pop()))
-        elif op == "REDUCE":
-            arguments, called = stack.pop(), stack.pop()
-            stack.append(self._call(called, arguments))
-        elif op == "PROTO":
-            self.protocol = int(argument)
-        elif op not in _IGNORED:
-            raise InputError(f"{self.name} uses the pickle operation {op}, which a state dict does not need; {HOW}")
-
-    def _to_mark(self) -> list[Any]:
-        items = []
-        while (item := self.stack.pop()) is not _MARK:
-            items.append(item)
-        return items[::-1]
-
-    def _global(self, name: str) -> _Global:
-        if "_rebuild_qtensor" in name or name.startswith("torch.Q"):
-            raise InputError(f"{self.name} holds quantized weights, which have no gradients; give the float weights")
-        if name not in GLOBALS:
-            raise InputError(f"{self.name} is a pickled object that needs {name!r} and could run code: refused; {HOW}")
-        return _Global(name)
-
-    def _storage(self, reference: Any) -> _Storage:
-        _, kind, key, _, numel, *view = reference
-        size = STORAGES.get(kind.name) if isinstance(kind, _Global) else None
-        if size is None or type(numel) is not int or numel < 0 or not isinstance(key, str) or view not in ([], [None]):
-            raise InputError(f"{self.name} declares a storage that torch.save does not write; {HOW}")
-        storage = _Storage(key, numel, numel * size)
-        if self.storages.setdefault(key, storage) != storage:
-            raise InputError(f"{self.name} declares storage {key!r} twice with different sizes; the file is damaged")
-        return storage
-
-    def _call(self, called: Any, arguments: Any) -> Any:
-        if not isinstance(called, _Global) or called.name not in CALLS:
-            what = getattr(called, "name", "an object")
-            raise InputError(f"{self.name} calls {what!r}, which a state dict does not need; {HOW}")
-        if called.name in TENSORS:
-            storage, offset, shape, stride = arguments[:4]
-            if not isinstance(storage, _Storage) or any(type(v) is not int or v < 0 for v in (offset, *shape, *stride)):
-                raise InputError(f"{self.name} declares a tensor that torch.save does not write; {HOW}")
-            last = offset + 1 + sum((n - 1) * s for n, s in zip(shape, stride, strict=True)) if prod(shape) else 0
-            if prod(shape) > storage.numel or last > storage.numel:
-                raise InputError(
-                    f"{self.name}: a tensor of shape {tuple(shape)} declares far more than it stores: "
-                    f"{prod(shape):,} values over {storage.numel:,}"
-                )
-        return {} if called.name == "collections.OrderedDict" else _Opaque()
-
-
-def _plain(name: str, loaded: Any, notes: list[str]) -> dict[str, Tensor]:
+def _unwrap(name: str, loaded: Any, notes: list[str]) -> dict[str, Tensor]:
     """The tensors by name, without wrappers, checked to be finite real numbers."""
     for key in WRAPPERS:
-        if isinstance(loaded, dict) and isinstance(inner := loaded.get(key), dict) and _tensors(inner):
+        if isinstance(loaded, dict) and isinstance(inner := loaded.get(key), dict) and _find_tensors(inner):
             notes.append(f"{name} is a checkpoint; the weights were taken from its key {key!r}")
             loaded = inner
             break
-    if not isinstance(loaded, dict) or not (state := _tensors(loaded)):
+    if not isinstance(loaded, dict) or not (state := _find_tensors(loaded)):
         raise InputError(f"{name} holds no tensors by name ({type(loaded).__name__}); {HOW}")
     others = [k for k in loaded if k not in state]
     if others:
@@ -453,7 +193,7 @@ def _refuse_many_views(name: str, state: dict[str, Tensor]) -> None:
         )
 
 
-def _tensors(values: dict[Any, Any]) -> dict[str, Tensor]:
+def _find_tensors(values: dict[Any, Any]) -> dict[str, Tensor]:
     return {k: v.detach() for k, v in values.items() if isinstance(k, str) and isinstance(v, Tensor)}
 
 
@@ -469,19 +209,19 @@ def load_strict(module: nn.Module, state: dict[str, Tensor]) -> None:
     missing, unexpected = [k for k in own if k not in state], [k for k in state if k not in own]
     if missing or unexpected:
         both = (("missing", missing), ("unexpected", unexpected))
-        told = [f"{len(keys)} {word} ({_first(keys)})" for word, keys in both if keys]
-        raise InputError(f"the weights do not fit {type(module).__name__}: keys {' and '.join(told)}")
+        parts = [f"{len(keys)} {word} ({_list_first(keys)})" for word, keys in both if keys]
+        raise InputError(f"the weights do not fit {type(module).__name__}: keys {' and '.join(parts)}")
     differ = [k for k, v in own.items() if v.shape != state[k].shape]
     shapes = [f"{k} is {tuple(state[k].shape)}, the model has {tuple(own[k].shape)}" for k in differ]
     if shapes:
-        raise InputError(f"the weights do not fit {type(module).__name__}: {_first(shapes, '; ')}")
+        raise InputError(f"the weights do not fit {type(module).__name__}: {_list_first(shapes, '; ')}")
     types = [k for k, v in own.items() if v.is_floating_point() != state[k].is_floating_point()]
     if types:
-        raise InputError(f"the weights do not fit {type(module).__name__}: integers for floats: {_first(types)}")
+        raise InputError(f"the weights do not fit {type(module).__name__}: integers for floats: {_list_first(types)}")
     module.load_state_dict(state)
 
 
-def _first(items: list[str], between: str = ", ") -> str:
+def _list_first(items: list[str], between: str = ", ") -> str:
     return between.join(items[:5]) + (", …" if len(items) > 5 else "")
 
 

@@ -323,7 +323,8 @@ def test_the_keys_still_work_where_streamlit_cleans_up_after_a_call_that_was_ove
             const { default: call } = await import(URL.createObjectURL(new Blob([module], { type: "text/javascript" })))
             const parentElement = document.body.attachShadow({ mode: "open" }) // as Streamlit makes it
             parentElement.append(document.querySelector(".triage"))
-            const data = { run: "r", queue: "q", total: 0, layout: "gallery", keyed: {}, decisions: [], several: false, version: 0 }
+            const data = { run: "r", queue: "q", total: 0, layout: "gallery", keyed: {}, decisions: [], version: 0 }
+            data.several = false
             const overtaken = call({ parentElement, data, setTriggerValue() {} })
             call({ parentElement, data, setTriggerValue() {} })
             overtaken()

@@ -17,7 +17,7 @@ Terms = Iterator[tuple[Tensor, Term]]
 
 
 class Unsupported(Exception):
-    """A use of an operation that its rule does not cover; the parameter is left over for the slow way."""
+    """A use of an operation that its rule does not cover; its parameters go to the fallback."""
 
 
 @dataclass(frozen=True)

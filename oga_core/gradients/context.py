@@ -1,4 +1,4 @@
-"""A model as a pass needs it for a while, and afterwards as it was."""
+"""Context managers that change a model for a pass and restore it afterwards."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import nn
 
 
 @contextmanager
-def requiring(parameters: Iterable[nn.Parameter], gradient: bool) -> Iterator[None]:
-    """Parameters that want a gradient for a while, or none, whatever they wanted."""
+def set_requires_grad(parameters: Iterable[nn.Parameter], gradient: bool) -> Iterator[None]:
+    """Set ``requires_grad`` of parameters while open."""
     changed = [p for p in parameters if p.requires_grad != gradient]
     for p in changed:
         p.requires_grad_(gradient)
@@ -23,8 +23,8 @@ def requiring(parameters: Iterable[nn.Parameter], gradient: bool) -> Iterator[No
 
 
 @contextmanager
-def keeping_activations(module: nn.Module) -> Iterator[None]:
-    """A transformer that does not compute activations twice to save memory, for a while: the gradients are the same."""
+def disable_checkpointing(module: nn.Module) -> Iterator[None]:
+    """Switch off gradient checkpointing of a transformer while open: the gradients are the same."""
     changed = [m for m in module.modules() if vars(m).get("gradient_checkpointing")]
     for m in changed:
         vars(m)["gradient_checkpointing"] = False
@@ -36,8 +36,8 @@ def keeping_activations(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def informative(module: nn.Module) -> Iterator[None]:
-    """A module with small values for a while where a parameter is all zeros (a fresh head), which hide what depends on what."""
+def fill_zero_parameters(module: nn.Module) -> Iterator[None]:
+    """Fill parameters that are all zeros (a fresh head) with small values while open: zeros hide what depends on what."""
     zeros = [p for p in module.parameters() if p.is_floating_point() and p.numel() and not p.is_inference() and not p.any()]
     generator = torch.Generator("cpu").manual_seed(0)  # the same values on every device
     with torch.no_grad():
@@ -52,8 +52,8 @@ def informative(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def kept(module: nn.Module) -> Iterator[None]:
-    """A module whose buffers are afterwards what they were: in training mode, batch norm changes its own."""
+def restore_buffers(module: nn.Module) -> Iterator[None]:
+    """Restore a module's buffers on leaving: in training mode, batch norm changes its own."""
     before = [(b, b.clone()) for b in module.buffers()]
     try:
         yield

@@ -1,0 +1,63 @@
+"""From a text, or a pair of texts, to the tokens of a Hugging Face tokenizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from oga_core.data.dataset import SampleError
+from oga_core.errors import raised_as
+from oga_core.models.inputs import ENDS, KEPT
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(eq=False)
+class TextTokens:
+    """Text, or pair of texts, to its token numbers, int64, cut to ``longest``.
+
+    Attributes
+    ----------
+    segments
+        Whether the model is told which token is of which of two texts.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    longest: int
+    segments: bool
+
+    def __post_init__(self) -> None:
+        self._kept = lru_cache(maxsize=KEPT)(self._read)
+
+    def __call__(self, text: str) -> dict[str, Tensor]:
+        ids, types, _ = self._kept(_parts(text))
+        tokens = {"input_ids": torch.from_numpy(ids).long()}
+        return tokens | {"token_type_ids": torch.from_numpy(types).long()} if self.segments else tokens
+
+    def _read(self, parts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Token numbers and which text each is of, int32, and whether something is left out."""
+        with raised_as(SampleError, "cannot be tokenised"):  # for a lone surrogate for example
+            found = self.tokenizer(*parts, truncation=True, max_length=self.longest)
+        encodings = found.encodings or []
+        if not encodings or not encodings[0].ids:
+            raise SampleError("has no token")
+        one = encodings[0]
+        return np.array(one.ids, np.int32), np.array(one.type_ids, np.int32), bool(one.overflowing)
+
+    @property
+    def reads(self) -> str:
+        return f"{self.longest} tokens"
+
+    def cuts(self, text: str) -> str:
+        """What is not read of a text that is too long; empty where all of it is."""
+        return ENDS if len(text) > self.longest // 2 and self._kept(_parts(text))[2] else ""
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(getattr(text, "parts", (str(text),)))
