@@ -1,7 +1,7 @@
 """Models in a Hugging Face folder: weights from safetensors only, settings by a list of names, nothing in the folder is run.
 
-``transformers`` and ``peft`` build the modules (``pip install 'oga-core[hf]'``); they are given tensors and settings that were read
-and checked before, and never a name on the hub.
+``transformers`` and ``peft`` build the modules (``pip install 'oga-core[hf]'``); they are given tensors and settings that were
+read and checked before, and never a name on the hub.
 """
 
 from __future__ import annotations
