@@ -251,7 +251,7 @@ CASES = [
     Case(
         59,
         "shown literally",
-        elsewhere="tests/app/components/test_literal.py",
+        elsewhere="tests/app/components/test_literal.py::test_class_names_are_never_markdown_or_html_on_any_page",
     ),
     Case(
         59,
