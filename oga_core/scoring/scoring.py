@@ -24,7 +24,7 @@ from oga_core.detectors.recommended import FEWEST
 from oga_core.errors import InputError
 from oga_core.files import save_array
 from oga_core.gradients import FORM, HEAD, parameters_in
-from oga_core.models import Classifier, class_mapping, label_indices, load_model, train, untrained, wrap
+from oga_core.models import Classifier, class_mapping, label_indices, load_model, starter_for, train, untrained, wrap
 from oga_core.models.inputs import cut_texts
 from oga_core.models.loader import checked
 from oga_core.progress import Progress, silent
@@ -130,35 +130,43 @@ def do_run(run: Run, progress: Progress = silent) -> None:
             report("opening the data", 0, 1)
             with reading():
                 dataset = run.open_dataset()
-            inventory = take_inventory(dataset, report)
-            parts = Parts(run, dataset, inventory)
+            # Models are refused before all samples are read, which takes long.
             if isinstance(model, Starter):
-                classifier, facts, out_of_fold = _starters(spec, model, dataset, parts, report)
+                _check_starter(dataset, spec.scope)
+                parts = Parts(run, dataset, take_inventory(dataset, report))
+                classifier, facts, out_of_fold = _train_starters(spec, model, dataset, parts, report)
             else:
-                classifier, facts, out_of_fold = *_opened(model, dataset, parts, report), None
-            _score(run, classifier, dataset, inventory, report, facts, out_of_fold, parts)
+                classifier, facts = _open_model(model, dataset, report)
+                parts = Parts(run, dataset, take_inventory(dataset, report))
+                parts.only_of(classifier)
+                out_of_fold = None
+            _score(run, classifier, dataset, parts.inventory, report, facts, out_of_fold, parts)
         parts.remove()
 
 
-def _opened(model: Weights | Factory, dataset: Dataset, parts: Parts, progress: Progress) -> tuple[Classifier, _ModelFacts]:
+def _open_model(model: Weights | Factory, dataset: Dataset, progress: Progress) -> tuple[Classifier, _ModelFacts]:
     """Open a model of the user."""
     name, weights = model.arguments
     progress("opening the model", 0, 1)
     with reading():
         classifier = load_model(name, weights, dataset)
-    parts.only_of(classifier)
     if weights is None:
         return classifier, _ModelFacts("made by the owner's factory")
     return classifier, _ModelFacts(f"weights {weights.name}", weights=fingerprint(weights) if weights.is_file() else None)
 
 
-def _starters(
+def _check_starter(dataset: Dataset, scope: str) -> None:
+    """InputError where there is no starter for these data, or it has no parameters in a scope."""
+    starter_for(dataset)
+    if scope != HEAD:
+        with torch.random.fork_rng(devices=[]):
+            parameters_in(untrained(dataset).module, scope)
+
+
+def _train_starters(
     spec: RunSpec, asked: Starter, dataset: Dataset, parts: Parts, progress: Progress
 ) -> tuple[Classifier, _ModelFacts, OutOfFold | None]:
-    """The starter, what the summary tells of it, and what those say that have not seen a part."""
-    if spec.scope != HEAD:  # before it is trained
-        with torch.random.fork_rng(devices=[]):
-            parameters_in(untrained(dataset).module, spec.scope)
+    """Return the starter, what the summary says of it, and the out-of-fold outputs of further starters."""
     options: dict[str, Any] = {"seed": spec.seed, "epochs": asked.epochs, "progress": progress}
     classifier, trained = parts.starter(MODEL, dataset, partial(train, dataset, **options))
     source = f"starter model trained here on 90 % of the samples, {trained['epochs']} epochs"

@@ -26,7 +26,7 @@ export const ACTIONS = {
   help: ["This overview", "?"],
 };
 /** Actions that decide, and the decision; which of them there are depends on the task. */
-export const DECIDES = { keep: "keep", remove: "remove", accept: "relabel", unsure: "unsure" };
+const DECIDES = { keep: "keep", remove: "remove", accept: "relabel", unsure: "unsure" };
 const SHOWN = {
   ArrowLeft: "←",
   ArrowRight: "→",
