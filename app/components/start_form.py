@@ -80,7 +80,7 @@ def draw(way: str) -> None:
             20,
             None,
             placeholder="5 for texts and features, none for images",
-            help="Each is trained without a part of the samples, so that no label is judged by a model that has seen it.",
+            help="Each is trained without a part of the samples, so no label is judged by a model trained on it.",
         )
     if data is None or model is None:
         return

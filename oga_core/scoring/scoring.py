@@ -155,7 +155,7 @@ def _opened(model: Weights | Factory, dataset: Dataset, parts: Parts, progress: 
 def _starters(
     spec: RunSpec, asked: Starter, dataset: Dataset, parts: Parts, progress: Progress
 ) -> tuple[Classifier, _ModelFacts, OutOfFold | None]:
-    """The starter, what the summary tells of it, and what those say that have not seen a part."""
+    """Return the starter, the facts on it for the summary, and the predictions of out-of-fold models."""
     if spec.scope != HEAD:  # before it is trained
         with torch.random.fork_rng(devices=[]):
             parameters_in(untrained(dataset).module, spec.scope)
