@@ -58,7 +58,7 @@ COLUMNS = [
 
 RECOMMENDED = Recommendation(
     ["oof:noise", "oof:iforest"],
-    unseen=True,
+    out_of_fold=True,
     wrong=Interval(0.0612, 0.0355, 0.125),
     budget=0.0347,
     at_budget=AtBudget(0.0347, Interval(0.911, 0.87, 0.95), 0.52),
@@ -134,7 +134,7 @@ def test_what_is_chosen_on_the_command_line_is_what_is_done(oga: Oga, features: 
     spec = run.spec
     assert (spec.seed, spec.head, spec.scope, spec.model) == (3, "head", "head", Starter(folds=0))
     assert run.recommendation is not None
-    assert run.recommendation.unseen is False
+    assert run.recommendation.out_of_fold is False
     assert spec.data is not None
     assert (spec.data.inputs, spec.data.label) == ("x", "y")
     assert not (tmp_path / "workspace").exists()

@@ -13,7 +13,7 @@ from oga_core.detectors import BUDGETS, Interval, Recommendation, named
 
 SHOWN = (0.01, 0.05, 0.2)
 """Budgets of the table of canaries."""
-UNSEEN = "Each sample was judged by a starter model that was trained without it."
+OUT_OF_FOLD = "Each sample was judged by a starter model that was trained without it."
 FROZEN = (
     "The model's head was fitted again in folds on its frozen features. Features that have learned labels by heart hide wrong "
     "ones: there may be more than estimated."
@@ -72,7 +72,7 @@ def draw(run: Run) -> None:
 
 
 def _draw_evidence(found: Recommendation) -> None:
-    st.text(UNSEEN if found.unseen else FROZEN)
+    st.text(OUT_OF_FOLD if found.out_of_fold else FROZEN)
     left, right = st.columns(2)
     with left:
         st.markdown("**Expected precision at a budget**")

@@ -117,7 +117,7 @@ def _draw_options() -> Options:
             20,
             None,
             placeholder="5 for texts and features, none for images",
-            help="Each is trained without a part of the samples, so that no label is judged by a model that has seen it.",
+            help="Each is trained without a part of the samples, so no label is judged by a model trained on it.",
         )
     return Options(inputs or None, label or None, int(seed), names, folds)
 

@@ -112,7 +112,7 @@ def plant(gradients: Gradients, noise: NoiseModel, kind: str, rng: np.random.Gen
 def _relabelled(some: Gradients, base: Gradients, labels: np.ndarray, seed: int) -> Gradients:
     features, norms = needed_features(base)
     logits = base.logits
-    if some.unseen is None:
+    if some.out_of_fold is None:
         logits = out_of_fold_logits(features, norms, labels, some.classes, seed=seed)
     return replace(of_units(logits, features, norms, labels), fold=base.fold)
 

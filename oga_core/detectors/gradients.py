@@ -33,7 +33,7 @@ class Gradients:
         Input of the head as unit vectors, float16, shape ``(n, d)``; None where the model has no head that is one layer.
     feature_norms
         Their lengths, float32, shape ``(n,)``.
-    unseen
+    out_of_fold
         The same samples' head gradients by models that were trained without them, where there are such models.
     fold
         Which of several models each sample's gradient is of, int64, shape ``(n,)``; None where it is one model.
@@ -48,7 +48,7 @@ class Gradients:
     labels: np.ndarray
     features: np.ndarray | None = None
     feature_norms: np.ndarray | None = None
-    unseen: Gradients | None = None
+    out_of_fold: Gradients | None = None
     fold: np.ndarray | None = None
     own_losses: np.ndarray | None = None
 
@@ -70,7 +70,7 @@ class Gradients:
             self.labels[rows],
             None if self.features is None else self.features[rows],
             None if self.feature_norms is None else self.feature_norms[rows],
-            None if self.unseen is None else self.unseen.take(rows),
+            None if self.out_of_fold is None else self.out_of_fold.take(rows),
             None if self.fold is None else self.fold[rows],
             None if self.own_losses is None else self.own_losses[rows],
         )

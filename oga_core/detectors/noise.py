@@ -1,6 +1,6 @@
 """How likely a given label is wrong: label noise as a floor under calibrated predictions.
 
-Predictions of a model that has not seen the labels it is compared with get more and more certain; where they are certain,
+Predictions of a model that was not trained on the labels it is compared with get more and more certain; where they are certain,
 given labels still disagree with them at the rate of the label noise. With q = softmax(a z + b) for the true class and a
 transition T from true to given class (Natarajan et al., NeurIPS 2013; Patrini et al., arXiv 1609.03683), given labels have
 the probabilities qᵀT. Temperature a, bias b and T are fitted together to the given labels (maximum a posteriori), and Bayes'

@@ -34,7 +34,7 @@ def fit_noise(
     Parameters
     ----------
     logits
-        Of models that have not seen the labels, float, shape ``(n, classes)``.
+        Of models trained without the labels, float, shape ``(n, classes)``.
     labels
         Given labels as positions in the logits, int64, shape ``(n,)``.
     weights

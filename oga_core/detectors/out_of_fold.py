@@ -1,4 +1,4 @@
-"""Detectors on heads that have not seen the sample they score."""
+"""Detectors on heads trained without the sample they score."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PREFIX = "oof:"
 
 
 def out_of_fold(gradients: Gradients, seed: int) -> Gradients:
-    """The same samples' head gradients by models that have not seen them, or else by heads fitted to the other folds.
+    """The same samples' head gradients by models trained without them, or else by heads fitted to the other folds.
 
     Heads are fitted on frozen features, which were learned with all labels: what the features have kept of a sample's own
     label is not undone by that.
@@ -26,8 +26,8 @@ def out_of_fold(gradients: Gradients, seed: int) -> Gradients:
     InputError
         If there is neither.
     """
-    if gradients.unseen is not None:
-        return gradients.unseen
+    if gradients.out_of_fold is not None:
+        return gradients.out_of_fold
     features, norms = needed_features(gradients)
     logits = out_of_fold_logits(features, norms, gradients.labels, gradients.classes, seed=seed)
     return of_units(logits, features, norms, gradients.labels)
@@ -58,7 +58,7 @@ class OutOfFold(OfFitted, Around):
     of_classes = True
 
     def __init__(self, make: Callable[[], Detector]) -> None:
-        super().__init__(make, PREFIX, "out of fold", "By models or heads that have not seen the sample.")
+        super().__init__(make, PREFIX, "out of fold", "By models or heads trained without the sample.")
 
     def fit(self, gradients: Gradients, *, seed: int = 0, progress: Progress = silent) -> Self:
         self.gradients = gradients

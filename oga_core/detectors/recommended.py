@@ -73,7 +73,7 @@ class Recommendation:
     ----------
     detectors
         Names of the out-of-fold detectors whose ranks are averaged; of one, its score is taken as it is.
-    unseen
+    out_of_fold
         Whether the predictions are by models trained without the samples, not by heads fitted again on frozen features.
     wrong
         Estimated share of wrong labels.
@@ -91,7 +91,7 @@ class Recommendation:
     """
 
     detectors: list[str]
-    unseen: bool
+    out_of_fold: bool
     wrong: Interval
     budget: float
     at_budget: AtBudget | None
@@ -101,7 +101,8 @@ class Recommendation:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
-        return asdict(self)
+        found = asdict(self)
+        return {"unseen" if key == "out_of_fold" else key: value for key, value in found.items()}
 
     def in_words(self, names: Sequence[str]) -> Recommendation:
         """The same with the names of the outputs, in their order."""
@@ -155,7 +156,7 @@ class Recommended(OfFitted):
         pairs = [divmod(int(i), gradients.classes) for i in np.argsort(-mistaken, axis=None, kind="stable")[:10]]
         self.recommendation = Recommendation(
             detectors=[PREFIX + n for n in names],
-            unseen=gradients.unseen is not None,
+            out_of_fold=gradients.out_of_fold is not None,
             wrong=_interval(wrong.mean(), resampled.mean(1)),
             budget=count / len(order),
             at_budget=_at(count, wrong, resampled, order) if count else None,

@@ -45,7 +45,7 @@ def named(name: str) -> Detector:
     ----------
     name
         ``l1``, ``l2``, ``iforest``, ``ocsvm``; a control; ``pyod:NAME``. Before it ``by_class:`` for one detector a given label,
-        and before that ``oof:`` for gradients by heads that have not seen the sample.
+        and before that ``oof:`` for gradients by heads trained without the sample.
 
     Raises
     ------

@@ -191,7 +191,7 @@ class Adapted(Starter):
     device: str = "cpu"
 
     @property
-    def unseen(self) -> Gradients | None:
+    def out_of_fold(self) -> Gradients | None:
         """None: no further transformers are trained."""
         return None
 

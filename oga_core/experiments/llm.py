@@ -122,7 +122,6 @@ def run(asked: Asked) -> Study:
             results.add_all(_rows(name, seed, train[setting.task], test[setting.task], base, recipe, asked))
     rows = results.of(asked.seeds)
     titles = {name: setting.title for name, setting in SETTINGS.items()}
-    panels = [(name, RELATED, title) for name, title in titles.items()]
     return Study(
         "Language model: training samples of the same task",
         titles,
@@ -133,23 +132,26 @@ def run(asked: Asked) -> Study:
         reading=_reading(rows),
         notes=[f"The model is {model}.", *_losses(rows)],
         how=HOW,
-        figures=()
-        if asked.part
-        else [
-            Figure(
-                "epochs",
-                "AUC by the gradients after each epoch, mean and 95 % interval over the seeds.",
-                figures.of_curves(rows, panels, BY_GRADIENTS, "AUC by epoch of fine-tuning", measure="AUC"),
-            ),
-            Figure(
-                "arms",
-                "Every arm at the last weights, mean and 95 % interval over the seeds.",
-                figures.of_arms(
-                    rows[rows["arm"] != TEST_LOSS], panels, "Training samples of the test prompt's kind found", ("auc", "recall")
-                ),
-            ),
-        ],
+        figures=() if asked.part else _draw_figures(rows, titles),
     )
+
+
+def _draw_figures(rows: pd.DataFrame, titles: dict[str, str]) -> list[Figure]:
+    panels = [(name, RELATED, title) for name, title in titles.items()]
+    return [
+        Figure(
+            "epochs",
+            "AUC by the gradients after each epoch, mean and 95 % interval over the seeds.",
+            figures.of_curves(rows, panels, BY_GRADIENTS, "AUC by epoch of fine-tuning", measure="AUC"),
+        ),
+        Figure(
+            "arms",
+            "Every arm at the last weights, mean and 95 % interval over the seeds.",
+            figures.of_arms(
+                rows[rows["arm"] != TEST_LOSS], panels, "Training samples of the test prompt's kind found", ("auc", "recall")
+            ),
+        ),
+    ]
 
 
 def examples(folder: Path, task: str, part: str) -> list[Example]:
@@ -207,7 +209,7 @@ def _rows(
 
     fine_tuned(base, train, recipe, seed, asked.progress, after_epoch)
     rows = [
-        Row(name, seed, RELATED, arm, 0, **_found(score, related), by_epoch=tuple(by_epoch.get(arm, ())))
+        Row(name, seed, RELATED, arm, 0, **_measure(score, related), by_epoch=tuple(by_epoch.get(arm, ())))
         for arm, score in scored.items()
     ]
     return [*rows, Row(name, seed, RELATED, TEST_LOSS, 0, by_epoch=tuple(by_epoch[TEST_LOSS]))]
@@ -242,8 +244,8 @@ def auc_of_each(score: np.ndarray, related: np.ndarray) -> np.ndarray:
     return out
 
 
-def _found(score: np.ndarray, related: np.ndarray) -> dict[str, float]:
-    """Means over the test samples."""
+def _measure(score: np.ndarray, related: np.ndarray) -> dict[str, float]:
+    """Return the means over the test samples."""
     found = [
         detection(values, own, np.argsort(-values, kind="stable")[: int(own.sum())])
         for values, own in zip(score, related, strict=True)

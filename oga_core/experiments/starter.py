@@ -46,8 +46,8 @@ class Starter:
     encoded: dict[tuple[str, Any], list[Any]] = field(default_factory=dict)
 
     @cached_property
-    def unseen(self) -> Gradients | None:
-        """The training samples' gradients by models that have not seen them, where `oga score` would train such models."""
+    def out_of_fold(self) -> Gradients | None:
+        """The training samples' gradients by models trained without them, where `oga score` would train such models."""
         folds = default_folds(self.train)
         found = cross_fit(self.train, folds, seed=self.seed, epochs=self.epochs) if folds else None
         return found.gradients(np.arange(len(self.train)), self.train.labels) if found else None
@@ -106,4 +106,4 @@ class Model:
             logits = [classifier.logits(batch) for batch in starter.batches(classifier, part)]
         labels = getattr(starter, part).labels
         found = of_head(torch.cat(logits).cpu().numpy(), torch.cat(seen).cpu().numpy(), labels)
-        return replace(found, unseen=starter.unseen) if part == "train" else found
+        return replace(found, out_of_fold=starter.out_of_fold) if part == "train" else found

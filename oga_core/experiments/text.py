@@ -132,9 +132,9 @@ def run(asked: Asked) -> Study:
         If a folder is named and no task is in it, files do not fit, or a model is named that does not take texts.
     """
     if asked.data is None:
-        tasks, notes = {DOCSTRINGS: _docstrings(asked.out)}, [EMBEDDED]
+        tasks, notes = {DOCSTRINGS: _open_docstrings(asked.out)}, [EMBEDDED]
     else:
-        tasks, notes = _found(asked.data)
+        tasks, notes = _find_tasks(asked.data)
     if asked.quick:
         tasks = dict(list(tasks.items())[:QUICK_TASKS])
     most = QUICK if asked.quick else FULL
@@ -152,7 +152,7 @@ def run(asked: Asked) -> Study:
         asked.part,
     )
     trained = (*QUICK_TRAINED, *arms.OURS) if asked.quick else arms.SCORED
-    base = _base(asked, tasks)
+    base = _prepare_base(asked, tasks)
     plan = Plan(trained=trained, twins=() if asked.quick or base else arms.SCORED)
     for seed, name in asked.parts(tasks):
         train, wrong, validation, test = tasks[name].parts(seed, most)
@@ -165,7 +165,6 @@ def run(asked: Asked) -> Study:
     rows = results.of(asked.seeds)
     rows = rows[rows["setting"].isin(tasks)]
     titles = {name: task.title for name, task in tasks.items()}
-    panels = [(name, str(BUDGET), title) for name, title in titles.items()]
     return Study(
         "Text: flipped and really noisy labels",
         titles,
@@ -174,54 +173,57 @@ def run(asked: Asked) -> Study:
         asked.quick,
         first=paper.TEXT_FIRST,
         notes=[*notes, *_notes(asked, rows, tasks, base)],
-        figures=()
-        if asked.part
-        else [
-            Figure(
-                "epochs",
-                "Accuracy on clean test data after each epoch, mean and 95 % interval over the seeds.",
-                figures.of_curves(rows, panels, CURVES, f"Test accuracy by epoch, {100 * BUDGET:g} % trimmed"),
-            ),
-            Figure(
-                "arms",
-                figures.ARMS_CAPTION,
-                figures.of_arms(rows, panels, f"Wrong labels found, and accuracy after trimming {100 * BUDGET:g} %"),
-            ),
-        ],
+        figures=() if asked.part else _draw_figures(rows, titles),
     )
 
 
-def _base(asked: Asked, tasks: dict[str, Opened]) -> Base | None:
-    """The transformer, where one is asked for: the small encoder has seen the texts of all tasks, and no label."""
+def _draw_figures(rows: pd.DataFrame, titles: dict[str, str]) -> list[Figure]:
+    panels = [(name, str(BUDGET), title) for name, title in titles.items()]
+    return [
+        Figure(
+            "epochs",
+            "Accuracy on clean test data after each epoch, mean and 95 % interval over the seeds.",
+            figures.of_curves(rows, panels, CURVES, f"Test accuracy by epoch, {100 * BUDGET:g} % trimmed"),
+        ),
+        Figure(
+            "arms",
+            figures.ARMS_CAPTION,
+            figures.of_arms(rows, panels, f"Wrong labels found, and accuracy after trimming {100 * BUDGET:g} %"),
+        ),
+    ]
+
+
+def _prepare_base(asked: Asked, tasks: dict[str, Opened]) -> Base | None:
+    """Return the transformer, where one is asked for; the small encoder is pretrained on the texts of all tasks."""
     if asked.arch != ENCODER and not Path(asked.arch or "").joinpath("config.json").is_file():
         return None
     texts = [str(task.pool.load(i)) for task in tasks.values() for i in range(len(task.pool))] if asked.arch == ENCODER else []
     return base_of(str(asked.arch), texts, asked.out / ENCODER, asked.quick, asked.progress, asked.device)
 
 
-def _found(folder: Path) -> tuple[dict[str, Opened], list[str]]:
-    """The tasks below a folder, and what is not there."""
+def _find_tasks(folder: Path) -> tuple[dict[str, Opened], list[str]]:
+    """Return the tasks below a folder, and a note on those that are missing."""
     tasks, missing = {}, []
     for name, task in TASKS.items():
-        there = next((folder / f for f in task.folders if _file(folder / f, "train") or _file(folder / f, "dev")), None)
+        there = next((folder / f for f in task.folders if _find_file(folder / f, "train") or _find_file(folder / f, "dev")), None)
         if there is None:
             missing.append(task.title)
         else:
-            tasks[name] = _opened(task, there)
+            tasks[name] = _open_task(task, there)
     if not tasks:
         names = ", ".join(f for task in TASKS.values() for f in task.folders)
         raise InputError(f"{folder} has no task: a folder {names}, with train.csv, dev.csv and test.csv (or .csv.gz)")
     return tasks, [f"Not there, so not done: {', '.join(missing)}."] if missing else []
 
 
-def _file(folder: Path, split: str) -> Path | None:
+def _find_file(folder: Path, split: str) -> Path | None:
     return next((path for path in (folder / f"{split}.csv", folder / f"{split}.csv.gz") if path.is_file()), None)
 
 
-def _opened(task: Task, folder: Path) -> Opened:
-    files = {split: path for split in ("train", "dev", "test") if (path := _file(folder, split))}
+def _open_task(task: Task, folder: Path) -> Opened:
+    files = {split: path for split in ("train", "dev", "test") if (path := _find_file(folder, split))}
     pool = open_dataset(files.get("train") or files["dev"])
-    rows = _readable(pool)
+    rows = _find_readable(pool)
     given = pool.labels
     true = given
     columns: dict[str, list[str]] = getattr(pool, "columns", {})
@@ -234,7 +236,7 @@ def _opened(task: Task, folder: Path) -> Opened:
     for split in ("dev", "test") if "train" in files else ():
         if split in files:
             dataset = open_dataset(files[split])
-            kept = _readable(dataset)
+            kept = _find_readable(dataset)
             labels = _labels_in(pool.class_names, dataset, str(files[split]))
             if len(kept):  # GLUE's own test files have no labels
                 held[split] = Part(dataset, kept, labels[kept], pool.class_names)
@@ -245,8 +247,8 @@ def _opened(task: Task, folder: Path) -> Opened:
     return Opened(task.title, part, given[rows], true[rows], task.train, validation, test)
 
 
-def _readable(dataset: Dataset) -> np.ndarray:
-    """Positions of the samples that have a label and can be read, int64."""
+def _find_readable(dataset: Dataset) -> np.ndarray:
+    """Return the positions of the samples that have a label and can be read, int64."""
 
     def can_be_read(index: int) -> bool:
         try:
@@ -274,8 +276,8 @@ def _labels_in(names: list[str], dataset: Dataset, what: str) -> np.ndarray:
     return np.asarray(table[dataset.labels])
 
 
-def _docstrings(out: Path) -> Opened:
-    """The embedded example under its true labels."""
+def _open_docstrings(out: Path) -> Opened:
+    """Return the embedded example under its true labels."""
     path = make_example(DOCSTRINGS, out / "example")
     pool = open_dataset(path)
     truth = pd.read_csv(path.with_name(f"{DOCSTRINGS}_truth.csv"), keep_default_na=False)

@@ -57,19 +57,8 @@ def decide(
     InputError
         For an unknown action, class or an empty reviewer, or ``relabel`` where there are no classes.
     """
-    if action not in DECISIONS:
-        raise InputError(f"unknown decision {action!r}; there are: {', '.join(DECISIONS)}")
+    labels = _check_labels(run, action, new_label, len(samples))
     identity, name = as_reviewer(reviewer)
-    labels = [new_label] * len(samples) if isinstance(new_label, str) else list(new_label)
-    if action == "relabel":
-        if run.task.no_relabel:
-            raise InputError(run.task.no_relabel)
-        names = run.class_names
-        unknown = [name for name in dict.fromkeys(labels) if name not in names]
-        if unknown:
-            raise InputError(f"cannot relabel to {unknown[0]!r}: not a class of this data; there are: {', '.join(names[:20])}")
-    else:
-        labels = [""] * len(samples)
     unique: dict[str, tuple[str, str]] = {}
     for sample_id, label, new in zip(samples["sample_id"].tolist(), samples["label"].tolist(), labels, strict=True):
         unique.setdefault(sample_id, (label, new))
@@ -87,6 +76,22 @@ def decide(
             rows,
         )
     return len(rows)
+
+
+def _check_labels(run: Run, action: str, new_label: str | Sequence[str], n: int) -> list[str]:
+    """Return the new label of each of n samples, empty unless they are relabelled; InputError for one that is no class."""
+    if action not in DECISIONS:
+        raise InputError(f"unknown decision {action!r}; there are: {', '.join(DECISIONS)}")
+    if action != "relabel":
+        return [""] * n
+    if run.task.no_relabel:
+        raise InputError(run.task.no_relabel)
+    labels = [new_label] * n if isinstance(new_label, str) else list(new_label)
+    names = run.class_names
+    unknown = [name for name in dict.fromkeys(labels) if name not in names]
+    if unknown:
+        raise InputError(f"cannot relabel to {unknown[0]!r}: not a class of this data; there are: {', '.join(names[:20])}")
+    return labels
 
 
 def undo(run: Run, *, reviewer: str | Reviewer, op_id: str | None = None) -> list[str]:

@@ -93,7 +93,7 @@ def cross_fit(
         others, own = Part(dataset, rows[fold != i]), Part(dataset, rows[fold == i])
         if len(np.unique(others.labels)) < 2 or not len(own):
             return None
-        tell = partial(progress, f"model {i + 1} of {k} that has not seen a part")
+        tell = partial(progress, f"out-of-fold model {i + 1} of {k}")
         fit = partial(train, others, seed=seed, epochs=epochs, hold_out=False, progress=_renamed(tell))
         try:
             fitted = parts.starter(f"{PARTS}/fold{i}.safetensors", others, fit)[0] if parts else fit().classifier

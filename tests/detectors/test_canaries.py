@@ -156,7 +156,7 @@ def test_models_that_have_not_seen_the_samples_are_not_trained_again(
     unseen = replace(blobs(seed=1), logits=out_of_fold(blobs(seed=1), 0).logits, fold=np.arange(240) % 2)
     labels, _ = plant(unseen, CLEAN, "uniform", np.random.default_rng(0))
     monkeypatch.setattr(canaries, "out_of_fold_logits", lambda *_, **__: pytest.fail("fitted again"))
-    found = _relabelled(replace(gradients, unseen=unseen), unseen, labels, 0)
+    found = _relabelled(replace(gradients, out_of_fold=unseen), unseen, labels, 0)
     assert np.array_equal(found.logits, unseen.logits)
     assert np.array_equal(found.labels, labels)
     assert found.fold is unseen.fold

@@ -104,12 +104,12 @@ def test_some_samples_are_taken_in_the_order_asked_for() -> None:
     assert np.array_equal(written_out(some), written_out(made)[rows])
     for name in ("l1", "l2", "losses", "labels", "logits", "features", "feature_norms"):
         assert np.array_equal(getattr(some, name), getattr(made, name)[rows]), name
-    by_others = replace(made, unseen=replace(made, l1=2 * made.l1, fold=np.arange(30) % 3)).take(rows)
+    by_others = replace(made, out_of_fold=replace(made, l1=2 * made.l1, fold=np.arange(30) % 3)).take(rows)
     assert by_others.fold is None
-    assert by_others.unseen is not None
-    assert by_others.unseen.fold is not None
-    assert by_others.unseen.fold.tolist() == [1, 2, 1, 0]
-    assert np.array_equal(by_others.unseen.l1, 2 * some.l1)
+    assert by_others.out_of_fold is not None
+    assert by_others.out_of_fold.fold is not None
+    assert by_others.out_of_fold.fold.tolist() == [1, 2, 1, 0]
+    assert np.array_equal(by_others.out_of_fold.l1, 2 * some.l1)
     headless = Gradients(made.factors, made.l1, made.l2, made.logits, made.labels).take(rows)
     assert headless.features is None
     assert headless.feature_norms is None

@@ -71,7 +71,7 @@ def test_the_detector_is_fitted_to_the_out_of_fold_gradients(gradients: Gradient
 
 def test_models_that_have_not_seen_the_samples_go_before_heads_fitted_again(gradients: Gradients) -> None:
     unseen = planted(7)
-    both = replace(gradients, unseen=unseen)
+    both = replace(gradients, out_of_fold=unseen)
     for name in ("loss", "l2", "iforest", "by_class:l1"):
         assert np.array_equal(named(f"oof:{name}").fit_score(both), named(name).fit_score(unseen))
     headless = replace(both, features=None, feature_norms=None)
@@ -82,7 +82,7 @@ def test_models_that_have_not_seen_the_samples_go_before_heads_fitted_again(grad
 def test_gradients_of_different_models_are_not_compared_with_each_other(gradients: Gradients, name: str) -> None:
     fold = np.arange(N) % 2
     unseen = replace(planted(7), fold=fold)
-    score = named(f"oof:{name}").fit_score(replace(gradients, unseen=unseen), seed=2)
+    score = named(f"oof:{name}").fit_score(replace(gradients, out_of_fold=unseen), seed=2)
     for i in range(2):
         rows = np.flatnonzero(fold == i)
         assert np.array_equal(score[rows], named(name).fit_score(unseen.take(rows), seed=2))
@@ -91,7 +91,7 @@ def test_gradients_of_different_models_are_not_compared_with_each_other(gradient
 @pytest.mark.parametrize("name", ["l2", "loss", "random"])
 def test_what_is_of_one_sample_alone_is_taken_over_all_folds(gradients: Gradients, name: str) -> None:
     unseen = planted(7)
-    score = named(f"oof:{name}").fit_score(replace(gradients, unseen=replace(unseen, fold=np.arange(N) % 2)), seed=2)
+    score = named(f"oof:{name}").fit_score(replace(gradients, out_of_fold=replace(unseen, fold=np.arange(N) % 2)), seed=2)
     assert np.array_equal(score, named(name).fit_score(unseen, seed=2))
 
 

@@ -48,7 +48,7 @@ def known() -> Recommendation:
     some = AtBudget(0.1, Interval(0.5, 0.25, 0.75), 0.125)
     return Recommendation(
         detectors=["oof:noise", "oof:l2"],
-        unseen=True,
+        out_of_fold=True,
         wrong=Interval(0.25, 0.125, 0.5),
         budget=0.1,
         at_budget=some,
@@ -100,7 +100,7 @@ def test_of_clean_labels_hardly_any_are_to_be_trimmed(seed: int) -> None:
 def test_the_score_is_the_probability_of_a_wrong_label_out_of_fold(flipped: Flipped) -> None:
     gradients, _, detector = flipped
     assert detector.recommendation.detectors == ["oof:noise"]
-    assert detector.recommendation.unseen is False
+    assert detector.recommendation.out_of_fold is False
     again = Recommended().fit(gradients, seed=9)
     assert again.recommendation.detectors == ["oof:noise"]
     assert np.array_equal(again.score_samples(gradients), named("oof:noise").fit_score(gradients, seed=9))
@@ -144,8 +144,8 @@ def test_models_that_have_not_seen_the_samples_go_before_heads_fitted_again() ->
     # To the model's own features, labels that it has learned by heart are right.
     by_heart = of_head(9.0 * np.eye(CLASSES)[gradients.labels], np.eye(CLASSES)[gradients.labels], gradients.labels)
     unseen = replace(out_of_fold(gradients, 0), fold=np.arange(200) % 4)
-    detector = Recommended().fit(replace(by_heart, unseen=unseen))
-    assert detector.recommendation.unseen is True
+    detector = Recommended().fit(replace(by_heart, out_of_fold=unseen))
+    assert detector.recommendation.out_of_fold is True
     assert average_precision_score(wrong, detector.scores) > 0.8
     assert detector.recommendation.wrong.value == pytest.approx(0.15, abs=0.05)
 
@@ -182,6 +182,14 @@ def test_nothing_is_recommended_for_few_samples_or_one_class_or_without_a_head()
 def test_a_recommendation_is_the_same_after_a_way_through_json(flipped: Flipped) -> None:
     for found in (flipped[2].recommendation, known(), replace(known(), budget=0.0, at_budget=None, mistaken=[])):
         assert Recommendation.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_the_file_of_a_recommendation_keeps_its_key_unseen() -> None:
+    """Runs on disk have it; the field of the class is ``out_of_fold``."""
+    told = known().to_dict()
+    assert told["unseen"] is True
+    assert "out_of_fold" not in told
+    assert Recommendation.from_dict(told | {"unseen": False}).out_of_fold is False
 
 
 def test_in_words_the_classes_have_their_names() -> None:

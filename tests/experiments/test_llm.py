@@ -216,7 +216,7 @@ def test_tracing_over_all_checkpoints_is_the_sum_of_autograds_products_times_the
         scores.append(score)
         return {}
 
-    monkeypatch.setattr(llm, "_found", kept)
+    monkeypatch.setattr(llm, "_measure", kept)
     asked = Asked(None, tmp_path, 1, False, None, None, lambda *_: None)
     rows = llm._rows("hidden", 0, train, test, loaded(None, None, train, 0, Path("unused")), recipe, asked)
     found = scores[[row.arm for row in rows].index("tracing_checkpoints")]

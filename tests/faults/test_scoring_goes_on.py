@@ -101,7 +101,7 @@ def test_the_models_of_the_folds_and_their_passes_are_kept_too(workspace: Worksp
     np.savez(many, x=np.random.default_rng(1).normal(size=(96, 3)) + y[:, None], y=y)
     unbroken = prepared(workspace, many, **options)
     do_run(unbroken)
-    run = killed_at(prepared(workspace, many, **options), "model 2 of 2 that has not seen a part", 40)
+    run = killed_at(prepared(workspace, many, **options), "out-of-fold model 2 of 2", 40)
     told = gone_on(run)
     assert not [step for step in told if step.startswith(("training", "model 1"))]
     assert results(run) == results(unbroken)

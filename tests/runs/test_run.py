@@ -23,7 +23,7 @@ from tests.summaries import make_summary
 L1 = [0.5, 3.0, 1.0, 2.0]
 RECOMMENDED = Recommendation(
     ["oof:noise"],
-    unseen=False,
+    out_of_fold=False,
     wrong=Interval(0.25, 0.125, 0.5),
     budget=0.0,
     at_budget=None,

@@ -167,7 +167,7 @@ def test_progress_is_told_as_one_stage_a_model() -> None:
     told: list[tuple[str, int, int]] = []
     fitted(blobs(), progress=lambda *step: told.append(step))
     stages = list(dict.fromkeys(stage for stage, _, _ in told))
-    assert stages == [f"model {i} of 3 that has not seen a part" for i in (1, 2, 3)]
+    assert stages == [f"out-of-fold model {i} of 3" for i in (1, 2, 3)]
     assert {stage: (done, total) for stage, done, total in told}[stages[2]] == (19, 19)
 
 

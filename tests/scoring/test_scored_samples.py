@@ -99,7 +99,7 @@ def test_out_of_fold_gradients_are_passed_on() -> None:
     assert samples.feature_norms is not None
     assert samples.logits is not None
     other = of_units(samples.logits, samples.features, samples.feature_norms, samples.targets)
-    assert samples.gradients(other).unseen is other
+    assert samples.gradients(other).out_of_fold is other
 
 
 def test_factors_from_vectors_have_the_cosines_and_lengths_of_the_vectors() -> None:

@@ -82,7 +82,7 @@ def test_the_recommendation_is_by_starters_that_have_not_seen_the_samples_unless
         runs.append(prepare(Workspace(tmp_path), files[0], epochs=2, seed=3, folds=folds))
         do_run(runs[-1])
     assert asked == [(5, 3, 2), (2, 3, 2)]
-    assert [recommend(run).unseen for run in runs] == [True, False, True]
+    assert [recommend(run).out_of_fold for run in runs] == [True, False, True]
     scores = [run.table["recommended"] for run in runs]
     assert not any(scores[i].equals(scores[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
     direct = score(load_model(None, runs[1].file("model.safetensors"), data()), data(), seed=3, workspace=tmp_path)

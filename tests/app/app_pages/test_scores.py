@@ -223,7 +223,7 @@ def test_the_curve_is_the_expected_precision_with_its_interval(open_page: OpenPa
 
 def test_where_nothing_is_to_be_trimmed_the_box_says_so_and_one_in_a_hundred_is_shown(open_page: OpenPage, run: Run) -> None:
     assert run.recommendation is not None
-    rewritten(run, replace(run.recommendation, unseen=True, budget=0.0, at_budget=None, mistaken=[]))
+    rewritten(run, replace(run.recommendation, out_of_fold=True, budget=0.0, at_budget=None, mistaken=[]))
     at = open_page("scores", run=run.id)
     assert [(m.label, m.value) for m in at.main.metric][1:] == [("Suggested budget", "nothing to trim")]
     assert at.select_slider(key="panel_budget").value == 0.01
