@@ -42,10 +42,10 @@ def fetched(name: str) -> Path:
         If this is no such name, the owner does not allow the network, or it cannot be fetched.
     """
     if not NAME.fullmatch(name) or Path(name).suffix[1:].isalpha():  # a file that is not there
-        raise InputError(f"weights file {name} is not there")
+        raise InputError(f"weights file not found: {name}")
     if not allowed():
         raise InputError(
-            f"weights file {name} is not there; a model of this name on the Hugging Face hub is fetched only where the owner of "
+            f"weights file not found: {name}; a model of this name on the Hugging Face hub is downloaded only where the owner of "
             f"the machine allows it (--allow-hub, or {ALLOWED}=1): allow it, or download the folder and give that"
         )
     process = spawn_module(

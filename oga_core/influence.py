@@ -64,6 +64,11 @@ def influence_of(run: Run, prompt: str, answer: str, *, dataset: Dataset | None 
     ------
     InputError
         If the run is on other data, its model or data are no longer there or have changed, or the test sample cannot be read.
+
+    Examples
+    --------
+    >>> oga.influence_of(run_of_texts, "good story", "pos").columns.tolist()
+    ['sample_id', 'index', 'source', 'label', 'cosine', 'error', 'inner_product']
     """
     check_run(run)
     found = gradient_of(run, prompt, answer, scoring.one_sample.OpenedModel(dataset or run.open_dataset(), *model_of(run)))

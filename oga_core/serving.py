@@ -224,7 +224,7 @@ def allowed_path(path: str) -> Path:
         shown = ", ".join(map(str, roots)) or "none"
         raise InputError(f"{shorten(path)} is outside the folders that may be opened ({shown}); start oga serve with --root")
     if not _exists(resolved):
-        raise InputError(f"{shorten(path)} is not there")
+        raise InputError(f"path not found: {shorten(path)}")
     return resolved
 
 

@@ -266,8 +266,8 @@ def test_recommend_says_which_score_how_many_are_wrong_and_how_much_to_trim(oga:
     assert (code, err) == (0, "")
     assert out.splitlines() == [
         "recommended score: Probability of a wrong label, out of fold and Isolation forest, out of fold",
-        "labels estimated wrong: 6.1% (3.5% to 12.5%)",
-        "suggested budget: 0.0347 (51 samples), of which wrong: 91.1% (87.0% to 95.0%)",
+        "estimated label errors: 6.1% (3.5% to 12.5%)",
+        "suggested budget: 0.0347 (51 samples), expected precision: 91.1% (87.0% to 95.0%)",
         "mistaken: 4.2 samples of pear are labelled \\x1b[31mplum",
         *["mistaken: 2.0 samples of plum are labelled pear"] * 4,
     ]
@@ -283,7 +283,7 @@ def test_where_nothing_is_to_be_trimmed_recommend_says_so(oga: Oga, advised: Run
     nothing = replace(RECOMMENDED, budget=0.0, at_budget=None, mistaken=[])
     advised.add_file(RECOMMENDATION, lambda path: path.write_text(json.dumps(nothing.to_dict())))
     assert oga("recommend", advised.id)[1].splitlines()[1:] == [
-        "labels estimated wrong: 6.1% (3.5% to 12.5%)",
+        "estimated label errors: 6.1% (3.5% to 12.5%)",
         "suggested budget: nothing to trim",
     ]
 
@@ -328,13 +328,13 @@ def test_runs_are_listed_newest_first_from_the_workspace_that_is_named(
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("score missing.csv", "missing.csv is not there"),
+        ("score missing.csv", "not found: missing.csv"),
         ("score notes.txt", "notes.txt: data come as a folder, .zip"),
         ("score TEXTS --label nope", "has no column 'nope'"),
         ("score TEXTS --model resnet51", "unknown architecture 'resnet51'; did you mean resnet50"),
         ("score TEXTS --model text_ngrams", "needs a weights file (--weights)"),
         ("score TEXTS --model no.such:model", "factory not found: no.such:model"),
-        ("score TEXTS --weights missing.pt", "weights file missing.pt is not there"),
+        ("score TEXTS --weights missing.pt", "weights file not found: missing.pt"),
         ("score TEXTS --weights notes.txt", "weights come as"),
         ("score TEXTS --detectors l1,l9", "unknown detector 'l9'; there are: l1, l2, iforest"),
         ("score TEXTS --scope layer4.*", "scope 'layer4.*' is neither head, all or lora, nor does it match a parameter"),
@@ -349,11 +349,11 @@ def test_runs_are_listed_newest_first_from_the_workspace_that_is_named(
         ("recommend nope", "no run 'nope'"),
         ("score TEXTS --workspace notes.txt", "cannot make the workspace"),
         ("score", "the following arguments are required: DATA"),
-        ("train TEXTS --out no/model.safetensors", "its folder is not there"),
+        ("train TEXTS --out no/model.safetensors", "folder not found"),
         ("train TEXTS --out model.pt", "weights are saved as .safetensors"),
         ("train TEXTS --out model.safetensors --epochs 0", "0 epochs: at least one is needed"),
         ("train TEXTS --out model.safetensors --arch resnet18", "resnet18 takes image data, and these are text"),
-        ("train missing.csv --out model.safetensors", "missing.csv is not there"),
+        ("train missing.csv --out model.safetensors", "not found: missing.csv"),
         ("export RUN --format csv --out x.csv --detector l1", "need both a detector and a budget"),
         ("export RUN --format csv --out x.csv --budget 0.1", "need both a detector and a budget"),
         ("export RUN --format csv --out x.csv --detector l1 --budget nan", "budget nan is not a share"),

@@ -25,7 +25,7 @@ def test_names_that_a_terminal_would_obey_are_escaped(oga: Oga, features: Path, 
     _, out, _ = oga("runs")
     assert out.endswith("  \\x1b[31mred \\u202e\\udc80.npz\n")
     _, _, err = oga("score", "\x1b]0;title\x07.csv")
-    assert err.endswith("\\x1b]0;title\\x07.csv is not there\n")
+    assert err.endswith("not found: \\x1b]0;title\\x07.csv\n")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, Cancelled])

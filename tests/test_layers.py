@@ -142,6 +142,7 @@ WHOLE = (
     "faults",
     "systems",
     "app/test_language_models.py",
+    "test_examples.py",
     "test_faults.py",
     "test_layers.py",
     "test_readme.py",

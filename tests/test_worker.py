@@ -108,7 +108,7 @@ def test_a_job_that_cannot_be_done_fails_with_its_reason(data: Path, tmp_path: P
     run = prepare(Workspace(tmp_path / "workspace"), data)
     data.unlink()
     assert forked(run) == 2
-    assert (run.status().state, run.status().message) == ("failed", f"{data} is not there")
+    assert (run.status().state, run.status().message) == ("failed", f"not found: {data}")
 
 
 def test_a_cancel_left_before_the_worker_came_up_stops_it(data: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ else:
     )
 
 if run is None or st.toggle("Score other data", key="score_other"):
-    way = st.segmented_control("Data from", start_form.WAYS, default=start_form.WAYS[0], required=True, key="way")
+    way = st.segmented_control("Data source", start_form.WAYS, default=start_form.WAYS[0], required=True, key="way")
     start_form.draw(way)
 
 run_list.draw(state.workspace())

@@ -34,7 +34,7 @@ def draw(run: Run) -> None:
     with st.container(border=True):
         wrong, budget, precision = st.columns(3)
         wrong.metric(
-            "Labels estimated wrong",
+            "Estimated label errors",
             _percent(found.wrong.value),
             _range(found.wrong),
             delta_color="off",
@@ -59,7 +59,7 @@ def draw(run: Run) -> None:
             )
             expected = found.at_budget.precision
             precision.metric(
-                "Wrong among them",
+                "Expected precision",
                 _percent(expected.value),
                 _range(expected),
                 delta_color="off",
@@ -143,7 +143,7 @@ def _curve(found: Recommendation) -> go.Figure:
         margin={"l": 10, "r": 10, "t": 20, "b": 10},
         showlegend=False,
         xaxis={"type": "log", "title": "budget in %", "range": np.log10([0.08, 60]).tolist()},
-        yaxis={"title": "wrong among the trimmed", "range": [0, 1.02], "tickformat": ".0%"},
+        yaxis={"title": "expected precision", "range": [0, 1.02], "tickformat": ".0%"},
     )
     return figure
 

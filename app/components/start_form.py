@@ -20,12 +20,12 @@ from oga_core.sandbox import Outlook, SandboxedDataset, SandboxedModel, list_arc
 from oga_core.scoring import NAMED, prepare
 from oga_core.serving import allowed_path
 
-WAYS = ["An example", "Files dropped here", "A path on the server"]
+WAYS = ["Example", "Upload", "Server path"]
 STARTER = "A starter model, trained here"
-OWN = "My own weights"
+OWN = "My model"
 PATTERN = "pattern"
 MEANING = {"head": "The last linear layer", "all": "Every parameter", "lora": "The LoRA adapters"}
-BY_FILE = "as the file says"
+BY_FILE = "Detect from file"
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,10 @@ def _draw_options() -> Options:
         inputs = left.text_input(
             "Text column, or array of the samples",
             key="inputs",
-            placeholder="found by its usual names",
+            placeholder="Auto-detect",
             help="Two texts as first,second; a prompt and its answer as prompt>answer.",
         )
-        label = right.text_input("Label column or array", key="label", placeholder="found by its usual names")
+        label = right.text_input("Label column or array", key="label", placeholder="Auto-detect")
         seed = left.number_input("Seed", 0, 2**31 - 1, 0, help="Of the starter model, the forest and the random control.")
         offered = [*DETECTORS, *(name for name in CONTROLS if name not in ALWAYS)]
         names = st.multiselect("Detectors", offered, default=DEFAULT, format_func=lambda name: named(name).title)
@@ -212,7 +212,8 @@ def _choose_scope(outlook: Outlook) -> str:
     named = [scope for scope in NAMED if scope in outlook.costs]
     costs = [outlook.costs[s] for s in named]
     captions = [
-        f"{MEANING[s]}: {c.parameters:,} values, about {_format_seconds(c.seconds)}" for s, c in zip(named, costs, strict=True)
+        f"{MEANING[s]}: {c.parameters:,} parameters, about {_format_seconds(c.seconds)}"
+        for s, c in zip(named, costs, strict=True)
     ]
     scope = st.radio(
         "Scope: the parameters whose gradient is taken",
@@ -236,7 +237,7 @@ def _draw_facts(dataset: SandboxedDataset, outlook: Outlook, scope: str) -> None
         (dataset.task.groups.capitalize(), f"{len(dataset.class_names):,}"),
         ("Kind", dataset.kind),
         ("Model", outlook.model),
-        ("Scope", f"{cost.parameters:,} values"),
+        ("Scope", f"{cost.parameters:,} parameters"),
         ("Time", f"about {_format_seconds(cost.seconds)}"),
         ("Memory", f"about {max(1, cost.bytes // 1_000_000):,} MB"),
     )

@@ -54,13 +54,13 @@ def _recommend(options: argparse.Namespace) -> None:
         write(json.dumps(found.to_dict()))
         return
     say(f"recommended score: {' and '.join(named(name).title for name in found.detectors)}")
-    say(f"labels estimated wrong: {_in_percent(found.wrong)}")
+    say(f"estimated label errors: {_in_percent(found.wrong)}")
     if found.at_budget is None:
         say("suggested budget: nothing to trim")
     else:
         say(
             f"suggested budget: {found.budget:.4f} ({round(found.budget * len(run.table)):,} samples), "
-            f"of which wrong: {_in_percent(found.at_budget.precision)}"
+            f"expected precision: {_in_percent(found.at_budget.precision)}"
         )
     for true, given, count in found.mistaken[:5]:
         say(f"mistaken: {count:.1f} samples of {true} are labelled {given}")

@@ -77,7 +77,7 @@ def _train(options: argparse.Namespace) -> None:
     if options.out.suffix != ".safetensors":
         raise InputError(f"--out {options.out}: weights are saved as .safetensors")
     if not options.out.resolve().parent.is_dir():
-        raise InputError(f"--out {options.out}: its folder is not there")
+        raise InputError(f"--out {options.out}: folder not found")
     with reading():
         dataset = open_dataset(options.data, inputs=options.inputs, label=options.label)
     with Bar() as bar:

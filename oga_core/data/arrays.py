@@ -195,7 +195,7 @@ def _labels(values: np.ndarray, names: Sequence[str] | None) -> tuple[np.ndarray
         names = [str(n) for n in names]
         _at_least_two(names)
         if len(set(names)) != len(names):
-            raise InputError(f"the class name {Counter(names).most_common(1)[0][0]!r} is there twice")
+            raise InputError(f"duplicate class name {Counter(names).most_common(1)[0][0]!r}")
     if values.dtype.kind in "iu":
         if values.size and int(values.max()) > LARGEST:  # it would be negative, which is a missing label
             raise InputError(f"label {values.max()} is too large; the largest is {LARGEST}")

@@ -123,7 +123,7 @@ def _header(row: list[str], name: str) -> list[str]:
             raise InputError(f"{name}, line 1: column {i + 1} has no name")
     twice = [c for c, n in Counter(names).items() if n > 1]
     if twice:
-        raise InputError(f"{name}, line 1: the column {twice[0]!r} is there twice")
+        raise InputError(f"{name}, line 1: duplicate column {twice[0]!r}")
     return names
 
 
@@ -166,7 +166,7 @@ def _refuse_constant(value: str) -> Any:
 def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     row = dict(pairs)
     if len(row) != len(pairs):
-        raise ValueError("a key is there twice")
+        raise ValueError("duplicate key")
     return row
 
 
@@ -207,7 +207,7 @@ def plain_columns(table: pa.Table, name: str, notes: list[str]) -> dict[str, lis
     """
     table.validate(full=True)
     if len(set(table.column_names)) != len(table.column_names):
-        raise InputError(f"{name}: a column name is there twice")
+        raise InputError(f"{name}: duplicate column name")
     columns: dict[str, list[str]] = {}
     for column_name in table.column_names:
         column = table.column(column_name)

@@ -36,6 +36,15 @@ def open_dataset(source: str | Path, *, inputs: str | None = None, label: str | 
     ------
     InputError
         If the source is not there, of another type, damaged, or has no two classes.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> path = Path("train.csv")
+    >>> _ = path.write_text("text,label\\ngreat,pos\\nawful,neg\\n")
+    >>> dataset = oga.open_dataset(path)
+    >>> len(dataset), dataset.class_names
+    (2, ['neg', 'pos'])
     """
     spec = located(source)
     options = {key: value for key, value in (("inputs", inputs), ("label", label)) if value}
@@ -58,14 +67,14 @@ def located(source: str | Path) -> str:
             return torchvision_sets.absolute(spec)
         path = Path(source).expanduser().resolve()
         if not path.exists():
-            raise InputError(f"{one_line(source)} is not there")
+            raise InputError(f"not found: {one_line(source)}")
         if not path.is_file() and not path.is_dir():
             raise InputError(f"{one_line(source)} is neither a file nor a folder")  # to open a pipe would wait for ever
         return torchvision_sets.recognised(path) or str(path)
     except InputError:
         raise
     except (OSError, RuntimeError, ValueError) as error:  # no such home, a name too long, a NUL in it, …
-        raise InputError(f"{one_line(source)[:200]} is not there: {getattr(error, 'strerror', None) or error}") from error
+        raise InputError(f"not found: {one_line(source)[:200]}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _open(spec: str, options: dict[str, str]) -> Dataset:
@@ -93,7 +102,14 @@ def _no_columns(name: str, options: dict[str, str]) -> None:
 
 
 def from_arrays(samples: Any, labels: Any, class_names: Sequence[str] | None = None) -> Arrays:
-    """A data set from arrays in memory: see `Arrays` for shapes, types and errors."""
+    """A data set from arrays in memory: see `Arrays` for shapes, types and errors.
+
+    Examples
+    --------
+    >>> dataset = oga.from_arrays(np.zeros((3, 2), np.float32), [0, 1, 1], ["cat", "dog"])
+    >>> len(dataset), dataset.label_name(2)
+    (3, 'dog')
+    """
     return Arrays(np.asarray(samples), np.asarray(labels), class_names)
 
 
@@ -111,6 +127,11 @@ def from_texts(texts: Sequence[str], labels: Sequence[Any]) -> Dataset:
     ------
     InputError
         If there are not as many labels as texts, or fewer than two classes.
+
+    Examples
+    --------
+    >>> oga.from_texts(["great", "awful"], ["pos", "neg"]).class_names
+    ['neg', 'pos']
     """
     if len(texts) != len(labels):
         raise InputError(f"{len(texts):,} texts but {len(labels):,} labels")
@@ -132,6 +153,12 @@ def from_prompts(prompts: Sequence[str], answers: Sequence[str], groups: Sequenc
     ------
     InputError
         If there are not as many of each, or none.
+
+    Examples
+    --------
+    >>> dataset = oga.from_prompts(["2 + 2 =", "3 + 3 ="], ["4", "6"], ["sums", "sums"])
+    >>> dataset.words(1)
+    ('3 + 3 =', '6')
     """
     if len(prompts) != len(answers) or (groups is not None and len(groups) != len(answers)):
         of = "" if groups is None else f" and {len(groups):,} groups"

@@ -164,7 +164,7 @@ def examples(folder: Path, task: str, part: str) -> list[Example]:
     """
     path = folder / f"{'sentence_transformation' if task == 'hidden' else task}_{part}.csv"
     if not path.is_file():
-        raise InputError(f"{path} is not there: DataInf's tables are needed (--data DIR with DIR/datainf/*.csv)")
+        raise InputError(f"{path} not found: DataInf's tables are needed (--data DIR with DIR/datainf/*.csv)")
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     if missing := {"prompt", "answer", "variation"} - set(table.columns):
         raise InputError(f"{path.name} has no column {', '.join(sorted(missing))}")

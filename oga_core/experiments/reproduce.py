@@ -129,4 +129,4 @@ def _check_device(device: str) -> None:
     if device not in ("cpu", "cuda"):
         raise InputError(f"unknown device {device!r}; there are: cpu, cuda")
     if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("the device cuda is not there: torch sees no GPU")
+        raise InputError("device cuda not found: torch sees no GPU")

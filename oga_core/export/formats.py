@@ -70,6 +70,14 @@ def export(run: Run, what: str, fmt: str, out: str | Path, *, detector: str | No
     ------
     InputError
         As `rows` and `render` do, or if the file cannot be written.
+
+    Examples
+    --------
+    >>> _ = oga.decide(run, run.flag("l1", 3), "remove", reviewer="Ann")
+    >>> oga.export(run, "removed", "csv", "removed.csv")
+    3
+    >>> oga.export(run, "cleaned", "parquet", "cleaned.parquet")
+    57
     """
     frame = rows(run, what, detector=detector, budget=budget)
     data = render(frame, fmt)

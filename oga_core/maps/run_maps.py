@@ -52,6 +52,11 @@ def embedding(
     ------
     InputError
         If there are fewer than 5 samples, all of them are alike, or there is no such space or method.
+
+    Examples
+    --------
+    >>> oga.embedding(run, method="pca").shape
+    (60, 2)
     """
     if space not in SPACES or method not in METHODS:
         known = ", ".join(picture(s, m) for s in SPACES for m in METHODS)

@@ -48,6 +48,12 @@ def load_model(name: str | None, weights: Path | None, dataset: Dataset) -> Clas
     ------
     InputError
         If name, weights or data do not fit one another.
+
+    Examples
+    --------
+    >>> oga.save_weights(oga.train(dataset, epochs=1).classifier, "model.safetensors")
+    >>> oga.load_model(None, "model.safetensors", dataset).class_names
+    ['ant', 'bee', 'cat']
     """
     if weights is not None and is_folder(Path(weights)):
         if name is not None:

@@ -88,7 +88,7 @@ def opened(path: Path) -> ModelFolder:
         path.is_dir()
         and (gone := next((n for n in folder.names if not folder.has(n) and not (path / n).exists()), None)) is not None
     ):
-        raise InputError(f"{path.name}: {gone} is a link to a file that is not there; download the folder again")
+        raise InputError(f"{path.name}: {gone} is a link to a missing file; download the folder again")
     return folder
 
 

@@ -130,6 +130,12 @@ def train(
     ------
     InputError
         If the architecture does not take such data, or fewer than two classes can be read.
+
+    Examples
+    --------
+    >>> trained = oga.train(dataset, epochs=2)
+    >>> trained.classifier.name, trained.epochs
+    ('feature_mlp', 2)
     """
     if epochs is not None and epochs < 1:
         raise InputError(f"{epochs} epochs: at least one is needed")

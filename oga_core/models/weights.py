@@ -51,7 +51,7 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"weights file {path} is not there")
+        raise InputError(f"weights file not found: {path}")
     _refuse_other_types(path)
     refuse_more_than_memory(path.name, path.stat().st_size)
     notes: list[str] = []
@@ -226,7 +226,15 @@ def _list_first(items: list[str], between: str = ", ") -> str:
 
 
 def save_weights(classifier: Classifier, path: Path) -> None:
-    """Write the weights as safetensors, with name, classes and arguments of the architecture in the metadata."""
+    """Write the weights as safetensors, with name, classes and arguments of the architecture in the metadata.
+
+    Examples
+    --------
+    >>> classifier = oga.train(dataset, epochs=1).classifier
+    >>> oga.save_weights(classifier, "model.safetensors")
+    >>> oga.load_model(None, "model.safetensors", dataset).name
+    'feature_mlp'
+    """
     from oga_core.files import write_whole
 
     about = json.dumps({"name": classifier.name, "class_names": classifier.class_names, "spec": classifier.spec})

@@ -56,6 +56,14 @@ def decide(
     ------
     InputError
         For an unknown action, class or an empty reviewer, or ``relabel`` where there are no classes.
+
+    Examples
+    --------
+    >>> worst = run.flag("l1", 2)
+    >>> oga.decide(run, worst, "remove", reviewer="Ann")
+    2
+    >>> [decision.action for decision in oga.decisions(run).values()]
+    ['remove', 'remove']
     """
     labels = _check_labels(run, action, new_label, len(samples))
     identity, name = as_reviewer(reviewer)
@@ -100,6 +108,12 @@ def undo(run: Run, *, reviewer: str | Reviewer, op_id: str | None = None) -> lis
     Returns
     -------
     The sample ids concerned; empty if nothing is left to undo.
+
+    Examples
+    --------
+    >>> _ = oga.decide(run, run.table.head(2), "keep", reviewer="Ann")
+    >>> len(oga.undo(run, reviewer="Ann")), oga.decisions(run)
+    (2, {})
     """
     last = (
         "SELECT batch FROM events AS decision WHERE run = :run AND identity = :identity AND undoes IS NULL AND NOT EXISTS ("
@@ -160,6 +174,13 @@ def decisions(run: Run) -> dict[str, Decision]:
 
     Decisions belong to the sample's content and given label: one made in another run of this workspace, or before the
     data were put in another order, stands here too. All of the log is read; `Standing` reads only what is new.
+
+    Examples
+    --------
+    >>> oga.decide(run, run.table.head(1), "relabel", new_label="bee", reviewer="Ann")
+    1
+    >>> [(decision.action, decision.new_label) for decision in oga.decisions(run).values()]
+    [('relabel', 'bee')]
     """
     with database.reading(run.workspace.database) as connection:
         events = events_where(connection)

@@ -359,6 +359,12 @@ def recommend(run: Run) -> detectors.Recommendation:
     ------
     InputError
         If the run has no recommendation, or is not done.
+
+    Examples
+    --------
+    >>> found = oga.recommend(run)
+    >>> 0 <= found.wrong.low <= found.wrong.value <= found.wrong.high <= 1
+    True
     """
     if run.recommendation is None:
         run.require_done()

@@ -79,6 +79,12 @@ class Workspace:
     ------
     InputError
         If the folder cannot be created or holds something else; without ``create``, if it is no workspace.
+
+    Examples
+    --------
+    >>> workspace = oga.Workspace("my runs")
+    >>> len(workspace.runs())
+    0
     """
 
     def __init__(self, path: str | Path | None = None, *, create: bool = True) -> None:

@@ -94,6 +94,13 @@ def score(
     ------
     InputError
         If model, data and settings do not fit together; nothing has been scored then.
+
+    Examples
+    --------
+    >>> model = torch.nn.Linear(4, 3)
+    >>> run = oga.score(model, dataset, detectors="l1,l2")
+    >>> len(run.table), [detector.name for detector in run.detectors][:3]
+    (60, ['recommended', 'l1', 'l2'])
     """
     check(scope, detectors)
     classifier = checked(model, dataset) if isinstance(model, Classifier) else wrap(model, dataset, transform)

@@ -153,7 +153,7 @@ def test_tokens_of_a_model_that_is_gone_are_a_refusal_in_words(client: TestClien
     state.opened.clear()
     answer = client.get(f"/oga/tokens/{run.id}/5")
     assert answer.status_code == 400
-    assert "/nowhere/model is not there" in answer.json()["error"]
+    assert "not found: /nowhere/model" in answer.json()["error"]
 
 
 def post(client: TestClient, run: Run, action: str, label: str | None) -> Any:

@@ -52,7 +52,7 @@ def test_axe_finds_nothing_serious_on_any_page(page: Page, start_server: StartSe
     page.goto(url)
     settled(page)
     found += [f"start without a run: {wrong}" for wrong in serious(page)]
-    page.get_by_text("Files dropped here").click()
+    page.get_by_text("Upload", exact=True).click()
     page.get_by_role("button", name="Data: choose a file").wait_for()
     page.mouse.move(0, 0)
     settled(page)

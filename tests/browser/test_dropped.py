@@ -42,7 +42,7 @@ def drop(page: Page, path: Path, what: str = "Data") -> None:
 
 def open_start(page: Page, server: Dashboard) -> None:
     page.goto(server.url)
-    page.get_by_text("Files dropped here").click()
+    page.get_by_text("Upload", exact=True).click()
     expect(page.get_by_role("button", name="Data: choose a file")).to_be_visible()
     settled(page)
 
@@ -90,7 +90,7 @@ def test_a_pickle_and_an_exported_program(page: Page, start_server: StartServer,
     open_start(page, start_server())
     colour_zip(tmp_path / "colours.zip")
     drop(page, tmp_path / "colours.zip")
-    page.get_by_text("My own weights").click()
+    page.get_by_text("My model", exact=True).click()
     place = page.get_by_role("group", name="Weights", exact=True)
     expect(place).to_be_visible()
     settled(page)
@@ -225,7 +225,7 @@ def test_a_file_is_told_of_again_where_the_page_has_not_heard(page: Page, start_
     page.route_web_socket("**/_stcore/stream", pass_on)
     (tmp_path / "again.csv").write_text("text,label\n" + "a cat,x\na dog,y\n" * 20)
     page.goto(start_server().url)
-    page.get_by_text("Files dropped here").click()
+    page.get_by_text("Upload", exact=True).click()
     page.locator("input[type=file]").first.set_input_files(tmp_path / "again.csv")
     expect(page.get_by_role("button", name="Score the samples")).to_be_visible()
     assert len(lost) == 1

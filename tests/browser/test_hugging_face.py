@@ -100,9 +100,9 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def open_places(page: Page, server: Dashboard) -> None:
     """The start page, with a place for the data and one for the weights."""
     page.goto(server.url)
-    page.get_by_text("Files dropped here").click()
+    page.get_by_text("Upload", exact=True).click()
     expect(page.locator("input[type=file]")).to_have_count(1)
-    page.get_by_text("My own weights").click()
+    page.get_by_text("My model", exact=True).click()
     expect(page.locator("input[type=file]")).to_have_count(2)
     settled(page)
 

@@ -215,7 +215,7 @@ CASES = [
         ["t.csv, line 3: unexpected end of data (an open quote?)"],
     ),
     Case(55, "ragged row", file("t.csv", "text,label\na,x\nb\n"), ["t.csv, line 3: 1 cells where the header has 2"]),
-    Case(55, "duplicate header", file("t.csv", "text,label,text\na,x,b\n"), ["t.csv, line 1: the column 'text' is there twice"]),
+    Case(55, "duplicate header", file("t.csv", "text,label,text\na,x,b\n"), ["t.csv, line 1: duplicate column 'text'"]),
     Case(
         56,
         "field of more words than the model reads",

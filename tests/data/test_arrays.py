@@ -64,7 +64,7 @@ def test_names_of_classes_are_text_whatever_they_were() -> None:
         ([-1, -1, -1], None, r"the labels have 0 class\(es\)"),
         (["a", "a", ""], None, r"the labels have 1 class\(es\)"),
         ([0, 0, 0], ["a"], r"the labels have 1 class\(es\)"),
-        ([0, 1, 1], ["a", "b", "a"], "the class name 'a' is there twice"),
+        ([0, 1, 1], ["a", "b", "a"], "duplicate class name 'a'"),
         (["a", "b", "d"], ["a", "b", "c"], "label 'd' is not among the class names"),
         ([0.0, 1.0, np.nan], None, "labels are of type float64; whole numbers or texts are needed"),
         (np.array([b"a", b"b", b"a"]), None, "labels are of type .S1"),

@@ -69,7 +69,7 @@ def test_class_names_come_along(tmp_path: Path) -> None:
         ("dog", "class_names have shape ()"),
         ([["dog", "cat"]], "class_names have shape (1, 2)"),
         (["dog"], "1 class(es)"),
-        (["dog", "dog"], "'dog' is there twice"),
+        (["dog", "dog"], "duplicate class name 'dog'"),
         (["dog", "cat"], "label 2 is outside the 2 class names"),
     ],
 )

@@ -139,7 +139,7 @@ def test_what_is_no_set_is_refused(tmp_path: Path) -> None:
     assert "'torchvision:' names no folder; write torchvision:MNIST:FOLDER" in refusal("torchvision:")
     assert f"torchvision finds no MNIST (train) under {tmp_path}" in refusal(f"torchvision:MNIST:{tmp_path}")
     assert "torchvision finds no CIFAR10 (test)" in refusal(f"torchvision:CIFAR10:{tmp_path}:test")
-    assert "is not there" in refusal("torchvision:MNIST:a\0b")
+    assert "not found: " in refusal("torchvision:MNIST:a\0b")
 
 
 @pytest.mark.parametrize("file", ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"])

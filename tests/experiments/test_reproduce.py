@@ -104,7 +104,7 @@ def test_shift_goes_on_after_an_interruption_as_if_there_had_been_none(tmp_path:
     [
         ("speech", {}, "unknown experiment 'speech'; there are: synthetic, text, vision, shift, llm"),
         ("llm", {}, "needs DataInf's tables"),
-        ("llm", {"data": Path()}, "sentence_transformation_train.csv is not there"),
+        ("llm", {"data": Path()}, "sentence_transformation_train.csv not found"),
         ("synthetic", {"seeds": 0}, "0 seeds: at least one is needed"),
         ("text", {"samples": 100}, "for the vision experiment only"),
         ("vision", {"samples": 0}, "0 samples"),

@@ -156,7 +156,7 @@ def test_lists_do_not_need_the_data(run: Run, source: Path) -> None:
     say(run, [3], "remove")
     source.unlink()
     assert indices(rows(run, "removed")) == [3]
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match="not found: "):
         rows(run, "cleaned")
 
 

@@ -80,7 +80,7 @@ def test_names_that_are_not_on_the_list_are_refused_before_the_weights_are_opene
     save_file({"w": torch.zeros(1)}, tmp_path / "w.safetensors")
     assert "did you mean resnet" in refusal(lambda: load_model("resnet51", tmp_path / "w.safetensors", images()))
     assert "hub" in refusal(lambda: load_model("hf-hub:timm/resnet18", tmp_path / "w.safetensors", images()))
-    assert "is not there" in refusal(lambda: load_model("resnet18", absent, images()))
+    assert "weights file not found: " in refusal(lambda: load_model("resnet18", absent, images()))
     assert "needs a weights file" in refusal(lambda: load_model("resnet18", None, images()))
 
 

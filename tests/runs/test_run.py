@@ -177,7 +177,7 @@ def test_an_unknown_detector_and_a_budget_that_is_none_are_refused(run: Run) -> 
 
 
 def test_data_that_are_gone_are_said_to_be(run: Run) -> None:
-    with pytest.raises(InputError, match=r"gone\.csv is not there"):
+    with pytest.raises(InputError, match=r"not found: .*gone\.csv"):
         run.open_dataset()
 
 

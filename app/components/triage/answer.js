@@ -54,7 +54,7 @@ export class Answer {
       if (this.item === item) this.draw(found, null);
     } catch (error) {
       if (error.name !== "AbortError" && this.item === item)
-        this.draw(null, `Losses of the tokens cannot be told: ${error.message}`);
+        this.draw(null, `Could not load the token losses: ${error.message}`);
     }
   }
 

@@ -54,7 +54,7 @@ export class Why {
       if (key === this.key) this.draw(run, item, found);
     } catch (error) {
       if (error.name === "AbortError" || key !== this.key) return;
-      this.body.replaceChildren(notice(`This cannot be told: ${error.message}`));
+      this.body.replaceChildren(notice(`Could not load the explanation: ${error.message}`));
       this.body.classList.remove("old");
     }
   }

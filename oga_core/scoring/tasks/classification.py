@@ -155,7 +155,7 @@ class ClassificationPass:
         )
         self._engine.prepare(encoded, torch.from_numpy(self.outputs[dataset.labels[rows]]))
         values = sum(self._engine.parameters.values())
-        self.notes = [f"scope {self.scope}: {len(self._engine.parameters)} parameters, {values:,} values", *self._engine.notes]
+        self.notes = [f"scope {self.scope}: {len(self._engine.parameters)} tensors, {values:,} parameters", *self._engine.notes]
 
     def score_batch(
         self, rows: np.ndarray, ids: np.ndarray, encoded: list[Any], labels: np.ndarray

@@ -127,7 +127,7 @@ class AnswerPass:
         self.engine = _make_engine(model, scope, seed, head)
         self.engine.prepare(*model.batch(encoded))
         values = sum(self.engine.parameters.values())
-        self.notes = [f"scope {scope}: {len(self.engine.parameters)} parameters, {values:,} values", *self.engine.notes]
+        self.notes = [f"scope {scope}: {len(self.engine.parameters)} tensors, {values:,} parameters", *self.engine.notes]
 
     def score_batch(
         self, rows: np.ndarray, ids: np.ndarray, encoded: list[Any], labels: np.ndarray

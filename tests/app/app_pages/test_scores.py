@@ -166,9 +166,9 @@ def test_the_box_shows_the_numbers_of_the_recommendation(open_page: OpenPage, ru
     assert found.at_budget is not None
     wrong, budget, precision = at.main.metric[:3]
     assert (wrong.label, budget.label, precision.label) == (
-        "Labels estimated wrong",
+        "Estimated label errors",
         "Suggested budget",
-        "Wrong among them",
+        "Expected precision",
     )
     assert percent(wrong.value) == pytest.approx(found.wrong.value, abs=5.1e-3)
     assert span(wrong.delta) == pytest.approx((found.wrong.low, found.wrong.high), abs=5.1e-3)

@@ -123,8 +123,8 @@ def test_each_scope_shows_its_size_and_cost_and_the_one_chosen_is_scored(
     assert at.radio(key="scope").options == ["head", "all", "pattern"]
     captions = at.radio(key="scope").proto.captions
     assert [re.sub(r"[\d,.]*\d", "#", c) for c in captions[:2]] == [
-        "The last linear layer: # values, about # s",
-        "Every parameter: # values, about # s",
+        "The last linear layer: # parameters, about # s",
+        "Every parameter: # parameters, about # s",
     ]
     at.radio(key="scope").set_value("pattern").run()
     assert "names of some parameters" in at.error[0].value
@@ -132,7 +132,7 @@ def test_each_scope_shows_its_size_and_cost_and_the_one_chosen_is_scored(
     assert "does it match a parameter" in at.error[0].value
     at.text_input(key="pattern").set_value("head.*").run()
     assert not at.error
-    assert any(t.endswith(" values") for t in texts(at))
+    assert any(t.endswith(" parameters") for t in texts(at))
     at.button(key="score").click().run()
     assert [run.spec.scope for run in workspace.runs()] == ["head.*"]
 
@@ -204,11 +204,11 @@ def test_a_failed_run_tells_its_reason_and_can_be_started_again(
 ) -> None:
     run = prepare(workspace, some_file(tmp_path))
     with pytest.raises(InputError), run.job("score").doing(lambda *_: None):
-        raise InputError("nowhere.csv is not there")
+        raise InputError("not found: nowhere.csv")
     started: list[str] = []
     monkeypatch.setattr("oga_core.worker.start", lambda run, kind: started.append(run.id))
     at = open_page("start", run=run.id)
-    assert "is not there" in at.error[0].value.replace("\\", "")
+    assert "not found: nowhere.csv" in at.error[0].value.replace("\\", "")
     at.button(key="again_score").click().run()
     assert started == [run.id]
 
