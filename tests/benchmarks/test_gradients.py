@@ -119,7 +119,12 @@ def test_attention_with_fewer_keys_than_queries_is_counted() -> None:
 
 def test_batched_products_whose_type_is_told_are_counted() -> None:
     x, y = (torch.empty(3, 4, 4, device="meta", dtype=torch.bfloat16) for _ in range(2))
-    assert counted(lambda: torch.ops.aten.bmm.dtype(x, y, torch.float32) and {}) == 2 * 3 * 4**3
+
+    def multiply() -> dict[str, Any]:
+        torch.ops.aten.bmm.dtype(x, y, torch.float32)
+        return {}
+
+    assert counted(multiply) == 2 * 3 * 4**3
 
 
 def test_the_command_prints_json(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
