@@ -110,7 +110,7 @@ def open_npz(path: Path, inputs: str | None = None, label: str | None = None) ->
     Raises
     ------
     InputError
-        If it is damaged, needs pickle, declares more than it stores, or its arrays cannot be told apart.
+        If it is damaged, needs pickle, declares more than it stores, or it is ambiguous which arrays are samples and labels.
     """
     shapes = _checked_headers(path)
     x = _pick(path, shapes, inputs, INPUT_NAMES, lambda shape, dtype: len(shape) >= 2)

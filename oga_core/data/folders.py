@@ -150,7 +150,7 @@ class Zip(Files):
         seen: dict[str, str] = {}
         end, before = 0, ""
         for entry in sorted(entries, key=lambda e: e.header_offset):
-            # orig_filename: zipfile itself cuts names at NUL and turns backslashes round.
+            # orig_filename: zipfile itself truncates names at NUL and turns backslashes round.
             name = entry.orig_filename
             parts = name.rstrip("/").split("/")
             if name.startswith("/") or "\\" in name or "\0" in name or re.match(r"[A-Za-z]:", name) or ".." in parts:
@@ -304,7 +304,7 @@ class Folder:
             raise InputError(f"{self.name}/{name}: {error}") from error
 
     def settings(self, name: str) -> dict[str, Any]:
-        """What is in a JSON file of settings; InputError where it is none."""
+        """The contents of a JSON file of settings; InputError where it is none."""
         data = self.read(name, SETTINGS_BYTES)
         try:
             found = json.loads(data)

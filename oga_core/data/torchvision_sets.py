@@ -34,7 +34,7 @@ FOLDERS = {
     "cifar-100-python": "CIFAR100",
     "stl10_binary": "STL10",
 }
-"""What lies below a root that holds a set."""
+"""Folders below a root that holds a set, and the name of the set."""
 
 BELOW = {
     "CIFAR10": "cifar-10-batches-py",

@@ -38,8 +38,8 @@ class Classifier:
     notes
         What was noticed on loading and the user should know, one line each.
     length
-        Of an encoded sample, where `collate` fills up the samples of a batch to the longest: those of like lengths are put
-        together.
+        Of an encoded sample, where `collate` pads the samples of a batch to the longest: samples of similar length share a
+        batch.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Classifier:
         return sum(p.numel() for p in self.module.parameters() if p.requires_grad)
 
     def encoded(self, sample: Any) -> Any:
-        """What `encode` gives for a decoded sample.
+        """Return the output of `encode` for a decoded sample.
 
         Raises
         ------

@@ -41,7 +41,7 @@ class LanguageModel(Classifier):
             return token_logits(run(self.module, batch))
 
     def batch(self, encoded: Sequence[dict[str, Tensor]]) -> tuple[Any, Tensor]:
-        """The module's input for encoded samples, and their targets, int64 ``(n, length)``, filled up with `IGNORED`."""
+        """The module's input for encoded samples, and their targets, int64 ``(n, length)``, padded with `IGNORED`."""
         targets = nn.utils.rnn.pad_sequence([s["targets"] for s in encoded], batch_first=True, padding_value=IGNORED)
         return self.collate(list(encoded)), targets
 
@@ -89,12 +89,12 @@ def token_losses(model: LanguageModel, sample: Any) -> TokenLosses:
 
 
 Place = tuple[int, int, int]
-"""A token's number, and where the characters that it adds to its text begin and end."""
+"""A token id, and where the characters that it adds to its text begin and end."""
 
 
 @dataclass(frozen=True)
 class Read:
-    """What a model reads of a prompt and its answer.
+    """The tokens that a model reads of a prompt and its answer.
 
     Attributes
     ----------
@@ -115,10 +115,10 @@ class Read:
 
 @dataclass(eq=False)
 class AnsweredTokens:
-    """Prompt and answer to token numbers: the tokenizer's special tokens stand before the prompt, the end after the answer.
+    """Prompt and answer to token ids: the tokenizer's special tokens come before the prompt, the end token after the answer.
 
-    A prompt that is too long loses its beginning, but for the token that begins a text; an answer is cut at its end only where it
-    does not fit by itself.
+    A prompt that is too long loses its beginning, but for the token that begins a text; an answer is truncated at its end only where
+    it does not fit by itself.
 
     Attributes
     ----------
@@ -144,12 +144,12 @@ class AnsweredTokens:
         return {"input_ids": ids, "targets": targets}
 
     def _numbers(self, prompt: str, answer: str) -> tuple[np.ndarray, int, str]:
-        """Token numbers, int32, how many of them are the prompt's, and what is not read."""
+        """Token ids, int32, how many of them are the prompt's, and what is not read."""
         read = self._read(prompt, answer)
         return np.array([number for number, _, _ in (*read.prompt, *read.answer)], np.int32), len(read.prompt), read.cut
 
     def read(self, sample: Any) -> Read:
-        """What the model reads of a prompt with an answer; SampleError where it cannot be tokenised or has no answer."""
+        """Return the tokens that the model reads of a prompt with an answer; SampleError where it cannot be tokenised or has no answer."""
         return self._read(*_both(sample))
 
     def _read(self, asked: str, answered: str) -> Read:
@@ -177,7 +177,7 @@ class AnsweredTokens:
             found = self.tokenizer(text, add_special_tokens=special).encodings[0]
         places, at = [], 0
         for number, (_, end) in zip(found.ids, found.offsets, strict=True):
-            places.append((int(number), at, max(at, end)))  # what no token stands for, such as a space, is the next one's
+            places.append((int(number), at, max(at, end)))  # characters without a token, such as a space, belong to the next one
             at = max(at, end)
         return places
 
@@ -194,7 +194,7 @@ class AnsweredTokens:
         return f"{self.longest} tokens"
 
     def cuts(self, sample: Any) -> str:
-        """What is not read of a sample that is too long; empty where all of it is."""
+        """Describe what is truncated of a sample that is too long; empty where all of it is read."""
         return self._kept(*_both(sample))[2] if MOST_TOKENS * len(sample) + 2 > self.longest else ""
 
 

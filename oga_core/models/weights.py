@@ -27,7 +27,7 @@ PREFIXES = ("module.", "_orig_mod.")
 VIEWS = 16
 """Tensors that may share one value: tied weights are two or three, and each is taken as a tensor of its own."""
 UNREADABLE = (SafetensorError, ValueError, RuntimeError, TypeError, AttributeError, KeyError)
-"""What safetensors raises for a file that it cannot read."""
+"""Errors that safetensors raises for a file that it cannot read."""
 
 
 def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

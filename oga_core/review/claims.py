@@ -1,4 +1,4 @@
-"""Who has which samples before their eyes, so that no two reviewers are given the same one."""
+"""Claims of reviewers on the samples that they look at; no two reviewers are given the same one."""
 
 from __future__ import annotations
 

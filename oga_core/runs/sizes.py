@@ -49,7 +49,7 @@ class WorkspaceSizes:
     other
         What is none of all these: caches, unfinished files.
     events, decided
-        Entries in the log of decisions, and samples on which a decision stands.
+        Entries in the log of decisions, and samples with a decision in force.
     free
         Bytes that are free on its disk.
     """

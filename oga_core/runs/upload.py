@@ -36,7 +36,7 @@ class Upload:
     Raises
     ------
     InputError
-        If the name is no plain file name, or more is announced than is taken or than the disk has room for.
+        If the name is no plain file name, or more is announced than is taken or than the disk has space for.
     """
 
     def __init__(self, folder: Path, name: str, announced: int = 0) -> None:
@@ -70,7 +70,7 @@ class Upload:
         self.bytes += len(part)
 
     def keep(self) -> Path:
-        """Where the whole file is from now on: below a folder named by its content, so that the same file is kept once.
+        """Move the whole file below a folder named by its content, where the same file is kept once, and return its path.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""What a run will cost, before it is started."""
+"""Estimate of the cost of a run, before it is started."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WHOLE_PASS, LORA_PASS = 4.3, 1.5
 def estimate(
     dataset: Dataset, classifier: Classifier | None = None, scopes: Sequence[str] = NAMED, folds: int | None = None
 ) -> dict[str, Estimate]:
-    """What a run will take with each of some scopes, from a few timed samples.
+    """Estimate what a run will take with each of some scopes, from a few timed samples.
 
     ``head``, ``all`` and ``lora`` are left out where the model has none.
 
