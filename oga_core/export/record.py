@@ -59,12 +59,12 @@ def exported(run: Run) -> list[Exported]:
         lines = (run.path / RECORD).read_text("utf-8").split("\n")
     except FileNotFoundError:
         return []
-    stands = _decisions(run)
+    now = _decisions(run)
     found = []
     for line in lines:
         try:
             entry = json.loads(line)
-            found.append(Exported(**entry, superseded=entry["decisions"] != stands))
+            found.append(Exported(**entry, superseded=entry["decisions"] != now))
         except (ValueError, TypeError, KeyError):
             continue
     return found[::-1]
@@ -73,5 +73,5 @@ def exported(run: Run) -> list[Exported]:
 def _decisions(run: Run) -> str:
     """Hash of the current decisions on the run's samples: an export depends on these, not on reviewer or time."""
     ids = set(run.table["sample_id"])
-    stands = sorted((i, d.action, d.new_label) for i, d in standing_of(run).by_id.items() if i in ids)
-    return hashlib.sha256(json.dumps(stands).encode()).hexdigest()
+    decided = sorted((i, d.action, d.new_label) for i, d in standing_of(run).by_id.items() if i in ids)
+    return hashlib.sha256(json.dumps(decided).encode()).hexdigest()

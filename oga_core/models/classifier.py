@@ -120,8 +120,8 @@ def find_logits(output: Any, name: str = "the model") -> Tensor:
     found = output
     if not isinstance(found, Tensor):
         if isinstance(found, Mapping):
-            named = [found[k] for k in ("logits", "out", "output", "predictions") if k in found]
-            found = named or list(found.values())
+            outputs = [found[k] for k in ("logits", "out", "output", "predictions") if k in found]
+            found = outputs or list(found.values())
         elif isinstance(getattr(found, "logits", None), Tensor):
             found = found.logits
         if isinstance(found, (tuple, list)):

@@ -144,8 +144,8 @@ class ClassifierLoader:
     ) -> Classifier:
         encode = TextTokens(tokenizer, _find_longest(tokenizer, config), _has_segments(tokenizer, config))
         config.pad_token_id = padding = _find_padding(tokenizer, config, base)
-        named = {int(i): str(label) for i, label in (config.id2label or {}).items()}
-        names = None if all(label == f"LABEL_{i}" for i, label in named.items()) else [named[i] for i in sorted(named)]
+        labels = {int(i): str(label) for i, label in (config.id2label or {}).items()}
+        names = None if all(label == f"LABEL_{i}" for i, label in labels.items()) else [labels[i] for i in sorted(labels)]
         return Classifier(name, module, names, encode, TokenCollate(padding), notes=notes, length=token_count)
 
 

@@ -141,11 +141,11 @@ def cut_texts(encode: Callable[[Any], Any], dataset: Dataset) -> list[str]:
     """Notes where texts are longer than what the model is given of them."""
     if not isinstance(encode, Cutting):
         return []
-    cut: Counter[str] = Counter()
+    truncated: Counter[str] = Counter()
     for index in range(len(dataset)):
         with suppress(SampleError):
-            cut[encode.cuts(dataset.load(index))] += 1
-    return [f"{count:,} texts are longer than {encode.reads}; {what}" for what, count in sorted(cut.items()) if what]
+            truncated[encode.cuts(dataset.load(index))] += 1
+    return [f"{count:,} texts are longer than {encode.reads}; {what}" for what, count in sorted(truncated.items()) if what]
 
 
 def collate_text(ids: list[Tensor]) -> tuple[Tensor, Tensor]:

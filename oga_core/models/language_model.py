@@ -117,8 +117,8 @@ class Read:
 class AnsweredTokens:
     """Prompt and answer to token ids: the tokenizer's special tokens come before the prompt, the end token after the answer.
 
-    A prompt that is too long loses its beginning, but for the token that begins a text; an answer is truncated at its end only where
-    it does not fit by itself.
+    A prompt that is too long loses its beginning, but for the token that begins a text; an answer is truncated at its end only
+    where it does not fit by itself.
 
     Attributes
     ----------
@@ -132,10 +132,10 @@ class AnsweredTokens:
     longest: int
 
     def __post_init__(self) -> None:
-        self._kept = lru_cache(maxsize=KEPT)(self._numbers)
+        self._cached = lru_cache(maxsize=KEPT)(self._numbers)
 
     def __call__(self, sample: Any) -> dict[str, Tensor]:
-        numbers, in_prompt, _ = self._kept(*_both(sample))
+        numbers, in_prompt, _ = self._cached(*_both(sample))
         ids = torch.from_numpy(numbers).long()
         targets = ids.clone()
         targets[:in_prompt] = IGNORED
@@ -149,7 +149,7 @@ class AnsweredTokens:
         return np.array([number for number, _, _ in (*read.prompt, *read.answer)], np.int32), len(read.prompt), read.cut
 
     def read(self, sample: Any) -> Read:
-        """Return the tokens that the model reads of a prompt with an answer; SampleError where it cannot be tokenised or has no answer."""
+        """The tokens that the model reads of a prompt and answer; SampleError where it cannot be tokenised or has no answer."""
         return self._read(*_both(sample))
 
     def _read(self, asked: str, answered: str) -> Read:
@@ -161,16 +161,16 @@ class AnsweredTokens:
             prompt.pop()
         if end is not None:
             answer.append((end, len(answered), len(answered)))
-        cut, before, after = "", 0, len(answered)
-        if len(answer) > (room := self.longest - min(len(prompt), 1)):
-            answer, cut = answer[:room], "the model does not read the ends of their answers, nor their prompts"
+        unread, before, after = "", 0, len(answered)
+        if len(answer) > (space := self.longest - min(len(prompt), 1)):
+            answer, unread = answer[:space], "the model does not read the ends of their answers, nor their prompts"
             after = answer[-1][2] if answer else 0
-        if len(prompt) > (room := self.longest - len(answer)):
-            cut = cut or "the model does not read the beginnings of their prompts"
-            first = prompt[:1] if room and prompt[0][0] == begin else []
-            rest = prompt[len(prompt) - room + len(first) :]
+        if len(prompt) > (space := self.longest - len(answer)):
+            unread = unread or "the model does not read the beginnings of their prompts"
+            first = prompt[:1] if space and prompt[0][0] == begin else []
+            rest = prompt[len(prompt) - space + len(first) :]
             prompt, before = [*first, *rest], rest[0][1] if rest else len(asked)
-        return Read(prompt, answer, before, after, cut)
+        return Read(prompt, answer, before, after, unread)
 
     def _tokens(self, text: str, special: bool) -> list[Place]:
         with raised_as(SampleError, "cannot be tokenised"):  # for a lone surrogate for example
@@ -195,7 +195,7 @@ class AnsweredTokens:
 
     def cuts(self, sample: Any) -> str:
         """Describe what is truncated of a sample that is too long; empty where all of it is read."""
-        return self._kept(*_both(sample))[2] if MOST_TOKENS * len(sample) + 2 > self.longest else ""
+        return self._cached(*_both(sample))[2] if MOST_TOKENS * len(sample) + 2 > self.longest else ""
 
 
 def _both(sample: Any) -> tuple[str, str]:

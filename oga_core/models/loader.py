@@ -77,7 +77,7 @@ def load_model(name: str | None, weights: Path | None, dataset: Dataset) -> Clas
     if factory:
         classifier = _from_factory(name, len(about.get("class_names") or dataset.class_names), dataset)
     else:
-        classifier = _named(known(name), state, about, dataset)
+        classifier = _build_known(known(name), state, about, dataset)
     if weights is not None:
         load_strict(classifier.module, state)
     if classifier.class_names is None:
@@ -134,7 +134,7 @@ def _types(about: dict[str, Any]) -> dict[str, type]:
     return {key: type(about.get(key)) for key in ("name", "spec")}
 
 
-def _named(name: str, state: dict[str, Tensor], about: dict[str, Any], dataset: Dataset) -> Classifier:
+def _build_known(name: str, state: dict[str, Tensor], about: dict[str, Any], dataset: Dataset) -> Classifier:
     kind = kind_of(name)
     if kind != dataset.kind:
         raise InputError(f"{name} takes {kind} data, and these are {dataset.kind}")

@@ -105,13 +105,13 @@ def base_and_adapter(folder: ModelFolder) -> tuple[ModelFolder, ModelFolder | No
     if base is None:
         if adapter is None:
             raise InputError(f"{folder.name} has no {CONFIG}; give the folder that save_pretrained has written")
-        named = str(adapter.settings(ADAPTER).get("base_model_name_or_path") or "")
-        inside = may_open(Path(named) / CONFIG)
-        at = Path(named) if named and inside and (Path(named) / CONFIG).is_file() else cached(named)
+        base_name = str(adapter.settings(ADAPTER).get("base_model_name_or_path") or "")
+        inside = may_open(Path(base_name) / CONFIG)
+        at = Path(base_name) if base_name and inside and (Path(base_name) / CONFIG).is_file() else cached(base_name)
         if at is None or not isinstance(folder.files, Directory):
             outside = "" if inside else " or is outside the allowed folders (oga serve --root)"
             raise InputError(
-                f"{folder.name} is an adapter of {named or 'a model it does not name'}, which is not a folder on this "
+                f"{folder.name} is an adapter of {base_name or 'a model it does not name'}, which is not a folder on this "
                 f"machine{outside}; put the base model's folder beside the adapter's, and give the folder of both"
             )
         base = opened(at)

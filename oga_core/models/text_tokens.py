@@ -33,17 +33,17 @@ class TextTokens:
     segments: bool
 
     def __post_init__(self) -> None:
-        self._kept = lru_cache(maxsize=KEPT)(self._read)
+        self._cached = lru_cache(maxsize=KEPT)(self._read)
 
     def __call__(self, text: str) -> dict[str, Tensor]:
-        ids, types, _ = self._kept(_parts(text))
+        ids, types, _ = self._cached(_texts_of(text))
         tokens = {"input_ids": torch.from_numpy(ids).long()}
         return tokens | {"token_type_ids": torch.from_numpy(types).long()} if self.segments else tokens
 
-    def _read(self, parts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, bool]:
+    def _read(self, texts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, bool]:
         """Token ids and which text each is of, int32, and whether something is left out."""
         with raised_as(SampleError, "cannot be tokenised"):  # for a lone surrogate for example
-            found = self.tokenizer(*parts, truncation=True, max_length=self.longest)
+            found = self.tokenizer(*texts, truncation=True, max_length=self.longest)
         encodings = found.encodings or []
         if not encodings or not encodings[0].ids:
             raise SampleError("has no token")
@@ -56,8 +56,8 @@ class TextTokens:
 
     def cuts(self, text: str) -> str:
         """Describe what is truncated of a text that is too long; empty where all of it is read."""
-        return ENDS if len(text) > self.longest // 2 and self._kept(_parts(text))[2] else ""
+        return ENDS if len(text) > self.longest // 2 and self._cached(_texts_of(text))[2] else ""
 
 
-def _parts(text: str) -> tuple[str, ...]:
+def _texts_of(text: str) -> tuple[str, ...]:
     return tuple(getattr(text, "parts", (str(text),)))

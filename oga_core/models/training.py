@@ -217,7 +217,7 @@ class _Samples:
     def __init__(self, dataset: Dataset, classifier: Classifier, progress: Progress) -> None:
         self.dataset, self.encode, self.collate = dataset, classifier.encode, classifier.collate
         self.skipped: list[Unreadable] = []
-        self.kept: Tensor | list[Any] | None = []
+        self.encoded: Tensor | list[Any] | None = []
         rows, size = [], 0
         for index in range(len(dataset)):
             progress("reading samples", index + 1, len(dataset))
@@ -231,21 +231,21 @@ class _Samples:
             rows.append(index)
             size += sample.nbytes + 100
             if size > KEPT_BYTES:
-                self.kept = None
-            elif isinstance(self.kept, list):
-                self.kept.append(sample)
+                self.encoded = None
+            elif isinstance(self.encoded, list):
+                self.encoded.append(sample)
         self.rows = np.array(rows, np.int64)
-        if isinstance(self.kept, list) and self.kept and dataset.kind != "text":
-            self.kept = torch.stack(self.kept)
+        if isinstance(self.encoded, list) and self.encoded and dataset.kind != "text":
+            self.encoded = torch.stack(self.encoded)
 
     def stacked(self, positions: np.ndarray) -> Any:
         """Encoded samples: a tensor with one row each, or a list."""
-        if self.kept is None:
+        if self.encoded is None:
             samples = [self.encode(self.dataset.load(int(self.rows[p]))) for p in positions]
             return samples if self.dataset.kind == "text" else torch.stack(samples)
-        if isinstance(self.kept, Tensor):
-            return self.kept[torch.from_numpy(positions)]
-        return [self.kept[p] for p in positions]
+        if isinstance(self.encoded, Tensor):
+            return self.encoded[torch.from_numpy(positions)]
+        return [self.encoded[p] for p in positions]
 
     def batches(self, positions: np.ndarray, batch: int) -> Iterator[Any]:
         """Module inputs for the positions, in their order."""

@@ -89,6 +89,6 @@ def in_force(events: Iterable[Event]) -> list[Event]:
     A decision that is done again after an undo is where it was: it overtakes nothing that was decided meanwhile.
     """
     events = list(events)
-    done_again = {event.undoes for event in events if event.action == "redo"}
-    undone = {event.undoes for event in events if event.action == "undo" and event.seq not in done_again}
+    redone = {event.undoes for event in events if event.action == "redo"}
+    undone = {event.undoes for event in events if event.action == "undo" and event.seq not in redone}
     return [event for event in events if event.undoes is None and event.seq not in undone]

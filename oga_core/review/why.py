@@ -252,7 +252,7 @@ def _probabilities(run: Run, row: int) -> list[Probability]:
 
 
 def _threshold(run: Run, row: int, rank: int, count: int, selection: Selection) -> list[Number]:
-    """Thresholds at which the flag begins or ends for this sample: by score, by budget, and by the probability of its given label."""
+    """Thresholds of the flag for this sample: by score, by budget, and by the probability of its given label."""
     ranked, flagged = run.ranked(selection.detector), rank <= count
     n, other = len(ranked), count if flagged else count - 1
     title = "To lose the flag" if flagged else "To be flagged"

@@ -145,8 +145,8 @@ def clean(workspace: Workspace, run_ids: Collection[str] | None = None) -> Clean
 def describe(cleaning: Cleaning) -> str:
     """Describe what is removed, counted, with its size: ``2 runs and 1 upload (12.3 MB)``."""
     counts = [(len(cleaning.of(kind)), noun) for kind, noun in (("run", "run"), ("upload", "upload"), ("rest", "unused path"))]
-    parts = [f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count]
-    return f"{' and '.join(filter(None, (', '.join(parts[:-1]), *parts[-1:])))} ({format_bytes(cleaning.size.bytes)})"
+    counted = [f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count]
+    return f"{' and '.join(filter(None, (', '.join(counted[:-1]), *counted[-1:])))} ({format_bytes(cleaning.size.bytes)})"
 
 
 # ---- what is removed -------------------------------------------------------------------------------------------------------
@@ -166,9 +166,9 @@ def _seconds(created: str) -> float:
 def _uploads(workspace: Workspace, owners: dict[str, _Owner], going: set[str]) -> Iterator[Removal]:
     """The uploads that no run will name, without those that somebody may be about to use."""
     folder = workspace.path / UPLOADS
-    kept = {name for run_id, owner in owners.items() if run_id not in going for name in owner.uploads}
+    needed = {name for run_id, owner in owners.items() if run_id not in going for name in owner.uploads}
     names = {path.name for path in entries(folder) if UPLOAD_NAME.fullmatch(path.name)}
-    for name in sorted((names | names_set_aside(folder)) - kept):
+    for name in sorted((names | names_set_aside(folder)) - needed):
         path = folder / name
         changed = path.lstat().st_mtime if os.path.lexists(path) else 0.0
         created = [owners[run_id].created for run_id in going if name in owners[run_id].uploads]

@@ -127,8 +127,8 @@ def _for_reading(path: Path) -> str:
     with open(path, "rb") as handle:
         written_ahead = handle.read(20)[18:] == b"\2\2"
     # Such a file needs another one beside it, which cannot be made there.
-    alone = "&immutable=1" if written_ahead and not os.access(path.parent, os.W_OK) else ""
-    return f"{path.absolute().as_uri()}?mode=ro{alone}"
+    immutable = "&immutable=1" if written_ahead and not os.access(path.parent, os.W_OK) else ""
+    return f"{path.absolute().as_uri()}?mode=ro{immutable}"
 
 
 def create(path: Path) -> None:

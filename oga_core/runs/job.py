@@ -164,9 +164,9 @@ def check_idle(connection: sqlite3.Connection, run_id: str) -> None:
     """InputError where a job of a run is running."""
     for row in connection.execute("SELECT kind, pid, cancel FROM jobs WHERE run = ? AND state = 'running'", (run_id,)):
         if not row["pid"] or _alive(row["pid"]):
-            doing = "is being scored" if row["kind"] == "score" else "has a map that is being computed"
+            activity = "is being scored" if row["kind"] == "score" else "has a map that is being computed"
             then = "it was cancelled and is about to stop, try again then" if row["cancel"] else "cancel it first"
-            raise InputError(f"run {run_id} {doing}: {then}")
+            raise InputError(f"run {run_id} {activity}: {then}")
 
 
 def fail_jobs(path: Path, pid: int, message: str) -> None:

@@ -34,9 +34,9 @@ def now() -> str:
 
 
 def _chosen(path: str | Path | None) -> Path:
-    named = path or os.environ.get(ENVIRONMENT) or platformdirs.user_data_path("oga", appauthor=False)
+    chosen = path or os.environ.get(ENVIRONMENT) or platformdirs.user_data_path("oga", appauthor=False)
     try:
-        return resolve_path(named, "workspace")
+        return resolve_path(chosen, "workspace")
     except InputError as error:
         raise InputError(f"{error}; {ANOTHER}") from error
 

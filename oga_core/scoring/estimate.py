@@ -65,9 +65,9 @@ def estimate(
             raise
         closed = scope == HEAD and dataset.task.head_in_closed_form
         passes = steps + (1 if closed else LORA_PASS if scope == LORA else WHOLE_PASS)
-        kept = width + len(dataset.class_names) if closed else WIDTH
+        stored = width + len(dataset.class_names) if closed else WIDTH
         # float16 factors of every sample twice, and float32 while neighbours are searched.
-        memory = (kept * (2 + 2 + 4) + 200) * len(dataset) + BATCH * width * 8 + 4 * classifier.parameters
+        memory = (stored * (2 + 2 + 4) + 200) * len(dataset) + BATCH * width * 8 + 4 * classifier.parameters
         seconds = (reading * (2 if steps else 1) + forward * passes) / max(len(rows), 1) * len(dataset)
         found[scope] = Estimate(parameters, seconds, memory)
     return found

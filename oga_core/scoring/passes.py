@@ -186,10 +186,10 @@ def _shard(
         good = [one for one in some if not one.reason]
         if good:
             rows, ids = np.array([one.row for one in good]), np.array([one.sample_id for one in good])
-            for part, bad in _halved(each, rows, ids, [one.encoded for one in good], dataset.labels[rows]):
+            for scored, bad in _halved(each, rows, ids, [one.encoded for one in good], dataset.labels[rows]):
                 failed += [Unreadable(r, str(dataset.sources[r]), reason) for r, reason in bad]
-                if part:
-                    done.append(part)
+                if scored:
+                    done.append(scored)
         start = stop
         progress(start, len(dataset))
     return Shard(start, ScoredSamples.concat(done) if done else None, failed)

@@ -213,8 +213,8 @@ def _score(
     _write(run, samples, table, failed, found.recommendation, names)
     progress("writing", 1, 1)
     with reading():
-        cut = cut_texts(classifier.encode, dataset)
-    notes = [*spec.notes, *dataset.notes, *inventory.notes(dataset), *classifier.notes, *unstable, *cut, *each.notes]
+        truncated = cut_texts(classifier.encode, dataset)
+    notes = [*spec.notes, *dataset.notes, *inventory.notes(dataset), *classifier.notes, *unstable, *truncated, *each.notes]
     if found.no_recommendation:
         notes.append(f"{NO_RECOMMENDATION}{found.no_recommendation}")
     run.set_summary(

@@ -101,7 +101,7 @@ def sketch_answers(engine: PerSampleGradients, model: LanguageModel, encoded: li
     """
     found = in_batches(engine, range(len(encoded)), lambda some: model.batch([encoded[i] for i in some]))
     with refusing(model.name):
-        return joined([replace(part, output=part.output[:, :0, :0].clone(), features=None) for _, part in found])
+        return joined([replace(batch, output=batch.output[:, :0, :0].clone(), features=None) for _, batch in found])
 
 
 class AnswerPass:
