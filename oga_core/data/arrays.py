@@ -110,7 +110,7 @@ def open_npz(path: Path, inputs: str | None = None, label: str | None = None) ->
     Raises
     ------
     InputError
-        If it is damaged, needs pickle, declares more than it stores, or its arrays cannot be told apart.
+        If it is damaged, needs pickle, declares more than it stores, or it is ambiguous which arrays are samples and labels.
     """
     shapes = _checked_headers(path)
     x = _pick(path, shapes, inputs, INPUT_NAMES, lambda shape, dtype: len(shape) >= 2)
@@ -174,9 +174,9 @@ def _pick(path: Path, shapes: dict[str, Any], asked: str | None, usual: Sequence
         if asked not in shapes:
             raise InputError(f"{path.name} has no array {asked!r}; it has: {listed}")
         return asked
-    named = [n for n in usual if n in shapes and fits(*shapes[n])]
-    if named:
-        return named[0]
+    recognised = [n for n in usual if n in shapes and fits(*shapes[n])]
+    if recognised:
+        return recognised[0]
     fitting = [n for n, header in shapes.items() if n != "class_names" and fits(*header)]
     if len(fitting) == 1:
         return fitting[0]

@@ -154,7 +154,7 @@ def _read_json_lines(text: str, name: str) -> dict[str, list[str]]:
 
 
 def check_cells(where: str, rows: int, columns: int) -> None:
-    """A few bytes can stand for many cells: a line with a new key is a new column, a run of equal values one value."""
+    """A few bytes can hold many cells: a line with a new key is a new column, a run of equal values is stored as one value."""
     if rows * columns > CELLS.value:
         raise InputError(f"{where}: {rows:,} rows of {columns:,} columns; {CELLS}")
 
@@ -203,7 +203,7 @@ def plain_columns(table: pa.Table, name: str, notes: list[str]) -> dict[str, lis
     Raises
     ------
     InputError
-        If there are none, there are no rows, or a name is there twice. Arrow's own for a table that is damaged.
+        If there are none, there are no rows, or a column name is duplicate. Arrow's own for a table that is damaged.
     """
     table.validate(full=True)
     if len(set(table.column_names)) != len(table.column_names):

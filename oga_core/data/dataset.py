@@ -49,7 +49,7 @@ class Unreadable:
 
 
 class SampleError(Exception):
-    """One sample cannot be decoded. The run goes on without it and lists the reason."""
+    """One sample cannot be decoded. The run continues without it and lists the reason."""
 
     def __init__(self, reason: object = "") -> None:
         super().__init__(one_line(reason))
@@ -104,7 +104,7 @@ class Dataset(ABC):
         """
 
     def conversions(self, content: bytes) -> list[str]:
-        """What is changed in a sample when it is decoded, by its `content`, as words that follow a number of samples."""
+        """Changes made to a sample when it is decoded, by its `content`, as words that follow a number of samples."""
         return []
 
     def original(self, index: int) -> dict[str, str]:
@@ -113,7 +113,7 @@ class Dataset(ABC):
 
     @property
     def task(self) -> Task:
-        """What a model is trained for on these data."""
+        """The task that a model is trained for on these data."""
         return task_of(self.kind)
 
     @property

@@ -58,7 +58,7 @@ class Example:
 
 
 def make_example(name: str, folder: Path) -> Path:
-    """The path of an example's file, which is written into ``folder`` where it is not there yet.
+    """The path of an example's file; it is written into ``folder`` if missing.
 
     Raises
     ------

@@ -150,12 +150,12 @@ class Zip(Files):
         seen: dict[str, str] = {}
         end, before = 0, ""
         for entry in sorted(entries, key=lambda e: e.header_offset):
-            # orig_filename: zipfile itself cuts names at NUL and turns backslashes round.
+            # orig_filename: zipfile itself truncates names at NUL and turns backslashes round.
             name = entry.orig_filename
-            parts = name.rstrip("/").split("/")
-            if name.startswith("/") or "\\" in name or "\0" in name or re.match(r"[A-Za-z]:", name) or ".." in parts:
+            names = name.rstrip("/").split("/")
+            if name.startswith("/") or "\\" in name or "\0" in name or re.match(r"[A-Za-z]:", name) or ".." in names:
                 raise InputError(f"{archive}: entry {name!r} leads out of the archive; make the zip again with relative names")
-            if len(name) > 4 * NAME_CHARACTERS.value or any(len(part) > NAME_CHARACTERS.value for part in parts):
+            if len(name) > 4 * NAME_CHARACTERS.value or any(len(one) > NAME_CHARACTERS.value for one in names):
                 raise InputError(
                     f"{archive}: an entry's name has {len(name):,} characters; {NAME_CHARACTERS}, four times as many in all"
                 )
@@ -196,7 +196,7 @@ def _refuse_other_count(path: Path, found: int) -> None:
 
 def _plain(name: str) -> str:
     """An entry's name as one folder after another: ``./cat//1.png`` is ``cat/1.png``."""
-    return "/".join(part for part in name.split("/") if part not in ("", "."))
+    return "/".join(one for one in name.split("/") if one not in ("", "."))
 
 
 def _open_zip(path: Path) -> tuple[zipfile.ZipFile, list[str]]:
@@ -304,7 +304,7 @@ class Folder:
             raise InputError(f"{self.name}/{name}: {error}") from error
 
     def settings(self, name: str) -> dict[str, Any]:
-        """What is in a JSON file of settings; InputError where it is none."""
+        """The contents of a JSON file of settings; InputError where it is none."""
         data = self.read(name, SETTINGS_BYTES)
         try:
             found = json.loads(data)

@@ -61,7 +61,7 @@ def decode_image(data: bytes) -> Image.Image:
 
 
 def conversions(data: bytes) -> list[str]:
-    """What `decode_image` changes in an image, by its header, as words that follow a number of images."""
+    """Changes that `decode_image` makes to an image, by its header, as words that follow a number of images."""
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         found = []

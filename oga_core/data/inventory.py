@@ -1,4 +1,4 @@
-"""What one look at every sample shows: ids, sizes, the same content under several labels, what decoding changes."""
+"""Findings of one read of every sample: ids, sizes, the same content under several labels, what decoding changes."""
 
 from __future__ import annotations
 

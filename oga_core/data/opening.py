@@ -28,14 +28,14 @@ def open_dataset(source: str | Path, *, inputs: str | None = None, label: str | 
         (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``) with a text column, or two, and a label column; an ``.npz`` with images or
         features and labels; or a torchvision set on disk, as ``torchvision:CIFAR10:FOLDER[:SPLIT]`` or the folder itself.
     inputs
-        Column of the text (two joined by a comma), or the array of the samples, where they are not found by their usual names.
+        Column of the text (two joined by a comma), or the array of the samples, where auto-detection by name does not find them.
     label
         Column or array of the given labels, likewise.
 
     Raises
     ------
     InputError
-        If the source is not there, of another type, damaged, or has no two classes.
+        If the source is not found, of another type, damaged, or has no two classes.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def located(source: str | Path) -> str:
     Raises
     ------
     InputError
-        If it is not there.
+        If it is not found.
     """
     spec = str(source)
     try:

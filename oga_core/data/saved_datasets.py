@@ -51,7 +51,7 @@ def open_saved(folder: Folder, inputs: str | None = None, label: str | None = No
     for name, feature in (features if isinstance(features, dict) else {}).items():
         names = feature.get("names") if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" else None
         if name in columns and isinstance(names, list):
-            columns[name] = [_named(value, names, f"{folder.name}, row {row}") for row, value in enumerate(columns[name])]
+            columns[name] = [_class_name(value, names, f"{folder.name}, row {row}") for row, value in enumerate(columns[name])]
     return of_columns(columns, inputs, label, folder.name, notes)
 
 
@@ -96,7 +96,7 @@ def _table(folder: Folder) -> pa.Table:
         raise InputError(f"{folder.name}: its files have different columns, or no rows: {one_line(error)}") from error
 
 
-def _named(value: str, names: list[object], where: str) -> str:
+def _class_name(value: str, names: list[object], where: str) -> str:
     """The name of a class by its number; -1 is no label, as ``datasets`` has it."""
     if value in ("", "-1"):
         return ""

@@ -34,7 +34,7 @@ FOLDERS = {
     "cifar-100-python": "CIFAR100",
     "stl10_binary": "STL10",
 }
-"""What lies below a root that holds a set."""
+"""Folders below a root that holds a set, and the name of the set."""
 
 BELOW = {
     "CIFAR10": "cifar-10-batches-py",
@@ -130,16 +130,16 @@ def _files(root: Path) -> list[str]:
 
 def open_torchvision(spec: str) -> TorchvisionSet:
     """Open ``torchvision:NAME:ROOT`` or ``torchvision:NAME:ROOT:SPLIT``."""
-    return TorchvisionSet(*_parts(spec))
+    return TorchvisionSet(*_split_spec(spec))
 
 
 def absolute(spec: str) -> str:
     """The spec with the whole path of its folder."""
-    name, root, split = _parts(spec)
+    name, root, split = _split_spec(spec)
     return f"{PREFIX}{name}:{Path(root).expanduser().resolve()}:{split}"
 
 
-def _parts(spec: str) -> tuple[str, str, str]:
+def _split_spec(spec: str) -> tuple[str, str, str]:
     """Name, folder and split of a spec."""
     name, _, rest = spec.removeprefix(PREFIX).partition(":")
     root, colon, split = rest.rpartition(":")

@@ -1,4 +1,4 @@
-"""What a reviewer leaves with: lists and cleaned tables, in the formats that training scripts read."""
+"""Export of a review: lists and cleaned tables, in the formats that training scripts read."""
 
 from oga_core.export.formats import FORMATS, export, render
 from oga_core.export.lists import WHAT, rows

@@ -68,10 +68,10 @@ def _marked(run: Run, detector: str | None, budget: float | None) -> pd.DataFram
     flagged = np.zeros(len(run.table), bool)
     if detector is not None and budget is not None:
         flagged[run.flag(detector, budget).index] = True
-    stands = standing_of(run)
-    rows = np.flatnonzero(flagged | (stands.codes > 0))
+    standing = standing_of(run)
+    rows = np.flatnonzero(flagged | (standing.codes > 0))
     table = run.table.iloc[rows]
-    found = [stands.by_id.get(s) for s in table["sample_id"]]
+    found = [standing.by_id.get(s) for s in table["sample_id"]]
     marked = table[["sample_id", "index", "source", "label"]].assign(
         new_label=[d.new_label if d else "" for d in found],
         decision=[d.action if d else "" for d in found],
@@ -96,7 +96,7 @@ def _cleaned(run: Run, marked: pd.DataFrame, removed: set[int], dataset: Dataset
             raise InputError(f"{dataset.sources[i]} has changed since run {run.id} scored it; score the data again")
     decided = dict.fromkeys(run.table["index"].tolist(), ("", ""))
     decided |= dict(zip(known.index.tolist(), zip(known["decision"], known["new_label"])))
-    kept = []
+    rows = []
     for i in range(len(dataset)):
         if i in removed:
             continue
@@ -104,6 +104,6 @@ def _cleaned(run: Run, marked: pd.DataFrame, removed: set[int], dataset: Dataset
         decision, new_label = decided.get(i, ("not scored", ""))
         if decision == "relabel":
             row[dataset.label_column] = new_label
-        kept.append({**row, STATUS: decision or "not reviewed"})
+        rows.append({**row, STATUS: decision or "not reviewed"})
     columns = dict.fromkeys([*dataset.original(0), STATUS])  # the data may be an earlier export
-    return pd.DataFrame(kept, columns=list(columns), dtype=object)
+    return pd.DataFrame(rows, columns=list(columns), dtype=object)

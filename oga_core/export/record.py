@@ -1,4 +1,4 @@
-"""What was exported from a run, and whether its decisions are still those."""
+"""Record of the exports of a run, and whether its decisions have changed since."""
 
 from __future__ import annotations
 
@@ -59,19 +59,19 @@ def exported(run: Run) -> list[Exported]:
         lines = (run.path / RECORD).read_text("utf-8").split("\n")
     except FileNotFoundError:
         return []
-    stands = _decisions(run)
+    now = _decisions(run)
     found = []
     for line in lines:
         try:
             entry = json.loads(line)
-            found.append(Exported(**entry, superseded=entry["decisions"] != stands))
+            found.append(Exported(**entry, superseded=entry["decisions"] != now))
         except (ValueError, TypeError, KeyError):
             continue
     return found[::-1]
 
 
 def _decisions(run: Run) -> str:
-    """Hash of the decisions that stand for the run's samples: what an export depends on, whoever made them and when."""
+    """Hash of the current decisions on the run's samples: an export depends on these, not on reviewer or time."""
     ids = set(run.table["sample_id"])
-    stands = sorted((i, d.action, d.new_label) for i, d in standing_of(run).by_id.items() if i in ids)
-    return hashlib.sha256(json.dumps(stands).encode()).hexdigest()
+    decided = sorted((i, d.action, d.new_label) for i, d in standing_of(run).by_id.items() if i in ids)
+    return hashlib.sha256(json.dumps(decided).encode()).hexdigest()

@@ -19,7 +19,7 @@ SPAN = 10.0
 
 
 class EpochsTold:
-    """What UMAP's progress bar writes to: it writes how many epochs are done of how many."""
+    """Stream for UMAP's progress bar, which writes how many epochs are done of how many."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress

@@ -59,7 +59,7 @@ def _axes(factors: Factors, seed: int) -> tuple[np.ndarray, np.ndarray]:
         sign = np.sign(vector[np.abs(vector).argmax()])
         axes.append(_low_rank((r * (vector * sign * scale)[:, None]).T @ h))
     rank = max(a.shape[1] for a, _ in axes)
-    padded = [[np.pad(part, ((0, 0), (0, rank - part.shape[1]))) for part in axis] for axis in axes]
+    padded = [[np.pad(factor, ((0, 0), (0, rank - factor.shape[1]))) for factor in axis] for axis in axes]
     return np.hstack([a for a, _ in padded]), np.hstack([b for _, b in padded])
 
 

@@ -74,7 +74,7 @@ def embedding(
 def do_map(run: Run, space: str = "gradients", *, seed: int = 0, progress: Progress = silent) -> None:
     """Compute the UMAP of a space as a job, and keep it with the run; one that is there already stays.
 
-    Progress is told in percent of the whole.
+    Progress is reported in percent of the whole.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def _file(name: str, seed: int) -> str:
 
 
 def _factors(run: Run, space: str) -> Factors:
-    """What is mapped: gradients, or features as gradients whose residual is 1."""
+    """The factors to map: gradients, or features as gradients whose residual is 1."""
     if len(run.factors) < SMALLEST:
         raise InputError(f"a map needs at least {SMALLEST} scored samples; this run has {len(run.factors)}")
     if space == "gradients":

@@ -38,8 +38,8 @@ class Classifier:
     notes
         What was noticed on loading and the user should know, one line each.
     length
-        Of an encoded sample, where `collate` fills up the samples of a batch to the longest: those of like lengths are put
-        together.
+        Of an encoded sample, where `collate` pads the samples of a batch to the longest: samples of similar length share a
+        batch.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Classifier:
         return sum(p.numel() for p in self.module.parameters() if p.requires_grad)
 
     def encoded(self, sample: Any) -> Any:
-        """What `encode` gives for a decoded sample.
+        """Return the output of `encode` for a decoded sample.
 
         Raises
         ------
@@ -120,8 +120,8 @@ def find_logits(output: Any, name: str = "the model") -> Tensor:
     found = output
     if not isinstance(found, Tensor):
         if isinstance(found, Mapping):
-            named = [found[k] for k in ("logits", "out", "output", "predictions") if k in found]
-            found = named or list(found.values())
+            outputs = [found[k] for k in ("logits", "out", "output", "predictions") if k in found]
+            found = outputs or list(found.values())
         elif isinstance(getattr(found, "logits", None), Tensor):
             found = found.logits
         if isinstance(found, (tuple, list)):

@@ -1,4 +1,4 @@
-"""What a model's configuration would do to the library that builds it, before it does it: the sizes that it names."""
+"""Check of the sizes in a model's configuration, before the library builds a model from it."""
 
 from __future__ import annotations
 

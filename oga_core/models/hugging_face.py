@@ -92,7 +92,7 @@ def _find_architecture(hf: Any, base: ModelFolder, config: PretrainedConfig, tas
 
 
 class TaskLoader(Protocol):
-    """What differs between tasks when a folder is loaded."""
+    """The steps of loading a folder that differ between tasks."""
 
     def check(self, base: ModelFolder, made: str, given: list[str], tuned_for: str | None) -> None:
         """Refuse a model that was trained for another task.
@@ -144,8 +144,8 @@ class ClassifierLoader:
     ) -> Classifier:
         encode = TextTokens(tokenizer, _find_longest(tokenizer, config), _has_segments(tokenizer, config))
         config.pad_token_id = padding = _find_padding(tokenizer, config, base)
-        named = {int(i): str(label) for i, label in (config.id2label or {}).items()}
-        names = None if all(label == f"LABEL_{i}" for i, label in named.items()) else [named[i] for i in sorted(named)]
+        labels = {int(i): str(label) for i, label in (config.id2label or {}).items()}
+        names = None if all(label == f"LABEL_{i}" for i, label in labels.items()) else [labels[i] for i in sorted(labels)]
         return Classifier(name, module, names, encode, TokenCollate(padding), notes=notes, length=token_count)
 
 
@@ -176,15 +176,15 @@ LOADERS: dict[Task, TaskLoader] = {CLASSIFICATION: ClassifierLoader(), LANGUAGE_
 
 
 def _find_padding(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, base: ModelFolder) -> int:
-    """The token to fill up with: the one by which the model itself knows where a text ends, if it says so."""
+    """The padding token id: the one by which the model itself finds the end of a text, if its configuration has one."""
     for known in (config.pad_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id):
         if isinstance(known, int) and 0 <= known < len(tokenizer):
             return known
-    raise InputError(f"the tokenizer of {base.name} has no token to fill up with; set tokenizer.pad_token and save it again")
+    raise InputError(f"the tokenizer of {base.name} has no padding token; set tokenizer.pad_token and save it again")
 
 
 def _has_segments(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> bool:
-    """Whether the model is told of the two texts, as its own tokenizer's class (BERT's, say) does."""
+    """Whether the model takes the segment of each token (first or second text), as its tokenizer's class says (BERT's, say)."""
     return "token_type_ids" in tokenizer.model_input_names and getattr(config, "type_vocab_size", 0) > 1
 
 

@@ -34,7 +34,7 @@ KEPT = 1 << 16
 
 @dataclass(frozen=True)
 class ImageEncoder:
-    """RGB image to uint8, shape ``(3, size, size)``: stretched, or with ``resize`` scaled and cut."""
+    """RGB image to uint8, shape ``(3, size, size)``: stretched, or with ``resize`` scaled and cropped."""
 
     size: int
     resize: int | None = None
@@ -120,7 +120,7 @@ class TextEncoder:
     reads = f"{MAX_WORDS} words"
 
     def cuts(self, text: str) -> str:
-        """What is not read of a text that is too long; empty where all of it is."""
+        """Describe what is truncated of a text that is too long; empty where all of it is read."""
         return ENDS if len(text) > 2 * MAX_WORDS and len(_every_word(text)) > MAX_WORDS else ""
 
 
@@ -141,11 +141,11 @@ def cut_texts(encode: Callable[[Any], Any], dataset: Dataset) -> list[str]:
     """Notes where texts are longer than what the model is given of them."""
     if not isinstance(encode, Cutting):
         return []
-    cut: Counter[str] = Counter()
+    truncated: Counter[str] = Counter()
     for index in range(len(dataset)):
         with suppress(SampleError):
-            cut[encode.cuts(dataset.load(index))] += 1
-    return [f"{count:,} texts are longer than {encode.reads}; {what}" for what, count in sorted(cut.items()) if what]
+            truncated[encode.cuts(dataset.load(index))] += 1
+    return [f"{count:,} texts are longer than {encode.reads}; {what}" for what, count in sorted(truncated.items()) if what]
 
 
 def collate_text(ids: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -156,7 +156,7 @@ def collate_text(ids: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class TokenCollate:
-    """Token numbers to a batch that is filled up on the right; the mask leaves the filling out."""
+    """Token ids to a batch that is padded on the right; the mask excludes the padding."""
 
     padding: int
 
@@ -229,7 +229,7 @@ def spec_for(name: str, dataset: Dataset) -> dict[str, Any]:
 
 def torchvision_input(name: str) -> dict[str, Any]:
     """Size and normalisation that torchvision's own weights of an architecture were trained with."""
-    if name.startswith("vit_"):  # built for 224 pixels, whatever some of its weights are for
+    if name.startswith("vit_"):  # built for 224 pixels, also where some of its weights are for another size
         return {"size": 224, "resize": 256, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
     from torchvision import models
 
@@ -281,7 +281,7 @@ NEEDS_TRANSFORM = {
 
 
 def usual_input(dataset: Dataset) -> tuple[Callable[[Any], Any], str]:
-    """What a module of unknown origin is given where no transform is named, and a line that says so.
+    """Return the default encoder of a module of unknown origin that has no transform, and a line that says so.
 
     Raises
     ------

@@ -41,7 +41,7 @@ class LanguageModel(Classifier):
             return token_logits(run(self.module, batch))
 
     def batch(self, encoded: Sequence[dict[str, Tensor]]) -> tuple[Any, Tensor]:
-        """The module's input for encoded samples, and their targets, int64 ``(n, length)``, filled up with `IGNORED`."""
+        """The module's input for encoded samples, and their targets, int64 ``(n, length)``, padded with `IGNORED`."""
         targets = nn.utils.rnn.pad_sequence([s["targets"] for s in encoded], batch_first=True, padding_value=IGNORED)
         return self.collate(list(encoded)), targets
 
@@ -89,12 +89,12 @@ def token_losses(model: LanguageModel, sample: Any) -> TokenLosses:
 
 
 Place = tuple[int, int, int]
-"""A token's number, and where the characters that it adds to its text begin and end."""
+"""A token id, and where the characters that it adds to its text begin and end."""
 
 
 @dataclass(frozen=True)
 class Read:
-    """What a model reads of a prompt and its answer.
+    """The tokens that a model reads of a prompt and its answer.
 
     Attributes
     ----------
@@ -115,10 +115,10 @@ class Read:
 
 @dataclass(eq=False)
 class AnsweredTokens:
-    """Prompt and answer to token numbers: the tokenizer's special tokens stand before the prompt, the end after the answer.
+    """Prompt and answer to token ids: the tokenizer's special tokens come before the prompt, the end token after the answer.
 
-    A prompt that is too long loses its beginning, but for the token that begins a text; an answer is cut at its end only where it
-    does not fit by itself.
+    A prompt that is too long loses its beginning, but for the token that begins a text; an answer is truncated at its end only
+    where it does not fit by itself.
 
     Attributes
     ----------
@@ -132,10 +132,10 @@ class AnsweredTokens:
     longest: int
 
     def __post_init__(self) -> None:
-        self._kept = lru_cache(maxsize=KEPT)(self._numbers)
+        self._cached = lru_cache(maxsize=KEPT)(self._numbers)
 
     def __call__(self, sample: Any) -> dict[str, Tensor]:
-        numbers, in_prompt, _ = self._kept(*_both(sample))
+        numbers, in_prompt, _ = self._cached(*_both(sample))
         ids = torch.from_numpy(numbers).long()
         targets = ids.clone()
         targets[:in_prompt] = IGNORED
@@ -144,12 +144,12 @@ class AnsweredTokens:
         return {"input_ids": ids, "targets": targets}
 
     def _numbers(self, prompt: str, answer: str) -> tuple[np.ndarray, int, str]:
-        """Token numbers, int32, how many of them are the prompt's, and what is not read."""
+        """Token ids, int32, how many of them are the prompt's, and what is not read."""
         read = self._read(prompt, answer)
         return np.array([number for number, _, _ in (*read.prompt, *read.answer)], np.int32), len(read.prompt), read.cut
 
     def read(self, sample: Any) -> Read:
-        """What the model reads of a prompt with an answer; SampleError where it cannot be tokenised or has no answer."""
+        """The tokens that the model reads of a prompt and answer; SampleError where it cannot be tokenised or has no answer."""
         return self._read(*_both(sample))
 
     def _read(self, asked: str, answered: str) -> Read:
@@ -161,23 +161,23 @@ class AnsweredTokens:
             prompt.pop()
         if end is not None:
             answer.append((end, len(answered), len(answered)))
-        cut, before, after = "", 0, len(answered)
-        if len(answer) > (room := self.longest - min(len(prompt), 1)):
-            answer, cut = answer[:room], "the model does not read the ends of their answers, nor their prompts"
+        unread, before, after = "", 0, len(answered)
+        if len(answer) > (space := self.longest - min(len(prompt), 1)):
+            answer, unread = answer[:space], "the model does not read the ends of their answers, nor their prompts"
             after = answer[-1][2] if answer else 0
-        if len(prompt) > (room := self.longest - len(answer)):
-            cut = cut or "the model does not read the beginnings of their prompts"
-            first = prompt[:1] if room and prompt[0][0] == begin else []
-            rest = prompt[len(prompt) - room + len(first) :]
+        if len(prompt) > (space := self.longest - len(answer)):
+            unread = unread or "the model does not read the beginnings of their prompts"
+            first = prompt[:1] if space and prompt[0][0] == begin else []
+            rest = prompt[len(prompt) - space + len(first) :]
             prompt, before = [*first, *rest], rest[0][1] if rest else len(asked)
-        return Read(prompt, answer, before, after, cut)
+        return Read(prompt, answer, before, after, unread)
 
     def _tokens(self, text: str, special: bool) -> list[Place]:
         with raised_as(SampleError, "cannot be tokenised"):  # for a lone surrogate for example
             found = self.tokenizer(text, add_special_tokens=special).encodings[0]
         places, at = [], 0
         for number, (_, end) in zip(found.ids, found.offsets, strict=True):
-            places.append((int(number), at, max(at, end)))  # what no token stands for, such as a space, is the next one's
+            places.append((int(number), at, max(at, end)))  # characters without a token, such as a space, belong to the next one
             at = max(at, end)
         return places
 
@@ -194,8 +194,8 @@ class AnsweredTokens:
         return f"{self.longest} tokens"
 
     def cuts(self, sample: Any) -> str:
-        """What is not read of a sample that is too long; empty where all of it is."""
-        return self._kept(*_both(sample))[2] if MOST_TOKENS * len(sample) + 2 > self.longest else ""
+        """Describe what is truncated of a sample that is too long; empty where all of it is read."""
+        return self._cached(*_both(sample))[2] if MOST_TOKENS * len(sample) + 2 > self.longest else ""
 
 
 def _both(sample: Any) -> tuple[str, str]:

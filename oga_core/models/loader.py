@@ -27,7 +27,7 @@ from oga_core.models.model_folder import is_folder
 from oga_core.models.weights import load_strict, read_state_dict
 
 SMALL = 100_000_000
-"""A model of so many values is built to see what does not fit, whatever its weights are."""
+"""A model of so many values is built to see what does not fit, also where its weights have far fewer."""
 FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -77,7 +77,7 @@ def load_model(name: str | None, weights: Path | None, dataset: Dataset) -> Clas
     if factory:
         classifier = _from_factory(name, len(about.get("class_names") or dataset.class_names), dataset)
     else:
-        classifier = _named(known(name), state, about, dataset)
+        classifier = _build_known(known(name), state, about, dataset)
     if weights is not None:
         load_strict(classifier.module, state)
     if classifier.class_names is None:
@@ -117,7 +117,7 @@ def _wrapped(module: nn.Module, dataset: Dataset, transform: Callable[[Any], Any
 
 
 def _about(metadata: dict[str, Any]) -> dict[str, Any]:
-    """The metadata that `save_weights` wrote, checked: the file may be a stranger's."""
+    """The metadata that `save_weights` wrote, checked: the file may be untrusted."""
     try:
         about = json.loads(metadata["oga"]) if "oga" in metadata else {}
     except (ValueError, TypeError, RecursionError) as error:
@@ -134,7 +134,7 @@ def _types(about: dict[str, Any]) -> dict[str, type]:
     return {key: type(about.get(key)) for key in ("name", "spec")}
 
 
-def _named(name: str, state: dict[str, Tensor], about: dict[str, Any], dataset: Dataset) -> Classifier:
+def _build_known(name: str, state: dict[str, Tensor], about: dict[str, Any], dataset: Dataset) -> Classifier:
     kind = kind_of(name)
     if kind != dataset.kind:
         raise InputError(f"{name} takes {kind} data, and these are {dataset.kind}")
@@ -144,7 +144,7 @@ def _named(name: str, state: dict[str, Tensor], about: dict[str, Any], dataset: 
     outputs = len(names) if names else len(dataset.class_names)
     if name in ("googlenet", "inception_v3") and not any(k.lower().startswith("aux") for k in state):
         spec = spec | {"aux_logits": False}
-    with torch.device("meta"):  # which costs no memory: the spec may be a stranger's
+    with torch.device("meta"):  # which costs no memory: the spec may be untrusted
         declared = sum(parameter.numel() for parameter in build(name, outputs, spec).parameters())
     stored = sum(tensor.numel() for tensor in state.values())
     if declared > 2 * stored + SMALL:

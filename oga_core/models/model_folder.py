@@ -35,7 +35,7 @@ class ModelFolder(Folder):
         return below[0] if len(below) == 1 else None
 
     def settings(self, name: str) -> dict[str, Any]:
-        """What is in a JSON file of settings; InputError where it is none, or names code."""
+        """The contents of a JSON file of settings; InputError where it is none, or names code."""
         found = super().settings(name)
         for where, key, value in _entries(found):
             if key in CODE and value:
@@ -46,7 +46,7 @@ class ModelFolder(Folder):
         return found
 
     def read(self, name: str, most: Limit = MODEL_BYTES) -> bytes:
-        """As `Folder.read`; InputError also for what in a zip unpacks to more than this machine has room for."""
+        """As `Folder.read`; InputError also for an entry of a zip that unpacks to more than this machine can hold."""
         if isinstance(self.files, Zip):  # which gives no more than is declared
             refuse_more_than_memory(f"{self.name}/{name}", self.files.entries[self.within + name].file_size)
         return super().read(name, most)
@@ -80,7 +80,7 @@ def is_folder(path: Path) -> bool:
 
 
 def opened(path: Path) -> ModelFolder:
-    """A folder on disk or in a zip; InputError as `Folder.at`, and for a link to what is not there."""
+    """A folder on disk or in a zip; InputError as `Folder.at`, and for a link whose target is missing."""
     folder = ModelFolder.at(path)
     if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):  # as the hub's cache has it
         folder = replace(folder, name=path.parent.parent.name.removeprefix("models--").replace("--", "/"))
@@ -105,13 +105,13 @@ def base_and_adapter(folder: ModelFolder) -> tuple[ModelFolder, ModelFolder | No
     if base is None:
         if adapter is None:
             raise InputError(f"{folder.name} has no {CONFIG}; give the folder that save_pretrained has written")
-        named = str(adapter.settings(ADAPTER).get("base_model_name_or_path") or "")
-        inside = may_open(Path(named) / CONFIG)
-        at = Path(named) if named and inside and (Path(named) / CONFIG).is_file() else cached(named)
+        base_name = str(adapter.settings(ADAPTER).get("base_model_name_or_path") or "")
+        inside = may_open(Path(base_name) / CONFIG)
+        at = Path(base_name) if base_name and inside and (Path(base_name) / CONFIG).is_file() else cached(base_name)
         if at is None or not isinstance(folder.files, Directory):
             outside = "" if inside else " or is outside the allowed folders (oga serve --root)"
             raise InputError(
-                f"{folder.name} is an adapter of {named or 'a model it does not name'}, which is not a folder on this "
+                f"{folder.name} is an adapter of {base_name or 'a model it does not name'}, which is not a folder on this "
                 f"machine{outside}; put the base model's folder beside the adapter's, and give the folder of both"
             )
         base = opened(at)
@@ -120,7 +120,7 @@ def base_and_adapter(folder: ModelFolder) -> tuple[ModelFolder, ModelFolder | No
 
 
 def _entries(value: Any, where: str = "") -> Iterator[tuple[str, str, Any]]:
-    """Every setting, however deep, with where it stands."""
+    """Every setting, at any depth, with its position."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield f"{where}{key}", key, inner

@@ -85,7 +85,7 @@ class FeatureMLP(nn.Module):
 
 
 LIMITS = {"size": (4, 512), "buckets": (2, 1 << 24), "width": (1, 4096), "features": (1, 1_000_000)}
-"""Smallest and largest argument: a spec may come from a stranger's file."""
+"""Smallest and largest argument: a spec may come from an untrusted file."""
 
 
 def build(name: str, num_classes: int, spec: dict[str, Any]) -> nn.Module:

@@ -133,9 +133,9 @@ class _Machine:
         elif op in ("BINGET", "LONG_BINGET", "GET"):
             stack.append(self.memo[int(argument)])
         elif op in ("APPEND", "APPENDS"):
-            items = [stack.pop()] if op == "APPEND" else self._to_mark()
+            values = [stack.pop()] if op == "APPEND" else self._to_mark()
             if isinstance(stack[-1], list):
-                stack[-1].extend(items)
+                stack[-1].extend(values)
         elif op in ("SETITEM", "SETITEMS"):
             _ = [stack.pop(), stack.pop()] if op == "SETITEM" else self._to_mark()
         elif op == "BUILD":
@@ -156,10 +156,10 @@ class _Machine:
             raise InputError(f"{self.name} uses the pickle operation {op}, which a state dict does not need; {HOW}")
 
     def _to_mark(self) -> list[Any]:
-        items = []
-        while (item := self.stack.pop()) is not _MARK:
-            items.append(item)
-        return items[::-1]
+        values = []
+        while (value := self.stack.pop()) is not _MARK:
+            values.append(value)
+        return values[::-1]
 
     def _global(self, name: str) -> _Global:
         if "_rebuild_qtensor" in name or name.startswith("torch.Q"):

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class TextTokens:
-    """Text, or pair of texts, to its token numbers, int64, cut to ``longest``.
+    """Text, or pair of texts, to its token ids, int64, truncated to ``longest``.
 
     Attributes
     ----------
     segments
-        Whether the model is told which token is of which of two texts.
+        Whether the model takes for each token which of two texts it is of.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -33,17 +33,17 @@ class TextTokens:
     segments: bool
 
     def __post_init__(self) -> None:
-        self._kept = lru_cache(maxsize=KEPT)(self._read)
+        self._cached = lru_cache(maxsize=KEPT)(self._read)
 
     def __call__(self, text: str) -> dict[str, Tensor]:
-        ids, types, _ = self._kept(_parts(text))
+        ids, types, _ = self._cached(_texts_of(text))
         tokens = {"input_ids": torch.from_numpy(ids).long()}
         return tokens | {"token_type_ids": torch.from_numpy(types).long()} if self.segments else tokens
 
-    def _read(self, parts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, bool]:
-        """Token numbers and which text each is of, int32, and whether something is left out."""
+    def _read(self, texts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Token ids and which text each is of, int32, and whether something is left out."""
         with raised_as(SampleError, "cannot be tokenised"):  # for a lone surrogate for example
-            found = self.tokenizer(*parts, truncation=True, max_length=self.longest)
+            found = self.tokenizer(*texts, truncation=True, max_length=self.longest)
         encodings = found.encodings or []
         if not encodings or not encodings[0].ids:
             raise SampleError("has no token")
@@ -55,9 +55,9 @@ class TextTokens:
         return f"{self.longest} tokens"
 
     def cuts(self, text: str) -> str:
-        """What is not read of a text that is too long; empty where all of it is."""
-        return ENDS if len(text) > self.longest // 2 and self._kept(_parts(text))[2] else ""
+        """Describe what is truncated of a text that is too long; empty where all of it is read."""
+        return ENDS if len(text) > self.longest // 2 and self._cached(_texts_of(text))[2] else ""
 
 
-def _parts(text: str) -> tuple[str, ...]:
+def _texts_of(text: str) -> tuple[str, ...]:
     return tuple(getattr(text, "parts", (str(text),)))

@@ -80,8 +80,8 @@ def check_growth(name: str, data: bytes) -> None:
         If texts could grow more than `MOST_GROWTH` times, or the file is not readable.
     """
     try:
-        parts = json.loads(data)
-        growth = _growth(parts.get("normalizer"), 0) * _growth(parts.get("pre_tokenizer"), 0)
+        settings = json.loads(data)
+        growth = _growth(settings.get("normalizer"), 0) * _growth(settings.get("pre_tokenizer"), 0)
     except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise InputError(f"the tokenizer in {name} cannot be read: {error}") from error
     if not growth <= MOST_GROWTH:
@@ -97,11 +97,11 @@ def _growth(step: Any, depth: int) -> float:
         raise ValueError("sequences are nested too deep")
     if not isinstance(step, dict):
         return 1.0
-    inner = [part for key in ("normalizers", "pretokenizers") for part in step.get(key) or ()]
-    if inner:
+    inner_steps = [inner_step for key in ("normalizers", "pretokenizers") for inner_step in step.get(key) or ()]
+    if inner_steps:
         product = 1.0
-        for part in inner:
-            product *= _growth(part, depth + 1)
+        for inner_step in inner_steps:
+            product *= _growth(inner_step, depth + 1)
         return product
     kind = step.get("type")
     if kind == "Replace":

@@ -31,7 +31,7 @@ MAX_BATCH = 256
 FEWEST_STEPS, MOST_EPOCHS = 100, 50
 """Small sets are seen more often, so that the model learns anything at all."""
 AfterEpoch = Callable[[int, Classifier], None]
-"""``after_epoch(epoch, classifier)``, counted from 1; the classifier is in eval mode and goes on being trained afterwards."""
+"""``after_epoch(epoch, classifier)``, counted from 1; the classifier is in eval mode and is trained further afterwards."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Recipe:
     Attributes
     ----------
     epochs
-        Times that each sample is seen: fewer (at least 3) where that would come to more than ``most_seen`` samples.
+        Passes over the data: fewer (at least 3) where that would come to more than ``most_seen`` samples.
     batch
         Samples in a step; more in large sets.
     rate, decay, dropout
@@ -67,7 +67,7 @@ OTHER = Recipe(epochs=10, batch=32, rate=1e-3, decay=5e-2)
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """What training gives.
+    """Result of a training.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class TrainedModel:
     held_out
         Positions of the held-out samples in the data, int64.
     epochs
-        Times that each sample was seen.
+        Epochs that were trained.
     skipped
         Samples that could not be read or have no label.
     """
@@ -118,7 +118,7 @@ def train(
     seed
         Of the weights, the order, the augmentation and the held-out share. The caller's random state is left alone.
     epochs
-        Times that each sample is seen.
+        Passes over the data; by default as many as `schedule` gives.
     hold_out
         Whether any samples are held out; without, all are learned from.
     after_epoch
@@ -217,7 +217,7 @@ class _Samples:
     def __init__(self, dataset: Dataset, classifier: Classifier, progress: Progress) -> None:
         self.dataset, self.encode, self.collate = dataset, classifier.encode, classifier.collate
         self.skipped: list[Unreadable] = []
-        self.kept: Tensor | list[Any] | None = []
+        self.encoded: Tensor | list[Any] | None = []
         rows, size = [], 0
         for index in range(len(dataset)):
             progress("reading samples", index + 1, len(dataset))
@@ -231,21 +231,21 @@ class _Samples:
             rows.append(index)
             size += sample.nbytes + 100
             if size > KEPT_BYTES:
-                self.kept = None
-            elif isinstance(self.kept, list):
-                self.kept.append(sample)
+                self.encoded = None
+            elif isinstance(self.encoded, list):
+                self.encoded.append(sample)
         self.rows = np.array(rows, np.int64)
-        if isinstance(self.kept, list) and self.kept and dataset.kind != "text":
-            self.kept = torch.stack(self.kept)
+        if isinstance(self.encoded, list) and self.encoded and dataset.kind != "text":
+            self.encoded = torch.stack(self.encoded)
 
     def stacked(self, positions: np.ndarray) -> Any:
         """Encoded samples: a tensor with one row each, or a list."""
-        if self.kept is None:
+        if self.encoded is None:
             samples = [self.encode(self.dataset.load(int(self.rows[p]))) for p in positions]
             return samples if self.dataset.kind == "text" else torch.stack(samples)
-        if isinstance(self.kept, Tensor):
-            return self.kept[torch.from_numpy(positions)]
-        return [self.kept[p] for p in positions]
+        if isinstance(self.encoded, Tensor):
+            return self.encoded[torch.from_numpy(positions)]
+        return [self.encoded[p] for p in positions]
 
     def batches(self, positions: np.ndarray, batch: int) -> Iterator[Any]:
         """Module inputs for the positions, in their order."""

@@ -27,7 +27,7 @@ PREFIXES = ("module.", "_orig_mod.")
 VIEWS = 16
 """Tensors that may share one value: tied weights are two or three, and each is taken as a tensor of its own."""
 UNREADABLE = (SafetensorError, ValueError, RuntimeError, TypeError, AttributeError, KeyError)
-"""What safetensors raises for a file that it cannot read."""
+"""Errors that safetensors raises for a file that it cannot read."""
 
 
 def read_state_dict(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -186,10 +186,10 @@ def _refuse_many_views(name: str, state: dict[str, Tensor]) -> None:
     """A million names of one tensor would be a million tensors once each is checked and made float32."""
     storages = [v.untyped_storage() for v in state.values() if v.layout == torch.strided]
     stored = sum({s.data_ptr(): s.nbytes() for s in storages}.values())
-    named = sum(v.numel() * v.element_size() for v in state.values() if v.layout == torch.strided)
-    if named > VIEWS * stored:
+    declared = sum(v.numel() * v.element_size() for v in state.values() if v.layout == torch.strided)
+    if declared > VIEWS * stored:
         raise InputError(
-            f"{name} declares far more than it stores: {len(state):,} tensors of {named:,} bytes over {stored:,}; {HOW}"
+            f"{name} declares far more than it stores: {len(state):,} tensors of {declared:,} bytes over {stored:,}; {HOW}"
         )
 
 
@@ -209,8 +209,8 @@ def load_strict(module: nn.Module, state: dict[str, Tensor]) -> None:
     missing, unexpected = [k for k in own if k not in state], [k for k in state if k not in own]
     if missing or unexpected:
         both = (("missing", missing), ("unexpected", unexpected))
-        parts = [f"{len(keys)} {word} ({_list_first(keys)})" for word, keys in both if keys]
-        raise InputError(f"the weights do not fit {type(module).__name__}: keys {' and '.join(parts)}")
+        differences = [f"{len(keys)} {word} ({_list_first(keys)})" for word, keys in both if keys]
+        raise InputError(f"the weights do not fit {type(module).__name__}: keys {' and '.join(differences)}")
     differ = [k for k, v in own.items() if v.shape != state[k].shape]
     shapes = [f"{k} is {tuple(state[k].shape)}, the model has {tuple(own[k].shape)}" for k in differ]
     if shapes:
@@ -221,8 +221,8 @@ def load_strict(module: nn.Module, state: dict[str, Tensor]) -> None:
     module.load_state_dict(state)
 
 
-def _list_first(items: list[str], between: str = ", ") -> str:
-    return between.join(items[:5]) + (", …" if len(items) > 5 else "")
+def _list_first(names: list[str], between: str = ", ") -> str:
+    return between.join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
 def save_weights(classifier: Classifier, path: Path) -> None:

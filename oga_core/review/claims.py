@@ -1,4 +1,4 @@
-"""Who has which samples before their eyes, so that no two reviewers are given the same one."""
+"""Claims of reviewers on the samples that they look at; no two reviewers are given the same one."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def claim(run: Run, sample_ids: Sequence[str], reviewer: str | Reviewer, count: 
     count
         How many at most.
     """
-    identity, stands = as_identity(reviewer), standing_of(run)
+    identity, standing = as_identity(reviewer), standing_of(run)
     with database.writing(run.workspace.database) as connection:
-        stands.update()  # nothing is decided while we write
-        undecided = [sample_id for sample_id in dict.fromkeys(sample_ids) if sample_id not in stands.by_id]
+        standing.update()  # nothing is decided while we write
+        undecided = [sample_id for sample_id in dict.fromkeys(sample_ids) if sample_id not in standing.by_id]
         now = time.time()
         connection.execute("DELETE FROM claims WHERE until NOT BETWEEN ? AND ?", (now, now + LEASE))  # a clock was put back
         mine: list[str] = []

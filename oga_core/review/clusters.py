@@ -34,15 +34,15 @@ def clusters(run: Run, rows: np.ndarray) -> np.ndarray:
     """
     rows = np.asarray(rows, np.int64)
     some = np.sort(rows[:MOST])
-    kept: dict[bytes, np.ndarray] = run.kept.setdefault("clusters", {})
+    groupings: dict[bytes, np.ndarray] = run.kept.setdefault("clusters", {})
     key = hashlib.sha256(some.tobytes()).digest()
-    if key not in kept:
-        while len(kept) >= KEPT:
-            kept.pop(next(iter(kept)), None)
-        kept[key] = leaders(run.factors.take(some), run.codes("label")[some])
-    group = kept[key]
-    alone = np.arange(len(rows) - len(some)) + group.max(initial=-1) + 1
-    return np.concatenate([group[np.searchsorted(some, rows[:MOST])], alone])
+    if key not in groupings:
+        while len(groupings) >= KEPT:
+            groupings.pop(next(iter(groupings)), None)
+        groupings[key] = leaders(run.factors.take(some), run.codes("label")[some])
+    group = groupings[key]
+    single = np.arange(len(rows) - len(some)) + group.max(initial=-1) + 1
+    return np.concatenate([group[np.searchsorted(some, rows[:MOST])], single])
 
 
 def leaders(factors: Factors, labels: np.ndarray) -> np.ndarray:

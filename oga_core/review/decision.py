@@ -1,4 +1,4 @@
-"""What stands for one sample, event by event."""
+"""The decision in force for one sample, computed event by event."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Word(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What stands for a sample now.
+    """The decision in force for a sample.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Decision:
 
 
 def after(event: Event, before: Decision | None) -> Decision:
-    """What stands after an event that decides, by what stood before it."""
+    """Return the decision in force after an event that decides, from the decision before it."""
     conflict = False
     others: tuple[Word, ...] = ()
     if before is not None:
@@ -89,6 +89,6 @@ def in_force(events: Iterable[Event]) -> list[Event]:
     A decision that is done again after an undo is where it was: it overtakes nothing that was decided meanwhile.
     """
     events = list(events)
-    done_again = {event.undoes for event in events if event.action == "redo"}
-    undone = {event.undoes for event in events if event.action == "undo" and event.seq not in done_again}
+    redone = {event.undoes for event in events if event.action == "redo"}
+    undone = {event.undoes for event in events if event.action == "undo" and event.seq not in redone}
     return [event for event in events if event.undoes is None and event.seq not in undone]

@@ -46,7 +46,7 @@ def decide(
     seen
         The ``seq`` of the decisions that the reviewer had before their eyes, by sample id: each event is based on that.
     op_id
-        Identity of this action: doing it twice (double click, held key, repeated request) counts once.
+        Identity of this action: the same one twice (double click, held key, repeated request) counts once.
 
     Returns
     -------
@@ -126,7 +126,7 @@ def undo(run: Run, *, reviewer: str | Reviewer, op_id: str | None = None) -> lis
 def redo(run: Run, *, reviewer: str | Reviewer, op_id: str | None = None) -> list[str]:
     """Do again what the reviewer's last undo in this run took back. Unlimited, until they decide something new.
 
-    Decisions that others have made meanwhile are not overtaken: what is done again stands where it stood.
+    Decisions that others have made meanwhile are not overtaken: a redone decision has its old place in the order.
 
     Returns
     -------
@@ -170,10 +170,10 @@ def events_where(connection: sqlite3.Connection, condition: str = "true", *value
 
 
 def decisions(run: Run) -> dict[str, Decision]:
-    """What stands now for each decided sample, by sample id.
+    """Return the decision in force for each decided sample, by sample id.
 
     Decisions belong to the sample's content and given label: one made in another run of this workspace, or before the
-    data were put in another order, stands here too. All of the log is read; `Standing` reads only what is new.
+    data were put in another order, is in force here too. All of the log is read; `Standing` reads only what is new.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Where in the model a sample's gradient is long."""
+"""Share of each layer of the model in a sample's gradient."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def layer_shares(run: Run, row: int, model: SampleModel) -> list[tuple[str, floa
     Raises
     ------
     InputError
-        If the model or the sample is no longer there, or the model was given from Python and never was a file.
+        If the model or the sample is no longer found, or the model was given from Python and never was a file.
     """
     if not beyond_head(run):
         return []

@@ -55,5 +55,5 @@ def most_uncertain_first(run: Run, rows: np.ndarray, detector: str, flags: int) 
 def probability_of_wrong_label(run: Run) -> np.ndarray | None:
     """The recommended score, float64, shape ``(n,)``, where it is that of the noise model alone; None where it is not."""
     found = run.recommendation
-    alone = found is not None and found.detectors == [PREFIX + Noise.name]
-    return run.table[RECOMMENDED].to_numpy() if alone else None
+    noise_only = found is not None and found.detectors == [PREFIX + Noise.name]
+    return run.table[RECOMMENDED].to_numpy() if noise_only else None

@@ -16,7 +16,7 @@ LATELY = 50
 STEPS = 200
 """Actions and what took them back or did them again that are gone through to find these."""
 PAUSE = 120.0
-"""Seconds between two actions from which on the reviewer was doing something else."""
+"""Seconds between two actions from which on the reviewer counts as away."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Who decides: an identity, which never changes, with a name on it, which people choose."""
+"""Reviewers: an identity, which never changes, and a name, which people choose."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def as_reviewer(reviewer: str | Reviewer) -> Reviewer:
 
 
 def browser_reviewer(workspace: Workspace, cookie: str) -> Reviewer:
-    """Return the reviewer behind a browser's cookie, with the name last entered in it, in whichever tab."""
+    """Return the reviewer behind a browser's cookie, with the name last entered in it, in any tab."""
     identity = browser_identity(cookie)
     with database.reading(workspace.database) as connection:
         row = connection.execute("SELECT name FROM reviewers WHERE identity = ?", (identity,)).fetchone()
@@ -58,7 +58,7 @@ def browser_reviewer(workspace: Workspace, cookie: str) -> Reviewer:
 
 
 def login_reviewer(name: str) -> Reviewer:
-    """Return the reviewer who has logged in under a name, in whichever browser."""
+    """Return the reviewer who has logged in under a name, in any browser."""
     return Reviewer(LOGIN + name, name)
 
 

@@ -29,7 +29,7 @@ Positions = Mapping[str, np.ndarray] | None
 
 @dataclass(frozen=True)
 class Selection:
-    """What the reviewer has chosen to look at.
+    """The samples that the reviewer has chosen to look at.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class Selection:
 
 
 def default_selection(run: Run) -> Selection:
-    """What a run is looked at with first: the recommended score and budget, where it has them, else its first detector and 5 %.
+    """The selection that a run opens with: the recommended score and budget, where it has them, else its first detector and 5 %.
 
     Where nothing is to be trimmed, the first 1 %.
     """
@@ -101,10 +101,10 @@ def selected(
     Parameters
     ----------
     standing
-        The decisions that stand.
+        The decisions in force.
     positions
-        Of the samples in each picture of the map, by its name, float32, shape ``(n, 2)``; a lasso on a picture that is not
-        there is left out of account.
+        Of the samples in each picture of the map, by its name, float32, shape ``(n, 2)``; a lasso on a missing picture is
+        ignored.
     dataset
         The run's data, whose texts are searched; without it only the sources are.
     """
@@ -178,7 +178,7 @@ def to_json(selection: Selection) -> str:
 
 
 def from_json(text: str, run: Run) -> Selection:
-    """A selection for a run from JSON that may be old or a stranger's: what does not fit the run is left out."""
+    """A selection for a run from JSON that may be old or untrusted: what does not fit the run is left out."""
     known = default_selection(run)
     try:
         found: dict[str, Any] = json.loads(text)

@@ -18,7 +18,7 @@ STATES = (UNDECIDED, *DECISIONS)
 
 
 class Standing:
-    """The decisions that stand for a run's samples. One for a run and process; threads may share it.
+    """The decisions in force for a run's samples. One for a run and process; threads may share it.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class Standing:
 
 
 def standing_of(run: Run) -> Standing:
-    """The decisions that stand for a run now, whoever has made them in whichever process."""
+    """The decisions in force for a run now, by all reviewers and from all processes."""
     if "standing" not in run.kept:
         run.kept.setdefault("standing", Standing(run))
     found: Standing = run.kept["standing"]

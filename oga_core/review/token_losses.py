@@ -21,7 +21,7 @@ def token_losses(run: Run, row: int, model: SampleModel) -> TokenLosses:
     Raises
     ------
     InputError
-        If the run is none of a language model, the model or the sample is no longer there, or the model was given from Python and
+        If the run is none of a language model, the model or the sample is no longer found, or the model was given from Python and
         never was a file.
     """
     if not run.task.token_losses:

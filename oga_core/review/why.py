@@ -15,7 +15,7 @@ from oga_core.runs import Run
 
 NEIGHBOURS = 8
 TOP = 5
-"""Classes whose probability is told."""
+"""Number of classes whose probability is listed."""
 PAPER = "Chhabra et al., arXiv 2405.03869, section 3"
 BY_RESIDUAL = ("l1", "l2", "el2n")
 """Scores that are ‖p − e_y‖ times what does not depend on p."""
@@ -52,7 +52,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Probability:
-    """What the model gives a class."""
+    """The probability that the model gives a class."""
 
     name: str
     value: float
@@ -226,7 +226,7 @@ def _gradient(run: Run, row: int, alike: np.ndarray) -> list[Number]:
             np.asarray(features),
             row,
             alike,
-            "‖h‖₂, the length of what the head is given of this sample: it makes the gradient long whatever the label is.",
+            "‖h‖₂, the length of what the head is given of this sample: it makes the gradient long for any label.",
         ),
     ]
 
@@ -252,7 +252,7 @@ def _probabilities(run: Run, row: int) -> list[Probability]:
 
 
 def _threshold(run: Run, row: int, rank: int, count: int, selection: Selection) -> list[Number]:
-    """Where the flag begins or ends for this sample: by score, by budget, and by the probability of its given label."""
+    """Thresholds of the flag for this sample: by score, by budget, and by the probability of its given label."""
     ranked, flagged = run.ranked(selection.detector), rank <= count
     n, other = len(ranked), count if flagged else count - 1
     title = "To lose the flag" if flagged else "To be flagged"

@@ -1,4 +1,4 @@
-"""What one scoring leaves on disk."""
+"""Runs: the files and records of a scoring on disk."""
 
 from oga_core.runs.deleted import DeletedRun, UnknownRun
 from oga_core.runs.job import Job, Status

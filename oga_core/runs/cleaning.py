@@ -68,13 +68,13 @@ class Removal:
 
 @dataclass
 class Cleaning:
-    """What a cleaning removes or has removed, and what could not be removed, with the reason."""
+    """Removals of a cleaning, planned or done, and those that failed, with the reason."""
 
     removed: list[Removal] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
     def of(self, kind: str) -> list[Removal]:
-        """What is removed of one kind."""
+        """Return the removals of one kind."""
         return [one for one in self.removed if one.kind == kind]
 
     @property
@@ -91,7 +91,7 @@ class _Owner(NamedTuple):
 
 
 def plan_cleaning(workspace: Workspace, run_ids: Collection[str] | None = None) -> Cleaning:
-    """What `clean` would remove; nothing is changed. Parameters as there."""
+    """Return what `clean` would remove; nothing is changed. Parameters as there."""
     with database.reading(workspace.database) as connection:
         owners = _owners(connection)
     runs = [run for run in workspace.trash() if run_ids is None or run.id in run_ids]
@@ -108,7 +108,7 @@ def clean(workspace: Workspace, run_ids: Collection[str] | None = None) -> Clean
 
     Removed are the runs in the trash, with the uploads that no other run names; uploads that no run names, unless they were
     dropped within a day; folders of runs that the workspace does not know, and unfinished files, where older than a day.
-    Decisions stay. Links are removed, never followed. After a kill at any moment, the next call finishes the work.
+    Decisions stay. Links are removed, never followed. After a kill at any moment, the next call finishes the removal.
 
     Parameters
     ----------
@@ -143,10 +143,10 @@ def clean(workspace: Workspace, run_ids: Collection[str] | None = None) -> Clean
 
 
 def describe(cleaning: Cleaning) -> str:
-    """What is removed, counted, with its size: ``2 runs and 1 upload (12.3 MB)``."""
-    counts = [(len(cleaning.of(kind)), noun) for kind, noun in (("run", "run"), ("upload", "upload"), ("rest", "unused item"))]
-    parts = [f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count]
-    return f"{' and '.join(filter(None, (', '.join(parts[:-1]), *parts[-1:])))} ({format_bytes(cleaning.size.bytes)})"
+    """Describe what is removed, counted, with its size: ``2 runs and 1 upload (12.3 MB)``."""
+    counts = [(len(cleaning.of(kind)), noun) for kind, noun in (("run", "run"), ("upload", "upload"), ("rest", "unused path"))]
+    counted = [f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count]
+    return f"{' and '.join(filter(None, (', '.join(counted[:-1]), *counted[-1:])))} ({format_bytes(cleaning.size.bytes)})"
 
 
 # ---- what is removed -------------------------------------------------------------------------------------------------------
@@ -166,9 +166,9 @@ def _seconds(created: str) -> float:
 def _uploads(workspace: Workspace, owners: dict[str, _Owner], going: set[str]) -> Iterator[Removal]:
     """The uploads that no run will name, without those that somebody may be about to use."""
     folder = workspace.path / UPLOADS
-    kept = {name for run_id, owner in owners.items() if run_id not in going for name in owner.uploads}
+    needed = {name for run_id, owner in owners.items() if run_id not in going for name in owner.uploads}
     names = {path.name for path in entries(folder) if UPLOAD_NAME.fullmatch(path.name)}
-    for name in sorted((names | names_set_aside(folder)) - kept):
+    for name in sorted((names | names_set_aside(folder)) - needed):
         path = folder / name
         changed = path.lstat().st_mtime if os.path.lexists(path) else 0.0
         created = [owners[run_id].created for run_id in going if name in owners[run_id].uploads]

@@ -64,21 +64,21 @@ DROP INDEX events_of_reviewer;
 CREATE INDEX events_of_identity ON events (run, identity);
 """
 _STEPS = (_VERSION_1, _VERSION_2, _VERSION_3)
-"""What makes each version of the one before. Version 3: a run has the time at which it was deleted, or ''; a reviewer is an
+"""SQL that makes each version of the one before. Version 3: a run has the time at which it was deleted, or ''; a reviewer is an
 identity, to which older events belong by the name, or by the one browser in which that name was entered."""
 SCHEMA_VERSION = len(_STEPS)
 TABLES = ("runs", "jobs", "files", "views", "named_views", "reviewers", "events")
-"""What is saved from a damaged file."""
+"""Tables that are saved from a damaged file."""
 
 BROWSER = "browser:"
-"""Prefix of an identity that stands for a browser."""
+"""Prefix of the identity of a browser."""
 
 _only_read: dict[Path, str] = {}
 """The files that this process only reads, and why."""
 
 
 def browser_identity(cookie: str) -> str:
-    """Return the identity of a browser: a hash of its cookie, which would let a reader of the log act as that browser."""
+    """Return the identity of a browser: a hash of its cookie, which would let a reader of the log pose as that browser."""
     return BROWSER + hashlib.blake2b(cookie.encode(), digest_size=12).hexdigest()
 
 
@@ -98,7 +98,7 @@ def read_only(path: Path) -> str:
 
 
 def backup_of(path: Path) -> Path:
-    """Where the copy of a file is kept that was whole."""
+    """The path of the backup of a file, which was whole when it was copied."""
     return path.with_name(f"{path.name}.backup")
 
 
@@ -127,8 +127,8 @@ def _for_reading(path: Path) -> str:
     with open(path, "rb") as handle:
         written_ahead = handle.read(20)[18:] == b"\2\2"
     # Such a file needs another one beside it, which cannot be made there.
-    alone = "&immutable=1" if written_ahead and not os.access(path.parent, os.W_OK) else ""
-    return f"{path.absolute().as_uri()}?mode=ro{alone}"
+    immutable = "&immutable=1" if written_ahead and not os.access(path.parent, os.W_OK) else ""
+    return f"{path.absolute().as_uri()}?mode=ro{immutable}"
 
 
 def create(path: Path) -> None:
@@ -197,7 +197,7 @@ def _back_up(path: Path) -> None:
             return
     try:
         _copy(path, backup)
-    except OSError:  # no room: work goes on without
+    except OSError:  # the disk is full: continue without a backup
         return
 
 
@@ -281,7 +281,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _saved(made: Path, damaged: Path) -> tuple[int, int]:
-    """Enter what can be read of a damaged file, where it is not there; events before and after."""
+    """Enter the missing rows that can be read of a damaged file; returns events before and after."""
     with writing(made) as target:
         before = target.execute("SELECT count(*) FROM events").fetchone()[0]
         for table in TABLES if damaged.exists() else ():

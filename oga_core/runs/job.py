@@ -1,4 +1,4 @@
-"""Work done for a run, in whichever process: its state and progress are in the workspace, where a cancel is left too."""
+"""Jobs of a run, in any process: state and progress are in the workspace, and so is a request to cancel."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STOPPED = "stopped by the user"
 
 @dataclass(frozen=True)
 class Status:
-    """Where a job stands: ``state`` is absent, running, done, failed or cancelled."""
+    """State of a job: ``state`` is absent, running, done, failed or cancelled."""
 
     state: str
     stage: str = ""
@@ -55,7 +55,7 @@ class Job:
             else:
                 state, message = (
                     "failed",
-                    "the process doing this ended unexpectedly: OGA was stopped, it was killed, or memory ran out; start again",
+                    "the process of this job ended unexpectedly: OGA was stopped, it was killed, or memory ran out; start again",
                 )
         return Status(state, row["stage"], row["done"], row["total"], message)
 
@@ -107,7 +107,7 @@ class Job:
 
     @contextmanager
     def doing(self, progress: Progress) -> Iterator[Progress]:
-        """Do the job in this process: how it ends is entered, whichever way it ends.
+        """Do the job in this process, and enter how it ends: done, failed or cancelled.
 
         Yields a `Progress` that writes to the workspace a few times a second, passes on to ``progress``, and raises
         `Cancelled` once the user has asked for it.
@@ -129,7 +129,7 @@ class Job:
         self._set(state="done", pid=None)
 
     def _ended(self, state: str, message: str) -> None:
-        with suppress(sqlite3.Error, InputError):  # what ended the job is told, even where it cannot be written down
+        with suppress(sqlite3.Error, InputError):  # the error that ended the job is raised, even where it cannot be written down
             self._set(state=state, message=message, pid=None)
 
     def _reporting(self, also: Progress) -> Progress:
@@ -164,13 +164,13 @@ def check_idle(connection: sqlite3.Connection, run_id: str) -> None:
     """InputError where a job of a run is running."""
     for row in connection.execute("SELECT kind, pid, cancel FROM jobs WHERE run = ? AND state = 'running'", (run_id,)):
         if not row["pid"] or _alive(row["pid"]):
-            doing = "is being scored" if row["kind"] == "score" else "has a map that is being computed"
+            activity = "is being scored" if row["kind"] == "score" else "has a map that is being computed"
             then = "it was cancelled and is about to stop, try again then" if row["cancel"] else "cancel it first"
-            raise InputError(f"run {run_id} {doing}: {then}")
+            raise InputError(f"run {run_id} {activity}: {then}")
 
 
 def fail_jobs(path: Path, pid: int, message: str) -> None:
-    """Enter how the jobs of a process ended that could not do so itself, as `Job.died` does, whichever they were."""
+    """Enter how the jobs of a process ended that could not do so itself, as `Job.died` does, for jobs of every kind."""
     with suppress(sqlite3.Error, InputError), database.writing(path) as connection:
         connection.execute(
             "UPDATE jobs SET state = 'failed', message = ?, pid = NULL WHERE pid = ? AND state = 'running' AND cancel = 0",

@@ -85,7 +85,7 @@ class RunSpec:
     scope, head, detectors, seed
         As `oga_core.score` takes them.
     notes
-        What the user was told before the run.
+        Notes shown to the user before the run.
     """
 
     data: DataSource | None = None
@@ -154,7 +154,7 @@ class MappedClass(NamedTuple):
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a file is recognised by: hash, size, and time of its last change in nanoseconds since 1970."""
+    """Fingerprint of a file: hash, size, and time of its last change in nanoseconds since 1970."""
 
     sha256: str
     bytes: int
@@ -163,7 +163,7 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What came of a run that is done.
+    """Result of a run that is done.
 
     Attributes
     ----------

@@ -70,7 +70,7 @@ def remove(path: Path) -> None:
 
 
 def entries(folder: Path) -> list[Path]:
-    """What a folder holds, sorted; nothing where it is not found."""
+    """The entries of a folder, sorted; none where it is not found."""
     try:
         return sorted(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):

@@ -87,7 +87,7 @@ class Run:
 
     @cached_property
     def spec(self) -> RunSpec:
-        """What the run was started with.
+        """The spec that the run was started with.
 
         Raises
         ------
@@ -142,11 +142,11 @@ class Run:
         return self.spec.model
 
     def job(self, kind: str) -> Job:
-        """Work done for this run: ``score``, ``map`` or ``features_map``."""
+        """Return a job of this run: ``score``, ``map`` or ``features_map``."""
         return Job(self.workspace.database, self.id, kind)
 
     def status(self) -> Status:
-        """Where the scoring stands."""
+        """State of the scoring."""
         return self.job("score").status()
 
     def _set(self, column: str, record: RunSpec | RunSummary) -> None:
@@ -184,7 +184,7 @@ class Run:
 
     @property
     def begun(self) -> bool:
-        """Whether a scoring that did not end has kept something to go on with."""
+        """Whether a scoring that did not end has kept something to resume from."""
         return any(name.startswith(f"{PARTS}/") for name in self.file_names())
 
     def intact(self, name: str) -> bool:
@@ -210,7 +210,7 @@ class Run:
         Raises
         ------
         InputError
-            If it is not there or is not what was written.
+            If it is missing or is not what was written.
         """
         with database.reading(self.workspace.database) as connection:
             query = "SELECT sha256 FROM files WHERE run = ? AND name = ?"
@@ -298,12 +298,12 @@ class Run:
 
     @cached_property
     def task(self) -> Task:
-        """What the model was trained for; not known before the run is done."""
+        """The task that the model was trained for; not known before the run is done."""
         return task_of(self.summary.kind)
 
     @cached_property
     def detectors(self) -> list[detectors.Detector]:
-        """What this run has a score of, in the order of its columns; InputError where it is not done."""
+        """The detectors that this run has a score of, in the order of its columns; InputError where it is not done."""
         self.require_done()
         return [detectors.named(name) for name in self.summary.detectors]
 
@@ -329,7 +329,7 @@ class Run:
 
     @property
     def data_source(self) -> DataSource:
-        """Where the data are; InputError where that is not known yet."""
+        """The location of the data; InputError where that is not known yet."""
         if self.spec.data is None:
             raise InputError(f"run {self.id} has no data yet (the run is {self.status().state}); score the data again")
         return self.spec.data
@@ -340,7 +340,7 @@ class Run:
         Raises
         ------
         InputError
-            If the data are no longer there, or never were a file.
+            If the data are no longer found, or never were a file.
         """
         data = self.data_source
         return open_dataset(data.source, inputs=data.inputs, label=data.label)

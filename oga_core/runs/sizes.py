@@ -49,7 +49,7 @@ class WorkspaceSizes:
     other
         What is none of all these: caches, unfinished files.
     events, decided
-        Entries in the log of decisions, and samples on which a decision stands.
+        Entries in the log of decisions, and samples with a decision in force.
     free
         Bytes that are free on its disk.
     """
@@ -96,14 +96,14 @@ def measure_workspace(workspace: Workspace) -> WorkspaceSizes:
     """Measure a workspace: every file's size, links not followed. It may change meanwhile."""
     with database.reading(workspace.database) as connection:
         schema = connection.execute("PRAGMA user_version").fetchone()[0]
-        named = {name for row in connection.execute("SELECT settings FROM runs") for name in named_uploads(row["settings"])}
+        in_use = {name for row in connection.execute("SELECT settings FROM runs") for name in named_uploads(row["settings"])}
         events = connection.execute("SELECT count(*) FROM events").fetchone()[0]
         decided = connection.execute(f"SELECT count(DISTINCT sample_id) FROM events AS decision WHERE {IN_FORCE}").fetchone()[0]
     runs, trash = (list(filter(None, map(_size, some))) for some in (workspace.runs(), workspace.trash()))
     used, unused = Size(), Size()
     for path in entries(workspace.path / UPLOADS):
         name = path.name if UPLOAD_NAME.fullmatch(path.name) else path.name[1:].removesuffix(".removed")
-        used, unused = (used + size_of(path), unused) if name in named else (used, unused + size_of(path))
+        used, unused = (used + size_of(path), unused) if name in in_use else (used, unused + size_of(path))
     files = [path for path in entries(workspace.path) if path.name.startswith(DATABASE)]
     live = [path for path in files if path.name.removeprefix(DATABASE) in ("", "-journal", "-wal", "-shm")]
     copies = size_of(*(path for path in files if path not in live))
@@ -160,6 +160,6 @@ def run_size(run: Run) -> Size:
 def own_uploads(run: Run) -> Size:
     """The size of the uploads that no other run names; they are removed with the run."""
     with database.reading(run.workspace.database) as connection:
-        named = {row["id"]: named_uploads(row["settings"]) for row in connection.execute("SELECT id, settings FROM runs")}
-    own = named.pop(run.id, set()).difference(*named.values())
+        uploads = {row["id"]: named_uploads(row["settings"]) for row in connection.execute("SELECT id, settings FROM runs")}
+    own = uploads.pop(run.id, set()).difference(*uploads.values())
     return size_of(*(run.workspace.path / UPLOADS / name for name in own))

@@ -18,7 +18,7 @@ NAME_BYTES = 255
 """Of a file's name, as file systems have it."""
 ABANDONED = 3600.0
 """Seconds without a new part after which what has arrived belongs to nobody any more."""
-_PART = ".part"
+_UNFINISHED = ".part"
 
 
 class Upload:
@@ -36,7 +36,7 @@ class Upload:
     Raises
     ------
     InputError
-        If the name is no plain file name, or more is announced than is taken or than the disk has room for.
+        If the name is no plain file name, or more is announced than is taken or than the disk has space for.
     """
 
     def __init__(self, folder: Path, name: str, announced: int = 0) -> None:
@@ -47,7 +47,7 @@ class Upload:
         if announced > (free := shutil.disk_usage(folder).free):
             raise InputError(f"{name!r} has {announced:,} bytes; the disk of the workspace has room for {free:,}")
         self._hash = hashlib.sha256()
-        self._path = folder / f".{uuid.uuid4().hex}{_PART}"
+        self._path = folder / f".{uuid.uuid4().hex}{_UNFINISHED}"
         self._handle = open(self._path, "xb", opener=open_private)  # noqa: SIM115  closed by keep and drop
 
     def __enter__(self) -> Upload:
@@ -70,7 +70,7 @@ class Upload:
         self.bytes += len(part)
 
     def keep(self) -> Path:
-        """Where the whole file is from now on: below a folder named by its content, so that the same file is kept once.
+        """Move the whole file below a folder named by its content, where the same file is kept once, and return its path.
 
         Raises
         ------
@@ -122,7 +122,7 @@ def _bounded(name: str, count: int) -> None:
 
 def _sweep(folder: Path) -> None:
     """Remove what a server that was killed has left."""
-    for path in folder.glob(f".*{_PART}"):
+    for path in folder.glob(f".*{_UNFINISHED}"):
         try:
             if time.time() - path.stat().st_mtime > ABANDONED:
                 path.unlink()

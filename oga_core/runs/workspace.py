@@ -34,9 +34,9 @@ def now() -> str:
 
 
 def _chosen(path: str | Path | None) -> Path:
-    named = path or os.environ.get(ENVIRONMENT) or platformdirs.user_data_path("oga", appauthor=False)
+    chosen = path or os.environ.get(ENVIRONMENT) or platformdirs.user_data_path("oga", appauthor=False)
     try:
-        return resolve_path(named, "workspace")
+        return resolve_path(chosen, "workspace")
     except InputError as error:
         raise InputError(f"{error}; {ANOTHER}") from error
 
@@ -207,7 +207,7 @@ class Workspace:
         return [Run(self, run_id) for run_id in found]
 
     def present(self, run_ids: Iterable[str]) -> set[str]:
-        """Those of some full ids whose runs are there and not in the trash."""
+        """Return those of some full ids whose runs exist and are not in the trash."""
         wanted = set(run_ids)
         with database.reading(self.database) as connection:
             return wanted & {row["id"] for row in connection.execute("SELECT id FROM runs WHERE deleted = ''")}

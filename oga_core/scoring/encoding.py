@@ -19,7 +19,7 @@ def encode_samples(
     classifier: Classifier, dataset: Dataset, rows: Iterable[int], most: int | None = None
 ) -> tuple[list[int], list[Any]]:
     """Encode the samples among ``rows`` that have a label and can be read, ``most`` at most; returns rows and encoded samples."""
-    kept: list[int] = []
+    encoded_rows: list[int] = []
     encoded: list[Any] = []
     for i in rows:
         if len(encoded) == most:
@@ -27,10 +27,10 @@ def encode_samples(
         try:
             if dataset.labels[i] >= 0:
                 encoded.append(classifier.encoded(dataset.load(int(i))))
-                kept.append(int(i))
+                encoded_rows.append(int(i))
         except SampleError:
             continue
-    return kept, encoded
+    return encoded_rows, encoded
 
 
 def search_head(classifier: Classifier, encoded: list[Any], name: str | None = None) -> tuple[str, nn.Linear]:

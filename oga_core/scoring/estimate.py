@@ -1,4 +1,4 @@
-"""What a run will cost, before it is started."""
+"""Estimate of the cost of a run, before it is started."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WHOLE_PASS, LORA_PASS = 4.3, 1.5
 def estimate(
     dataset: Dataset, classifier: Classifier | None = None, scopes: Sequence[str] = NAMED, folds: int | None = None
 ) -> dict[str, Estimate]:
-    """What a run will take with each of some scopes, from a few timed samples.
+    """Estimate what a run will take with each of some scopes, from a few timed samples.
 
     ``head``, ``all`` and ``lora`` are left out where the model has none.
 
@@ -65,9 +65,9 @@ def estimate(
             raise
         closed = scope == HEAD and dataset.task.head_in_closed_form
         passes = steps + (1 if closed else LORA_PASS if scope == LORA else WHOLE_PASS)
-        kept = width + len(dataset.class_names) if closed else WIDTH
+        stored = width + len(dataset.class_names) if closed else WIDTH
         # float16 factors of every sample twice, and float32 while neighbours are searched.
-        memory = (kept * (2 + 2 + 4) + 200) * len(dataset) + BATCH * width * 8 + 4 * classifier.parameters
+        memory = (stored * (2 + 2 + 4) + 200) * len(dataset) + BATCH * width * 8 + 4 * classifier.parameters
         seconds = (reading * (2 if steps else 1) + forward * passes) / max(len(rows), 1) * len(dataset)
         found[scope] = Estimate(parameters, seconds, memory)
     return found

@@ -26,7 +26,7 @@ COLUMNS = ("logits", "features", "feature_norms")
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """What models trained without a sample give for it.
+    """Outputs of models for samples that they were not trained on.
 
     Attributes
     ----------
@@ -117,7 +117,7 @@ def cross_fit(
 
 
 def _renamed(tell: Callable[[int, int], None]) -> Progress:
-    """Progress that tells of one stage, whatever it is called inside."""
+    """Progress that passes on the counts and ignores the name of the stage."""
 
     def report(stage: str, done: int, total: int) -> None:
         tell(done, total)

@@ -1,4 +1,4 @@
-"""What a scoring that is not done has kept: its starters, and the closed shards of its passes, each with its hash.
+"""Saved state of a scoring that is not done: its starters, and the closed shards of its passes, each with its hash.
 
 A scoring that was killed and is started again takes what is there and whole, and does the rest. The result is, byte for byte,
 that of one that nothing has broken.
@@ -152,7 +152,7 @@ class Parts:
         Parameters
         ----------
         total
-            Samples of the pass: how much they need is told where the disk is full.
+            Samples of the pass: the error names how much they need where the disk is full.
         """
         failed = np.frombuffer(json.dumps([[f.index, f.source, f.reason] for f in shard.failed]).encode(), np.uint8)
         arrays = shard.samples.arrays() if shard.samples else {}
@@ -178,7 +178,7 @@ def room(run: Run, size: int, rest: int = 0) -> Iterator[None]:
     Raises
     ------
     InputError
-        If the disk is full, or would be so full that decisions could not be saved; how much is needed is told.
+        If the disk is full, or would be so full that decisions could not be saved; the message names how much is needed.
     """
     if shutil.disk_usage(run.path).free < size + RESERVE:
         raise _full(run, max(size, rest))
@@ -194,7 +194,7 @@ def _full(run: Run, needed: int) -> InputError:
     free = shutil.disk_usage(run.path).free
     return InputError(
         f"the disk of {run.path} is too full: {_megabytes(free)} are free, and this run needs about "
-        f"{_megabytes(needed + RESERVE)}; free some, then go on (Continue on the page, or oga resume {run.id}): "
+        f"{_megabytes(needed + RESERVE)}; free some, then resume (Continue on the page, or oga resume {run.id}): "
         "what is done is kept"
     )
 

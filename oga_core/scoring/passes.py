@@ -22,13 +22,13 @@ BATCH = 64
 SHARD, SHARD_SECONDS = 4096, 20.0
 """Samples and time after which a shard is closed, and is not done again if the process is killed."""
 WINDOW = 1024
-"""Samples that are put in the order of their lengths, where those of a batch are filled up to the longest."""
+"""Samples that are put in the order of their lengths, where those of a batch are padded to the longest."""
 NOT_FINITE = "the model's output is not finite"
 TOO_LARGE = "needs more memory than there is"
 
 
 class Pass(Protocol):
-    """What scores each batch of encoded samples; each task has its own in `oga_core.scoring.tasks`.
+    """A pass, which scores each batch of encoded samples; each task has its own in `oga_core.scoring.tasks`.
 
     Attributes
     ----------
@@ -132,7 +132,7 @@ class _Read(NamedTuple):
 
 
 def _read(each: Pass, dataset: Dataset, rows: np.ndarray, parts: Parts | None) -> list[_Read]:
-    """Some samples, the longest first where a batch is filled up to it."""
+    """Some samples, the longest first where a batch is padded to it."""
     rows_of = dataset.rows if isinstance(dataset, Part) else range(len(dataset))
     found = []
     for i in rows.tolist():
@@ -168,7 +168,7 @@ def _shard(
 ) -> Shard:
     """Samples from a place in the order on, until the shard is large or took long.
 
-    A batch has the same samples whatever shard it is in, for the last digits depend on them.
+    A batch has the same samples in any shard, for the last digits depend on them.
     """
     began, start = time.monotonic(), first
     window = WINDOW if each.model.length else BATCH
@@ -186,10 +186,10 @@ def _shard(
         good = [one for one in some if not one.reason]
         if good:
             rows, ids = np.array([one.row for one in good]), np.array([one.sample_id for one in good])
-            for part, bad in _halved(each, rows, ids, [one.encoded for one in good], dataset.labels[rows]):
+            for scored, bad in _halved(each, rows, ids, [one.encoded for one in good], dataset.labels[rows]):
                 failed += [Unreadable(r, str(dataset.sources[r]), reason) for r, reason in bad]
-                if part:
-                    done.append(part)
+                if scored:
+                    done.append(scored)
         start = stop
         progress(start, len(dataset))
     return Shard(start, ScoredSamples.concat(done) if done else None, failed)

@@ -50,12 +50,12 @@ def prepare(
     title
         What the run is called in lists.
     notes
-        What the user should be told beside what the reader notices.
+        Notes for the user, beside those of the reader.
 
     Raises
     ------
     InputError
-        For an unknown scope or detector, or where data or weights are not there; both are opened when the run is done.
+        For an unknown scope or detector, or where data or weights are not found; both are opened when the run is done.
     """
     check(scope, detectors)
     if folds is not None and (folds < 0 or folds == 1):
@@ -82,7 +82,7 @@ def _source_of(model: str | None, weights: str | Path | None, starter: Starter) 
 
 
 def prepare_example(workspace: Workspace, name: str) -> Run:
-    """Enter a run on an embedded example, whose files are written into the workspace where they are not there yet.
+    """Enter a run on an embedded example, whose files are written into the workspace if missing.
 
     Raises
     ------

@@ -72,7 +72,7 @@ class ScoredSamples:
     @classmethod
     def concat(cls, parts: Sequence[ScoredSamples]) -> ScoredSamples:
         """Join one or more parts of one pass, which have the same arrays."""
-        arrays = [part.arrays() for part in parts]
+        arrays = [one.arrays() for one in parts]
         return cls(**{name: np.concatenate([one[name] for one in arrays]) for name in arrays[0]})
 
     def factors(self) -> Factors:

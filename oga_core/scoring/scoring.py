@@ -1,4 +1,4 @@
-"""Doing a run: every sample's gradient and loss in one pass, then the detectors, and what is kept of them."""
+"""Scoring of a run: every sample's gradient and loss in one pass, then the detectors, and what is kept of them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from oga_core.scoring.tasks import scoring_of
 
 @dataclass(frozen=True)
 class _ModelFacts:
-    """What the summary says of the model beside its name."""
+    """Facts of the model for the summary, beside its name."""
 
     source: str
     held_out_accuracy: float | None = None
@@ -119,7 +119,7 @@ def score(
 def do_run(run: Run, progress: Progress = silent) -> None:
     """Do a queued run from its settings: open the data, load or train the model, score.
 
-    One that was broken off goes on from what it has kept.
+    One that was broken off resumes from its saved state.
 
     Raises
     ------
@@ -213,8 +213,8 @@ def _score(
     _write(run, samples, table, failed, found.recommendation, names)
     progress("writing", 1, 1)
     with reading():
-        cut = cut_texts(classifier.encode, dataset)
-    notes = [*spec.notes, *dataset.notes, *inventory.notes(dataset), *classifier.notes, *unstable, *cut, *each.notes]
+        truncated = cut_texts(classifier.encode, dataset)
+    notes = [*spec.notes, *dataset.notes, *inventory.notes(dataset), *classifier.notes, *unstable, *truncated, *each.notes]
     if found.no_recommendation:
         notes.append(f"{NO_RECOMMENDATION}{found.no_recommendation}")
     run.set_summary(
@@ -243,7 +243,7 @@ def _score(
 
 
 class Detected(NamedTuple):
-    """What the detectors say of n samples.
+    """Results of the detectors for n samples.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What scoring computes for each task: a module per task, found by the facts in `oga_core.task`."""
+"""Computations of scoring for each task: a module per task, found by the facts in `oga_core.task`."""
 
 from __future__ import annotations
 

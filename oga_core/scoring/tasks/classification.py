@@ -58,11 +58,11 @@ class ClassificationScoring(TaskScoring):
         both = _run_twice(model, encoded)
         if both is None:
             return []
-        first, again = both
-        differ = int((~torch.isclose(first, again, rtol=1e-4, atol=1e-6, equal_nan=True)).any(1).sum())
+        first, second = both
+        differ = int((~torch.isclose(first, second, rtol=1e-4, atol=1e-6, equal_nan=True)).any(1).sum())
         if not differ:
             return []
-        most = float((first - again).abs().nan_to_num().max())
+        most = float((first - second).abs().nan_to_num().max())
         return [
             f"the model is not deterministic: of {len(first)} samples that were run twice {differ} had other outputs, by up to "
             f"{most:.2g}; another scoring gives other scores"

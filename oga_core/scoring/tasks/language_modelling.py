@@ -72,7 +72,7 @@ def _causal(model: Classifier) -> LanguageModel:
 
 
 def _make_engine(model: LanguageModel, scope: str, seed: int, head: str | None = None) -> PerSampleGradients:
-    """What a run computes of each answer: norms, and the sketch, which depends on scope and seed.
+    """Make the engine for the values of each answer in a run: norms, and the sketch, which depends on scope and seed.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def sketch_answers(engine: PerSampleGradients, model: LanguageModel, encoded: li
     """
     found = in_batches(engine, range(len(encoded)), lambda some: model.batch([encoded[i] for i in some]))
     with refusing(model.name):
-        return joined([replace(part, output=part.output[:, :0, :0].clone(), features=None) for _, part in found])
+        return joined([replace(batch, output=batch.output[:, :0, :0].clone(), features=None) for _, batch in found])
 
 
 class AnswerPass:
@@ -112,7 +112,7 @@ class AnswerPass:
     engine
         What computes the gradients, probed with the first samples.
     head
-        None: the gradient is known by its sketch, whatever the scope.
+        None: the gradient is known by its sketch, for every scope.
     notes
         What the user should know.
     """

@@ -1,4 +1,4 @@
-"""Columns that the table of a run has whatever the task."""
+"""Columns that the table of a run has for every task."""
 
 from __future__ import annotations
 

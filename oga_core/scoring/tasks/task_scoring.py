@@ -18,7 +18,7 @@ from oga_core.scoring.scored_samples import ScoredSamples
 
 
 class TaskScoring(ABC):
-    """What scoring computes for a task.
+    """Computations of scoring for a task.
 
     Attributes
     ----------
