@@ -15,7 +15,7 @@ _REQUIREMENT = re.compile(r"([A-Za-z0-9][\w.-]*)\s*>=\s*(\d+(?:\.\d+)*)(?!.*extr
 
 
 def check_floors(requirements: Iterable[str] | None = None) -> None:
-    """Refuse to go on beside a package that is older than its floor.
+    """Refuse to continue beside a package that is older than its floor.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def check_floors(requirements: Iterable[str] | None = None) -> None:
     Raises
     ------
     InputError
-        If a package is too old, or is not there.
+        If a package is too old, or not installed.
     """
     for requirement in requires("oga-core") or () if requirements is None else requirements:
         found = _REQUIREMENT.match(requirement)

@@ -171,7 +171,7 @@ def serve(
             if process.poll() is not None or time.monotonic() - started > START_SECONDS:
                 raise InputError(f"the dashboard did not come up on port {port}; its messages are above")
             time.sleep(0.1)
-    except BaseException:  # who has asked for it is told to stop
+    except BaseException:  # the caller was interrupted
         process.kill()
         process.wait()
         raise
@@ -181,7 +181,7 @@ def serve(
 
 
 def command(port: int, address: str = ADDRESS, hosts: Sequence[str] = (), origins: Sequence[str] = ()) -> list[str]:
-    """Return module and arguments that serve the dashboard, with its settings whatever the folder it is started in."""
+    """Return module and arguments that serve the dashboard, with its settings, independent of the folder it is started in."""
     options = {**dict(_flat(_config())), "server.address": address, "server.port": port}
     proxies = [urlsplit(origin).hostname for origin in origins]
     own = [name for name in (address, EVERYWHERE.get(address), *hosts, *proxies) if name and name not in EVERYWHERE]

@@ -28,7 +28,7 @@ CANCEL_SECONDS = 0.5
 
 
 def start(run: Run, kind: str) -> None:
-    """Start a job in a process of its own, which ends with this one at the latest; a scoring that was cut off can be resumed.
+    """Start a job in a process of its own, which ends with this one at the latest; an interrupted scoring can be resumed.
 
     Nothing happens where the job is running already, or where nothing can be saved.
 

@@ -1,4 +1,4 @@
-"""What a person waits for at the dashboard: a real server, a real Chromium without a screen, a run of many digits."""
+"""Waiting times at the dashboard: a real server, a real Chromium without a screen, a run of many digits."""
 
 from __future__ import annotations
 

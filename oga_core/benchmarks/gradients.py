@@ -1,4 +1,4 @@
-"""What per-sample gradients cost, in passes: one is a plain forward and backward over the same batch, summed loss.
+"""Cost of per-sample gradients, in passes: one pass is a plain forward and backward over the same batch, summed loss.
 
 Plain passes and methods take turns in one process, A B A C A D …, and each method's time is divided by the mean of the two
 plain ones around it. So a machine that is busy for a while slows both.
@@ -84,7 +84,7 @@ def compare(
     Raises
     ------
     InputError
-        For an unknown name, a scope without parameters, a number that is too small, or a device that is not there.
+        For an unknown name, a scope without parameters, a number that is too small, or a device that is missing.
     """
     if unknown := [name for name in models if name not in MODELS]:
         raise InputError(f"unknown model {unknown[0]!r}; there are: {', '.join(MODELS)}")
@@ -188,7 +188,7 @@ def _try(one: _Measured, floor: Work) -> Norms:
             if (len(chunks) > 1 or device.type == "cuda") and seconds[0] < LONG:
                 seconds, norms = _timed(work, device)  # the first call is slower
             after, _ = _timed(floor, device)
-        except Exception as error:  # another library raises whatever it likes
+        except Exception as error:  # another library may raise anything
             if best == np.inf:
                 kind = "" if isinstance(error, InputError) else f"raises {type(error).__name__}: "
                 one.reason = f"{kind}{' '.join(str(error).split())[:150]}"

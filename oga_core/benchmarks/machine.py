@@ -51,7 +51,7 @@ def counted(work: Work) -> float:
 
 
 def _products(x: Sequence[int], y: Sequence[int], *_: Any, **__: Any) -> int:
-    """Of batched matrix products, whose type torch does not expect to be told."""
+    """Operations of batched matrix products, also with an output dtype, which torch's own count does not accept."""
     return 2 * prod(x) * y[2]
 
 
@@ -69,7 +69,7 @@ COUNTS = {torch.ops.aten.bmm: _products} | {
     for kernel in ("flash", "efficient", "cudnn")
     for suffix, count in (("", _forward), ("_backward", _backward))
 }
-"""What torch counts wrongly, or not."""
+"""Operations that torch counts wrongly, or not at all."""
 
 
 def peak_of(device: torch.device, dtype: torch.dtype) -> float | None:

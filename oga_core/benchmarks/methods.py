@@ -62,7 +62,7 @@ def ours(case: Case, chunk: int, *, l1: bool, l2: bool, width: int) -> Work:
 
 
 def closed_form(case: Case, chunk: int) -> Work:
-    """What scoring does with the scope ``head``."""
+    """The computation of scoring with the scope ``head``."""
 
     def work() -> Norms:
         with captured_features(case.module.get_submodule(HEAD)) as seen, torch.no_grad():  # type: ignore[arg-type]

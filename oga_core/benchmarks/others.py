@@ -1,6 +1,6 @@
-"""The same work by other libraries, each in the friendliest way that computes the same thing: L2 norms, or a sketch.
+"""The same computation by other libraries, each in the friendliest way that computes the same thing: L2 norms, or a sketch.
 
-Whatever is materialised is materialised for as many samples at a time as is fastest.
+What a method materialises is materialised for as many samples at a time as is fastest.
 """
 
 from __future__ import annotations

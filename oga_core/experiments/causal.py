@@ -84,7 +84,7 @@ class Causal:
         return [number for number, _, _ in (*read.prompt, *read.answer)], len(read.prompt)
 
     def batch(self, examples: Sequence[Example]) -> tuple[dict[str, Tensor], Tensor]:
-        """Inputs filled up on the right, and targets, int64 ``(n, length)``, in which what is not learned counts for nothing."""
+        """Inputs padded on the right, and targets, int64 ``(n, length)``, with `IGNORED` at tokens that are not learned."""
         encoded = [self.encoded(example) for example in examples]
         length = max(len(tokens) for tokens, _ in encoded)
         ids = torch.zeros(len(encoded), length, dtype=torch.int64)
@@ -110,7 +110,7 @@ class Causal:
 
 
 def about(arch: str | None, data: Path | None) -> str:
-    """What `loaded` starts from, in words."""
+    """Describe the model from which `loaded` starts."""
     if arch is not None:
         return Path(arch).name
     return "a small Llama with random weights" if _stories(data) is None else "the 260,000-parameter Llama trained on TinyStories"
@@ -135,7 +135,7 @@ def loaded(arch: str | None, data: Path | None, examples: Sequence[Example], see
     Raises
     ------
     InputError
-        If the folder is none, or transformers is not there.
+        If the folder is none, or transformers is missing.
     """
     hf = import_transformers()
     if arch is not None:

@@ -101,7 +101,7 @@ def _table(path: Path) -> pd.DataFrame:
 
 
 def _census(path: Path) -> pd.DataFrame:
-    """Grown-ups who work, and whether they earn more than 50,000 dollars."""
+    """Employed adults, and whether they earn more than 50,000 dollars."""
     try:
         there = pd.read_csv(path, nrows=0).columns
         wanted = [c for c in (*NUMBERS, *CATEGORIES, INCOME) if c in there]

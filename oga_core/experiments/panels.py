@@ -23,7 +23,7 @@ Logits = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Shown:
-    """What is drawn of one seed.
+    """Data of the drawing of one seed.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What the numbers say, in sentences that are computed from them: what repeated, what did not, what stays open."""
+"""Sentences computed from the numbers: which results repeated, which did not, which stay open."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oga_core.experiments.measures import mean_and_half
 from oga_core.experiments.paper import Numbers
 
 AGAINST = (arms.UNTRIMMED, "low_confidence", "hessian", "tracing", "datainf")
-"""What the paper's detectors are compared with, where it has numbers for both."""
+"""Arms with which the paper's detectors are compared, where it has numbers for both."""
 AMONG = {"ocsvm_test": ("l1", "l2", "iforest")}
 """And those that are compared with others of them."""
 REPEATED, CONTRARY, OPEN = "repeated", "the other way round", "open"
@@ -130,7 +130,7 @@ def trained(rows: pd.DataFrame, setting: str, budget: str) -> list[str]:
 
 
 def sentence(rows: pd.DataFrame, setting: str, budget: str, title: str) -> str:
-    """What one setting shows, at one budget: detection, accuracy beside the untrimmed model, beside random trims."""
+    """Describe the results of one setting at one budget: detection, accuracy beside the untrimmed model, beside random trims."""
     out = [_detection(rows, setting, budget), *_accuracy(rows, setting, budget)]
     return f"**{title}.** {' '.join(filter(None, out))}"
 

@@ -1,4 +1,4 @@
-"""What an experiment leaves in its folder: the table, the figures, and a report that reads them."""
+"""The files that an experiment writes: the table, the figures, and a report on them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOW = [
     "data that are neither trained on nor tested on.",
     f"The arm “{arms.TITLES[arms.RANDOM]}” removes as many samples of each given label as {arms.TITLES[arms.RANDOM_IS_LIKE]} "
     f"does, drawn at random. The column “{SHOWN['random_accuracy']}” is the same for the arm of that row, with its own class "
-    "shares. The oracle removes exactly the samples that are truly wrong, whatever the budget.",
+    "shares. The oracle removes exactly the samples that are truly wrong, for every budget.",
     "± is half the width of the 95 % t-interval over seeds; differences are paired by seed. No correction is made for the number "
     "of comparisons: about one in twenty intervals misses by chance.",
     "The paper's numbers are its own, with its ± where it gives one (over 5 runs, not an interval): other data, models and "

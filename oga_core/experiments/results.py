@@ -1,4 +1,4 @@
-"""Results as they come: one row a setting, seed, budget and arm, on disk at once, so that an interrupted experiment goes on."""
+"""Results as they come: one row per setting, seed, budget and arm, on disk at once; an interrupted experiment resumes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ the test sample's kind."""
 
 @dataclass(frozen=True)
 class Row:
-    """What one arm gave; not a number where something was not measured or is not known.
+    """The results of one arm; not a number where something was not measured or is not known.
 
     Attributes
     ----------

@@ -37,7 +37,7 @@ SIMULATED = (
 
 @dataclass(frozen=True)
 class Tables:
-    """What a model of one seed learns from and is tested on: features, float64 ``(n, d)``, and positions of the classes.
+    """The training and test data of one seed: features, float64 ``(n, d)``, and positions of the classes.
 
     Attributes
     ----------

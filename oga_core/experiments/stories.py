@@ -106,7 +106,7 @@ def _pieces(raw: bytes) -> list[tuple[str, float]]:
     while at < len(raw):
         score, size = struct.unpack_from("<fi", raw, at)
         if at + 8 + size > len(raw):
-            raise ValueError("its last token is cut off")
+            raise ValueError("its last token is truncated")
         found.append((raw[at + 8 : at + 8 + size].decode("utf-8"), float(score)))
         at += 8 + size
     return found

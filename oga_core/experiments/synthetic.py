@@ -1,6 +1,6 @@
 """The paper's synthetic experiments: two blobs with logistic regression, half moons with a 2-2-2-1 network, and a few flips.
 
-All of it is seconds of work, so nothing is resumed: every call starts anew.
+All of it takes seconds, so nothing is resumed: every call starts anew.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ def _twin(arm: str) -> str:
 
 
 def _trims(scores: dict[str, np.ndarray], data: Drawn, seed: int) -> dict[str, np.ndarray]:
-    """What each model is trained without."""
+    """Return the samples that each model is trained without."""
     own = {arm: flagged(score, BUDGET) for arm, score in scores.items()}
     out = own | {_twin(arm): arms.random_like(rows, data.given, seed) for arm, rows in own.items() if arm != arms.RANDOM}
     return out | {arms.RANDOM: out[_twin(arms.RANDOM_IS_LIKE)], arms.ORACLE: np.flatnonzero(data.wrong)}

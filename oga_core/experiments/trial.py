@@ -64,7 +64,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done in every trial.
+    """The steps common to all trials.
 
     Attributes
     ----------

@@ -72,7 +72,7 @@ def one_by_one(model: Model, parameters: dict[str, nn.Parameter], inputs: Any, t
 
 
 def by_vmap(model: Model, parameters: dict[str, nn.Parameter], inputs: Any, targets: Tensor) -> Gradients:
-    """Gradients by name, shape ``(samples, *parameter)``, by ``torch.func``. Whatever it cannot do raises."""
+    """Gradients by name, shape ``(samples, *parameter)``, by ``torch.func``. Raises for unsupported operations."""
     n = len(targets)
     plain = {name: p.detach() for name, p in parameters.items()}
 

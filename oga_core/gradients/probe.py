@@ -24,7 +24,7 @@ from oga_core.gradients.totals import Totals, Wanted
 PROBED = 5
 """Samples of the probe: few, and a number that few dimensions of a model are a multiple of."""
 NAMED = 8
-"""Parameters without a rule that the user is told the names of."""
+"""Parameters without a rule whose names are shown to the user."""
 AGREES = {torch.float64: 1e-7, torch.float32: 2e-3}
 """Relative difference to autograd that the probe allows; 5e-2 in half precision."""
 NOISE = 16

@@ -1,4 +1,4 @@
-"""What a pass over a batch finds out."""
+"""The results of a pass over a batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class GradientBatch:
-    """What is known of n samples after one pass.
+    """The results of one pass over n samples.
 
     Attributes
     ----------

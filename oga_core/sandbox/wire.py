@@ -1,4 +1,4 @@
-"""What client and server of the sandbox say to each other: JSON and plain bytes, nothing that runs when it is read.
+"""Messages between client and server of the sandbox: JSON and plain bytes, nothing that runs when it is read.
 
 A message is two lengths, a JSON value and bytes. The process may have been taken over by the file that it reads, so nothing that
 it says is believed: a length has a limit, and a picture is pixels, not a file to decode.

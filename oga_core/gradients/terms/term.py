@@ -68,7 +68,7 @@ class Term(ABC):
     @property
     @abstractmethod
     def like(self) -> Tensor:
-        """A tensor of the parameter's shape, dtype and device, whatever its values."""
+        """A tensor of the parameter's shape, dtype and device; its values do not matter."""
 
     @abstractmethod
     def add_to(self, sample: int, out: Tensor) -> None:
@@ -101,7 +101,7 @@ class Term(ABC):
         return isinstance(projection, Fold) and projection.small
 
     def norms_and_sketch(self, l1: bool, projection: Projection) -> tuple[Tensor | None, Tensor, Tensor]:
-        """What `norms` and `sketch` give, from one gradient where both need it."""
+        """Return the results of `norms` and `sketch`, from one gradient where both need it."""
         if not self.materialises(l1, projection):
             return *self.norms(l1), self.sketch(projection)
         norms, sketches = Norms(self.n, self.like.device, l1), []
