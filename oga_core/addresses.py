@@ -125,15 +125,15 @@ def origin_of(url: str) -> str:
     """
     message = f"origin {url!r}: the address of a page is needed, such as https://oga.example.org or http://localhost:9000"
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        split = urlsplit(url)
+        host, port = split.hostname, split.port
     except ValueError as error:
         raise InputError(message) from error
     plain = re.fullmatch(r"https?://[A-Za-z0-9._:\[\]-]+/?", url, re.IGNORECASE)
-    if plain is None or not host or "@" in parts.netloc:
+    if plain is None or not host or "@" in split.netloc:
         raise InputError(message)
     shown = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{shown}" + ("" if port in (None, _PORTS[parts.scheme]) else f":{port}")
+    return f"{split.scheme}://{shown}" + ("" if port in (None, _PORTS[split.scheme]) else f":{port}")
 
 
 def named_origins() -> list[str]:

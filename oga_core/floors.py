@@ -43,7 +43,7 @@ def check_floors(requirements: Iterable[str] | None = None) -> None:
 def _release(written: str) -> list[int]:
     """The numbers of a version, without trailing zeros: 2.14.1+cpu is [2, 14, 1], 2.0 is [2]."""
     found = re.match(r"(?:\d+!)?(\d+(?:\.\d+)*)", written)
-    numbers = [int(part) for part in found.group(1).split(".")] if found else []
+    numbers = [int(digits) for digits in found.group(1).split(".")] if found else []
     while numbers and not numbers[-1]:
         numbers.pop()
     return numbers

@@ -80,8 +80,8 @@ class TokenLosses:
     def from_dict(cls, found: dict[str, Any]) -> TokenLosses:
         """Return the losses from the result of `to_dict`; ValueError, TypeError or KeyError for anything else."""
         prompt, answer = (
-            [Token(str(t["text"]), None if t["loss"] is None else float(t["loss"]), bool(t["own"])) for t in found[part]]
-            for part in ("prompt", "answer")
+            [Token(str(t["text"]), None if t["loss"] is None else float(t["loss"]), bool(t["own"])) for t in found[side]]
+            for side in ("prompt", "answer")
         )
         return cls(prompt, answer, str(found["before"]), str(found["after"]))
 

@@ -24,8 +24,8 @@ MOST_LINKS = 40
 
 def named_roots() -> list[str] | None:
     """Return the folders that a server may read, resolved; None where no server has named any."""
-    named = os.environ.get(ROOTS)
-    return None if named is None else [os.path.realpath(root) for root in named.split(os.pathsep) if root]
+    value = os.environ.get(ROOTS)
+    return None if value is None else [os.path.realpath(root) for root in value.split(os.pathsep) if root]
 
 
 @dataclass(frozen=True)

@@ -155,16 +155,18 @@ def serve(
         If port, address, name or origin is none, the port is taken, or the server does not come up.
     """
     place = find_place(address, port, hosts)
-    named = [origin_of(origin) for origin in origins]
+    allowed_origins = [origin_of(origin) for origin in origins]
     secret = new_token() if token or not is_loopback(place.address) else None
     folders = roots or [resolve_path(".", "root")]
     environment = {
         ENVIRONMENT: str(workspace.path),
         ROOTS: os.pathsep.join(map(str, folders)),
         TOKEN: secret or "",
-        ORIGINS: " ".join(named),
+        ORIGINS: " ".join(allowed_origins),
     }
-    process = spawn_module(*command(port, place.address, place.hosts, named), environment=environment, stdin=subprocess.DEVNULL)
+    process = spawn_module(
+        *command(port, place.address, place.hosts, allowed_origins), environment=environment, stdin=subprocess.DEVNULL
+    )
     started = time.monotonic()
     try:
         while not _healthy(_url(EVERYWHERE.get(place.address, place.address), port), secret, port):

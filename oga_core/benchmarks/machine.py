@@ -43,10 +43,10 @@ def described(case: Case, floor: Work) -> str:
     )
 
 
-def counted(work: Work) -> float:
+def counted(compute: Work) -> float:
     """Floating point operations of its matrix products, convolutions and attention."""
     with FlopCounterMode(display=False, custom_mapping=COUNTS) as counter:
-        work()
+        compute()
     return counter.get_total_flops()
 
 
@@ -84,17 +84,17 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _fastest(device: torch.device, *work: Callable[[], object]) -> list[float]:
+def _fastest(device: torch.device, *functions: Callable[[], object]) -> list[float]:
     """Seconds of each, which take turns."""
     seconds = []
     for _ in range(TIMES):
-        for do in work:
+        for do in functions:
             wait(device)
             started = time.perf_counter()
             do()
             wait(device)
             seconds.append(time.perf_counter() - started)
-    return [min(seconds[k :: len(work)]) for k in range(len(work))]
+    return [min(seconds[k :: len(functions)]) for k in range(len(functions))]
 
 
 def cpu() -> str:

@@ -219,9 +219,9 @@ def fine_tuned(
                 optimizer.zero_grad()
                 for some in np.array_split(rows, -(-len(rows) // AT_ONCE)):
                     inputs, targets = tuned.batch([examples[i] for i in some])
-                    part = loss(adapted(**inputs).logits, targets).sum()
-                    (part / len(rows)).backward()
-                    total += float(part.detach())
+                    loss_sum = loss(adapted(**inputs).logits, targets).sum()
+                    (loss_sum / len(rows)).backward()
+                    total += float(loss_sum.detach())
                 rates += map(float, schedule.get_last_lr())
                 optimizer.step()
                 schedule.step()
@@ -257,6 +257,6 @@ class AdapterGradients:
         model = self.model
         order = sorted(range(len(examples)), key=lambda i: len(model.encoded(examples[i])[0]))  # like lengths, little filling
         sketches, losses = np.empty((len(examples), self.width), np.float32), np.empty(len(examples))
-        for rows, part in in_batches(self._engine, order, lambda rows: model.batch([examples[i] for i in rows])):
-            sketches[list(rows)], losses[list(rows)] = part.sketch, part.losses
+        for rows, batch in in_batches(self._engine, order, lambda rows: model.batch([examples[i] for i in rows])):
+            sketches[list(rows)], losses[list(rows)] = batch.sketch, batch.losses
         return sketches, losses

@@ -102,7 +102,7 @@ def _report(study: Study, table: str, no_images: str) -> str:
     read = {setting: budgets[0] for setting, budgets in study.budgets.items()}
     seeds = study.rows["seed"].nunique()
     found = [*claims(study.rows, read, study.paper), *first_in(study.rows, read, study.first)]
-    parts = [
+    blocks = [
         f"# {study.title}",
         f"{seeds} {'seed' if seeds == 1 else 'seeds'} (0 … {seeds - 1})."
         + (
@@ -111,27 +111,27 @@ def _report(study: Study, table: str, no_images: str) -> str:
             else ""
         ),
     ]
-    parts += ["## What the numbers say", *study.reading, overall(study.rows, read)]
-    parts += [
+    blocks += ["## What the numbers say", *study.reading, overall(study.rows, read)]
+    blocks += [
         f"{sentence(study.rows, setting, read[setting], f'{title}, {budget_title(read[setting])}')}"
         for setting, title in study.settings.items()
     ]
     if found:
-        parts += ["## What repeated and what did not", summary(found), _claims(found, study.settings)]
+        blocks += ["## What repeated and what did not", summary(found), _claims(found, study.settings)]
     if study.figures:
-        parts += ["## Figures"]
-        parts += [
+        blocks += ["## Figures"]
+        blocks += [
             f"{figure.caption}\n\n[{figure.name}.html]({figure.name}.html)"
             + ("" if no_images else f"\n\n![{figure.name}]({figure.name}.png)")
             for figure in study.figures
         ]
         if no_images:
-            parts.append(
+            blocks.append(
                 f"The figures are there as HTML only, PNG was not written: {no_images}. PNG needs kaleido (pip install "
                 "'oga-core[reproduce]') and Chrome or Chromium on the PATH or named by BROWSER_PATH."
             )
-    parts += ["## Table", table, "## How it was done", "\n".join(f"* {line}" for line in (*study.how, *study.notes))]
-    return "\n\n".join(filter(None, parts)) + "\n"
+    blocks += ["## Table", table, "## How it was done", "\n".join(f"* {line}" for line in (*study.how, *study.notes))]
+    return "\n\n".join(filter(None, blocks)) + "\n"
 
 
 def _claims(found: Sequence[Claim], settings: dict[str, str]) -> str:

@@ -88,14 +88,14 @@ class Results:
         known = folder / SETTINGS
         text = json.dumps(settings, indent=1, sort_keys=True, default=str)
         try:
-            parts = sorted(folder.glob(PARTS))
-            if (parts or self.path.exists()) and (not known.exists() or known.read_text("utf-8") != text):
+            shards = sorted(folder.glob(PARTS))
+            if (shards or self.path.exists()) and (not known.exists() or known.read_text("utf-8") != text):
                 raise InputError(f"{folder} holds results made under other settings; name another folder, or empty it")
-            for path in (self.path, *([] if part else parts)):
+            for path in (self.path, *([] if part else shards)):
                 if path.exists():
                     self.rows |= {(row.setting, row.seed, row.budget, row.arm): row for row in _read(path)}
             write_whole(known, lambda path: path.write_text(text, "utf-8"))
-            if parts and not part:
+            if shards and not part:
                 write_whole(self.path, self._write)
         except OSError as error:
             raise InputError(f"cannot use {folder}: {error.strerror}") from error

@@ -74,7 +74,7 @@ def _state(
         return torch.from_numpy(values[at - size : at].reshape(shape).copy())
 
     key = dim // heads * groups
-    named = [
+    layout = [
         ("input_layernorm", (dim,)),
         ("self_attn.q_proj", (dim, dim)),
         ("self_attn.k_proj", (key, dim)),
@@ -86,7 +86,7 @@ def _state(
         ("mlp.up_proj", (hidden, dim)),
     ]
     state = {"model.embed_tokens.weight": take(count, dim)}
-    for name, shape in named:
+    for name, shape in layout:
         for layer, weight in enumerate(take(layers, *shape)):
             turned = {"self_attn.q_proj": heads, "self_attn.k_proj": groups}.get(name)
             state[f"model.layers.{layer}.{name}.weight"] = _halves(weight, turned) if turned else weight

@@ -103,7 +103,7 @@ class SandboxedDataset(Dataset):
         return str(self._of_sample("text", index))
 
     def words(self, index: int) -> tuple[str, ...]:
-        return tuple(str(part) for part in self._of_sample("words", index))
+        return tuple(str(word) for word in self._of_sample("words", index))
 
     def excerpts(self, samples: Sequence[tuple[int, str]], most: int) -> list[list[Excerpt] | None]:
         """Return the beginnings of samples in words, by part as `words` has them; None where the data no longer hold a sample.

@@ -75,7 +75,7 @@ def _excerpt(dataset: Dataset, index: int, sample_id: str, most: int) -> list[tu
         words = dataset.words(index) if dataset.holds(index, sample_id) else None
     except SampleError:
         return None
-    return None if words is None else [(part[:most], len(part)) for part in words]
+    return None if words is None else [(word[:most], len(word)) for word in words]
 
 
 def facts(dataset: Dataset) -> dict[str, Any]:
@@ -156,11 +156,11 @@ def _answer(connection: socket.socket) -> None:
         except BaseException as error:  # after any error, the next question may be answered
             if isinstance(error, KeyboardInterrupt):
                 raise
-            answer = _told(error), b""
+            answer = _describe_error(error), b""
         wire.send(connection, *answer)
 
 
-def _told(error: BaseException) -> dict[str, Any]:
+def _describe_error(error: BaseException) -> dict[str, Any]:
     """Return the answer to a question that failed."""
     told = str(error) if isinstance(error, TOLD) else "".join(traceback.format_exception(error))
     kind = next((kind.__name__ for kind in TOLD if isinstance(error, kind)), "")

@@ -68,8 +68,8 @@ class Outer(Term):
         t = self.left.shape[1]
         squares = torch.empty(self.n, dtype=torch.float64, device=self.left.device)
         for samples in samples_at_once(self.n, t * t, self.left):
-            part = Outer(self.left[samples], self.right[samples])
-            squares[samples] = exactly(gram(part.left) * gram(part.right), part.some)
+            block = Outer(self.left[samples], self.right[samples])
+            squares[samples] = exactly(gram(block.left) * gram(block.right), block.some)
         return squares
 
     def some(self, among: Tensor) -> Outer:

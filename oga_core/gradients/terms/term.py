@@ -93,8 +93,8 @@ class Term(ABC):
 
     def sketch(self, projection: Projection) -> Tensor:
         """Random projection, shape ``(n, width)``."""
-        parts = samples_at_once(self.n, self.like.numel(), self.like)
-        return torch.cat([projection.dense(self.gradients(samples)) for samples in parts])
+        blocks = samples_at_once(self.n, self.like.numel(), self.like)
+        return torch.cat([projection.dense(self.gradients(samples)) for samples in blocks])
 
     def materialises(self, l1: bool, projection: Projection) -> bool:
         """Whether norms and sketch together are cheapest from the gradient as it is."""
