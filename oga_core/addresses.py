@@ -1,4 +1,4 @@
-"""Where a server listens, and by which addresses and origins it is reached."""
+"""The address on which a server listens, and the addresses and origins by which it is reached."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOST_NAME = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
 
 @dataclass(frozen=True)
 class Place:
-    """Where a server listens, and what it is called there.
+    """The address on which a server listens, and its names there.
 
     Attributes
     ----------
@@ -66,12 +66,12 @@ def find_place(address: str, port: int, hosts: Sequence[str] = ()) -> Place:
 
 
 def _look_up(address: str) -> list[str]:
-    """The IP addresses, in their usual form, that an address or a name stands for, IPv4 first.
+    """Return the IP addresses, in their usual form, of an address or a name, IPv4 first.
 
     Raises
     ------
     InputError
-        If it stands for none. Short forms such as 127.1, which a browser or a proxy may read in another way, stand for none.
+        If it has none. Short forms such as 127.1, which a browser or a proxy may read in another way, have none.
     """
     if (ip := _ip(address)) is not None:
         return [ip]
@@ -107,7 +107,7 @@ def _ip(address: str) -> str | None:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches a server on this address; for a name, on each address that it stands for."""
+    """Whether only this machine reaches a server on this address; for a name, on each of its addresses."""
     try:
         found = _look_up(address)
     except InputError:
@@ -125,15 +125,15 @@ def origin_of(url: str) -> str:
     """
     message = f"origin {url!r}: the address of a page is needed, such as https://oga.example.org or http://localhost:9000"
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        split = urlsplit(url)
+        host, port = split.hostname, split.port
     except ValueError as error:
         raise InputError(message) from error
     plain = re.fullmatch(r"https?://[A-Za-z0-9._:\[\]-]+/?", url, re.IGNORECASE)
-    if plain is None or not host or "@" in parts.netloc:
+    if plain is None or not host or "@" in split.netloc:
         raise InputError(message)
     shown = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{shown}" + ("" if port in (None, _PORTS[parts.scheme]) else f":{port}")
+    return f"{split.scheme}://{shown}" + ("" if port in (None, _PORTS[split.scheme]) else f":{port}")
 
 
 def named_origins() -> list[str]:

@@ -71,7 +71,7 @@ def spawn(command: Sequence[str], environment: Mapping[str, str] | None = None, 
 def spawn_module(
     module: str, *arguments: str, environment: Mapping[str, str] | None = None, **options: Any
 ) -> subprocess.Popen[bytes]:
-    """Start ``python -m module`` as `spawn` does; a folder of this name where the user stands is not taken for ours.
+    """Start ``python -m module`` as `spawn` does; a folder of this name in the current directory is not taken for ours.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def end_with_parent() -> None:
         return
     if not _set_death_signal():
         threading.Thread(target=_watch, args=(int(parent),), name="oga-watch-parent", daemon=True).start()
-    # It may have ended before the signal was set. In a virtual environment on Windows a launcher stands between the two.
+    # It may have ended before the signal was set. In a virtual environment on Windows a launcher is between the two.
     if sys.platform != "win32" and os.getppid() != int(parent):
         _end()
 
@@ -111,7 +111,7 @@ def wait(process: subprocess.Popen[bytes]) -> int:
 
 
 def _tasks() -> queue.SimpleQueue[Any]:
-    """What the thread that starts children is asked through; a forked process has no such thread and gets its own."""
+    """Return the queue of the thread that starts children; a forked process has no such thread and gets its own."""
     global _starter
     with _lock:
         if _starter is None or _starter[0] != os.getpid():

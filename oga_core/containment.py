@@ -1,4 +1,4 @@
-"""What a process that opens files from strangers may take of the machine."""
+"""Limits on what a process that opens untrusted files may take of the machine."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def list_bounds() -> list[Bound]:
         Bound("ends with oga", "it outlives the process that started it by a second at most", True),
         Bound("processor time", f"it is ended after {READER_SECONDS.name} of processor time", posix),
         Bound("memory", f"it is refused more than {READER_BYTES.name} of memory", linux),
-        Bound("no writing", "the process that reads for the page writes no file", posix),
+        Bound("no writing", "the sandbox writes no file", posix),
         Bound("no core file", "its memory is not written to disk when it crashes", posix),
         Bound("ended first", "the system ends it before the server when memory runs out", linux),
         Bound("no network", "it opens no socket", can_seclude()),
@@ -112,7 +112,7 @@ def limit_reading() -> None:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Bound what is read inside as the process that reads for the page is: READER_SECONDS, and READER_BYTES of further memory.
+    """Bound what is read inside as the sandbox is bounded: READER_SECONDS, and READER_BYTES of further memory.
 
     A process that takes longer is ended with SIGXCPU, for code that hangs in a library hears nothing else. Nothing is bounded
     where `limit_reading` was not called, in a notebook for example.
@@ -140,7 +140,7 @@ def reading() -> Iterator[None]:
 
 
 def _data_bytes() -> int:
-    """What this process has taken of RLIMIT_DATA; 0 where the system does not say."""
+    """Return the bytes of RLIMIT_DATA that this process has taken; 0 where the system does not say."""
     return int(getattr(psutil.Process().memory_info(), "data", 0))
 
 
@@ -163,7 +163,7 @@ def can_seclude() -> bool:
 def seclude() -> bool:
     """Keep this process, and those that it starts, from the network and from other processes' memory, for good.
 
-    None of its threads opens a socket any more (PermissionError); those that it has go on. By a filter of the kernel's (seccomp),
+    None of its threads opens a socket any more (PermissionError); open sockets still work. By a filter of the kernel's (seccomp),
     on Linux with an x86-64 or ARM64 processor.
 
     Returns
@@ -205,7 +205,7 @@ def allow_seconds(seconds: int) -> None:
 
 
 def peak_bytes(maxrss: int) -> int:
-    """Return the bytes that ``ru_maxrss`` stands for, the most memory of a process: macOS counts bytes, Linux kilobytes."""
+    """Return ``ru_maxrss``, the most memory of a process, in bytes: macOS counts bytes, Linux kilobytes."""
     return maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

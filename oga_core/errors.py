@@ -26,7 +26,7 @@ class InputError(ValueError):
 
 @contextmanager
 def raised_as(kind: type[Exception], message: str, *, reason: int = 300) -> Iterator[None]:
-    """Raise ``kind(f"{message}: …")`` in place of whatever a library or the owner's code raises inside.
+    """Raise ``kind(f"{message}: …")`` in place of anything that a library or the owner's code raises inside.
 
     That need not be an ``Exception``: a library in Rust that gives up raises a ``PanicException``, code that calls ``exit`` a
     ``SystemExit``. Interrupts, memory that ran out, and errors of this kind pass unchanged.

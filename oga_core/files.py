@@ -17,7 +17,7 @@ import numpy as np
 from oga_core.errors import InputError, shorten
 
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
-"""Permissions of all that is created in a workspace, whatever the user's umask allows."""
+"""Permissions of all that is created in a workspace, independent of the user's umask."""
 
 
 def resolve_path(path: str | Path, name: str) -> Path:

@@ -15,7 +15,7 @@ _REQUIREMENT = re.compile(r"([A-Za-z0-9][\w.-]*)\s*>=\s*(\d+(?:\.\d+)*)(?!.*extr
 
 
 def check_floors(requirements: Iterable[str] | None = None) -> None:
-    """Refuse to go on beside a package that is older than its floor.
+    """Refuse to continue beside a package that is older than its floor.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def check_floors(requirements: Iterable[str] | None = None) -> None:
     Raises
     ------
     InputError
-        If a package is too old, or is not there.
+        If a package is too old, or not installed.
     """
     for requirement in requires("oga-core") or () if requirements is None else requirements:
         found = _REQUIREMENT.match(requirement)
@@ -43,7 +43,7 @@ def check_floors(requirements: Iterable[str] | None = None) -> None:
 def _release(written: str) -> list[int]:
     """The numbers of a version, without trailing zeros: 2.14.1+cpu is [2, 14, 1], 2.0 is [2]."""
     found = re.match(r"(?:\d+!)?(\d+(?:\.\d+)*)", written)
-    numbers = [int(part) for part in found.group(1).split(".")] if found else []
+    numbers = [int(digits) for digits in found.group(1).split(".")] if found else []
     while numbers and not numbers[-1]:
         numbers.pop()
     return numbers

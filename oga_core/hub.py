@@ -1,6 +1,6 @@
-"""Models by their name on the Hugging Face hub, for owners who allow the network; what is fetched is a folder like any other.
+"""Models by their name on the Hugging Face hub, for owners who allow the network; a download is a folder like any other.
 
-The process that fetches, ``python -m oga_core.hub NAME``, is one of its own: all others stay offline.
+The process that downloads, ``python -m oga_core.hub NAME``, is one of its own: all others stay offline.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ALLOWED = "OGA_ALLOW_HUB"
 """Environment variable by which the owner of the machine allows the network: 1."""
 NAME = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 PATTERNS = ["*.safetensors", "*.json"]
-"""Files that are fetched, of which the models are made: no code, and no pickles."""
+"""Files that are downloaded, of which the models are made: no code, and no pickles."""
 
 
 def allow() -> None:
@@ -39,9 +39,9 @@ def fetched(name: str) -> Path:
     Raises
     ------
     InputError
-        If this is no such name, the owner does not allow the network, or it cannot be fetched.
+        If this is no such name, the owner does not allow the network, or the download fails.
     """
-    if not NAME.fullmatch(name) or Path(name).suffix[1:].isalpha():  # a file that is not there
+    if not NAME.fullmatch(name) or Path(name).suffix[1:].isalpha():  # a missing file
         raise InputError(f"weights file not found: {name}")
     if not allowed():
         raise InputError(
@@ -70,7 +70,7 @@ def fetched(name: str) -> Path:
 
 
 def cached(name: str) -> Path | None:
-    """The folder of a model on the hub that has been fetched; None where it is not there, or the owner does not allow it."""
+    """The folder of a downloaded model of the hub; None where it is missing, or the owner does not allow the network."""
     if not allowed() or not NAME.fullmatch(name):
         return None
     from huggingface_hub import snapshot_download
@@ -83,7 +83,7 @@ def cached(name: str) -> Path | None:
 
 
 def main(name: str) -> int:
-    """Fetch a model; prints its folder, or what went wrong, as JSON."""
+    """Download a model; prints its folder, or what went wrong, as JSON."""
     try:
         from huggingface_hub import snapshot_download
 
@@ -92,7 +92,7 @@ def main(name: str) -> int:
             base = json.loads((path / ADAPTER).read_text("utf-8")).get("base_model_name_or_path")
             if isinstance(base, str) and NAME.fullmatch(base):
                 snapshot_download(base, allow_patterns=PATTERNS)
-    except Exception as error:  # the hub's library raises many kinds, all of which are told
+    except Exception as error:  # the hub's library raises many kinds, all of which are reported
         print(json.dumps({"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}))
         return 1
     print(json.dumps({"path": str(path)}))

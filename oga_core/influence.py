@@ -63,7 +63,7 @@ def influence_of(run: Run, prompt: str, answer: str, *, dataset: Dataset | None 
     Raises
     ------
     InputError
-        If the run is on other data, its model or data are no longer there or have changed, or the test sample cannot be read.
+        If the run is on other data, its model or data are missing or have changed, or the test sample cannot be read.
 
     Examples
     --------

@@ -18,7 +18,7 @@ UNITS = {"k": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 @dataclass(frozen=True)
 class Limit:
-    """A limit: what it bounds, and where it stands unless the owner says otherwise."""
+    """A limit: what it bounds, and its default, which the owner may change."""
 
     name: str
     default: int
@@ -27,7 +27,7 @@ class Limit:
 
     @property
     def value(self) -> int:
-        """Where it stands now.
+        """The current value.
 
         Raises
         ------
@@ -48,7 +48,7 @@ FILES = Limit("files", 2_000_000, "files", "in a folder or a zip")
 NAME_CHARACTERS = Limit("name_characters", 255, "characters", "each part of a file name in a zip")
 TABLE_BYTES = Limit("table_bytes", 4 << 30, "bytes", "a table, unpacked")
 CELL_BYTES = Limit("cell_bytes", 16 << 20, "bytes", "one cell of a table")
-CELLS = Limit("cells", 100_000_000, "cells", "a table in JSONL or parquet, where a few bytes can stand for many")
+CELLS = Limit("cells", 100_000_000, "cells", "a table in JSONL or parquet, where a few bytes can unpack to many")
 ARRAYS_BYTES = Limit("arrays_bytes", 16 << 30, "bytes", "all arrays of an .npz, unpacked")
 CLASSES = Limit("classes", 100_000, "classes", "of the data or of a model")
 PICKLE_BYTES = Limit("pickle_bytes", 64 << 20, "bytes", "the pickle in a .pt file, which lists its tensors")
@@ -56,7 +56,7 @@ HEADER_BYTES = Limit("header_bytes", 100 << 20, "bytes", "the header of a .safet
 MODEL_BYTES = Limit("model_bytes", 16 << 30, "bytes", "one file of a model in a zip, unpacked")
 SETTINGS_BYTES = Limit("settings_bytes", 10 << 20, "bytes", "a file of settings in a Hugging Face folder")
 UPLOAD_BYTES = Limit("upload_bytes", 4 << 30, "bytes", "a file dropped on the page")
-READER_BYTES = Limit("reader_bytes", 16 << 30, "bytes", "memory of the process that reads files for the page")
+READER_BYTES = Limit("reader_bytes", 16 << 30, "bytes", "memory of the sandbox, the process that reads untrusted files")
 READER_SECONDS = Limit("reader_seconds", 600, "seconds", "processor time of one thing that this process does")
 IMAGE_CACHE_BYTES = Limit("image_cache_bytes", 64 << 20, "bytes", "the server's cache of images made for the pages")
 

@@ -1,4 +1,4 @@
-"""What is measured of a model and its samples, as it passes from the process that runs the model to the one that asks."""
+"""Measurements of a model and its samples, as the process that runs the model returns them to the one that asks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHARACTERS = 100_000
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will take.
+    """The estimated cost of a run.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Token:
-    """A token as it stands in a text.
+    """A token of a text.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Token:
 
 @dataclass(frozen=True)
 class TokenLosses:
-    """What a language model makes of each token of a prompt and its answer.
+    """A language model's loss of each token of a prompt and its answer.
 
     Attributes
     ----------
@@ -78,10 +78,10 @@ class TokenLosses:
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> TokenLosses:
-        """What `to_dict` gave; ValueError, TypeError or KeyError where it is something else."""
+        """Return the losses from the result of `to_dict`; ValueError, TypeError or KeyError for anything else."""
         prompt, answer = (
-            [Token(str(t["text"]), None if t["loss"] is None else float(t["loss"]), bool(t["own"])) for t in found[part]]
-            for part in ("prompt", "answer")
+            [Token(str(t["text"]), None if t["loss"] is None else float(t["loss"]), bool(t["own"])) for t in found[side]]
+            for side in ("prompt", "answer")
         )
         return cls(prompt, answer, str(found["before"]), str(found["after"]))
 
@@ -111,7 +111,7 @@ class SampleGradient:
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> SampleGradient:
-        """What `to_dict` gave; ValueError, TypeError or KeyError where it is something else."""
+        """Return the gradient from the result of `to_dict`; ValueError, TypeError or KeyError for anything else."""
         residual, feature = (np.array(found[name], np.float16) for name in ("residual", "feature"))
         if residual.ndim != 1 or feature.ndim != 1 or not (np.isfinite(residual).all() and np.isfinite(feature).all()):
             raise ValueError("no unit vectors")

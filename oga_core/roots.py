@@ -24,13 +24,13 @@ MOST_LINKS = 40
 
 def named_roots() -> list[str] | None:
     """Return the folders that a server may read, resolved; None where no server has named any."""
-    named = os.environ.get(ROOTS)
-    return None if named is None else [os.path.realpath(root) for root in named.split(os.pathsep) if root]
+    value = os.environ.get(ROOTS)
+    return None if value is None else [os.path.realpath(root) for root in value.split(os.pathsep) if root]
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What may be read through the links in a folder: the folder itself and, for a server, what lies below its roots.
+    """The files that may be read through the links in a folder: the folder itself and, for a server, what lies below its roots.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Bounds:
         return self.hold(self._resolve(path))
 
     def hold_open(self, file: int, path: str) -> bool:
-        """Whether an open file lies within them, whatever has become of its path since it was opened."""
+        """Whether an open file lies within them, even if its path has changed since it was opened."""
         try:
             real = os.readlink(f"/proc/self/fd/{file}")
         except OSError:  # not Linux

@@ -155,23 +155,25 @@ def serve(
         If port, address, name or origin is none, the port is taken, or the server does not come up.
     """
     place = find_place(address, port, hosts)
-    named = [origin_of(origin) for origin in origins]
+    allowed_origins = [origin_of(origin) for origin in origins]
     secret = new_token() if token or not is_loopback(place.address) else None
     folders = roots or [resolve_path(".", "root")]
     environment = {
         ENVIRONMENT: str(workspace.path),
         ROOTS: os.pathsep.join(map(str, folders)),
         TOKEN: secret or "",
-        ORIGINS: " ".join(named),
+        ORIGINS: " ".join(allowed_origins),
     }
-    process = spawn_module(*command(port, place.address, place.hosts, named), environment=environment, stdin=subprocess.DEVNULL)
+    process = spawn_module(
+        *command(port, place.address, place.hosts, allowed_origins), environment=environment, stdin=subprocess.DEVNULL
+    )
     started = time.monotonic()
     try:
         while not _healthy(_url(EVERYWHERE.get(place.address, place.address), port), secret, port):
             if process.poll() is not None or time.monotonic() - started > START_SECONDS:
                 raise InputError(f"the dashboard did not come up on port {port}; its messages are above")
             time.sleep(0.1)
-    except BaseException:  # who has asked for it is told to stop
+    except BaseException:  # the caller was interrupted
         process.kill()
         process.wait()
         raise
@@ -181,7 +183,7 @@ def serve(
 
 
 def command(port: int, address: str = ADDRESS, hosts: Sequence[str] = (), origins: Sequence[str] = ()) -> list[str]:
-    """Return module and arguments that serve the dashboard, with its settings whatever the folder it is started in."""
+    """Return module and arguments that serve the dashboard, with its settings, independent of the folder it is started in."""
     options = {**dict(_flat(_config())), "server.address": address, "server.port": port}
     proxies = [urlsplit(origin).hostname for origin in origins]
     own = [name for name in (address, EVERYWHERE.get(address), *hosts, *proxies) if name and name not in EVERYWHERE]

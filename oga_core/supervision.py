@@ -16,7 +16,7 @@ from oga_core.terminal import BAD_INPUT, FAILED, INTERRUPTED, notify
 COMMANDS = ("score", "resume", "train", "influence")
 """Commands that open data or models."""
 SUPERVISED = "OGA_SUPERVISED"
-"""Environment variable: set in the process that does the work."""
+"""Environment variable: set in the supervised process."""
 FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGBREAK")
 
 
@@ -42,12 +42,12 @@ def supervise(arguments: Sequence[str]) -> int:
 
 
 def is_supervised() -> bool:
-    """Return whether this is the process that does the work."""
+    """Return whether this is the supervised process."""
     return SUPERVISED in os.environ
 
 
 def begin() -> None:
-    """In the process that does the work: end with the one that supervises it, and bound what is read."""
+    """Prepare the supervised process: end with the one that supervises it, and bound what is read."""
     from oga_core.children import end_with_parent
     from oga_core.containment import contain, limit_reading, machine_bytes
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Task:
-    """What a model was trained to do; what is computed for it is in `oga_core.scoring.tasks`.
+    """The task of a model; its computations are in `oga_core.scoring.tasks`.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Writing to the terminal: whatever it can show, and whatever becomes of it."""
+"""Writing to the terminal, with any character set and after the terminal is gone."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ CANCEL_SECONDS = 0.5
 
 
 def start(run: Run, kind: str) -> None:
-    """Start a job in a process of its own, which ends with this one at the latest; a scoring that was cut off can be resumed.
+    """Start a job in a process of its own, which ends with this one at the latest; an interrupted scoring can be resumed.
 
     Nothing happens where the job is running already, or where nothing can be saved.
 
@@ -55,10 +55,10 @@ def start(run: Run, kind: str) -> None:
     try:
         job.entered(process.pid)  # a run that was deleted just now is refused here, and by the process itself
     finally:
-        threading.Thread(target=_tell_of_its_end, args=(process, job), daemon=True).start()
+        threading.Thread(target=_record_end, args=(process, job), daemon=True).start()
 
 
-def _tell_of_its_end(process: subprocess.Popen[bytes], job: Job) -> None:
+def _record_end(process: subprocess.Popen[bytes], job: Job) -> None:
     """Wait for the process of a job; of one that a signal has ended, enter which, as it could not do so itself."""
     if sys.platform == "win32":  # it has no signals, and a process that is ended there by another one leaves no reason
         process.wait()

@@ -1,4 +1,4 @@
-"""What a person waits for at the dashboard: a real server, a real Chromium without a screen, a run of many digits."""
+"""Waiting times at the dashboard: a real server, a real Chromium without a screen, a run of many digits."""
 
 from __future__ import annotations
 
@@ -271,9 +271,9 @@ class _Visit:
     def _go(self, title: str) -> None:
         self.page.get_by_role("link", name=title, exact=True).first.click()
 
-    def _timed(self, event: str, before: str, done: str, act: Callable[[], object], patience: int = PATIENCE) -> float:
+    def _timed(self, event: str, before: str, done: str, action: Callable[[], object], patience: int = PATIENCE) -> float:
         self.page.evaluate(_CLOCK % {"before": before, "done": done, "patience": patience, "told": json.dumps(done)}, event)
-        act()
+        action()
         return float(self.page.evaluate("window.ogaClock")) / 1000
 
     def _quiet(self) -> None:

@@ -1,4 +1,4 @@
-"""What the scope ``lora`` costs on a GPU: ``python -m oga_core.benchmarks.gpu --device cuda --json FILE`` (about a minute).
+"""Cost of the scope ``lora`` on a GPU: ``python -m oga_core.benchmarks.gpu --device cuda --json FILE`` (about a minute).
 
 A BERT and a Llama of a billion parameters with random weights, 512 tokens a sample, in bfloat16 and in float32 without TF32.
 """
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = compare(
                 [model], None, options.against, batch=batch, repeats=options.repeats, device=options.device, dtype=dtype
             )
-        except (InputError, RuntimeError, AssertionError) as error:  # one that the GPU has no room for must not cost the others
+        except (InputError, RuntimeError, AssertionError) as error:  # a model too large for the GPU must not cost the others
             print(f"{model} in {dtype}: {error}", file=sys.stderr, flush=True)
             continue
         rows += [{**row, "dtype": dtype, "batch": batch} for row in found]

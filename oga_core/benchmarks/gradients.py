@@ -1,4 +1,4 @@
-"""What per-sample gradients cost, in passes: one is a plain forward and backward over the same batch, summed loss.
+"""Cost of per-sample gradients, in passes: one pass is a plain forward and backward over the same batch, summed loss.
 
 Plain passes and methods take turns in one process, A B A C A D …, and each method's time is divided by the mean of the two
 plain ones around it. So a machine that is busy for a while slows both.
@@ -42,7 +42,7 @@ class _Measured:
     method: Method
     case: Case
     chunk: int = 0
-    work: Work | None = None
+    compute: Work | None = None
     cold: bool = False
     error: float | None = None
     reason: str = ""
@@ -84,7 +84,7 @@ def compare(
     Raises
     ------
     InputError
-        For an unknown name, a scope without parameters, a number that is too small, or a device that is not there.
+        For an unknown name, a scope without parameters, a number that is too small, or a device that is missing.
     """
     if unknown := [name for name in models if name not in MODELS]:
         raise InputError(f"unknown model {unknown[0]!r}; there are: {', '.join(MODELS)}")
@@ -141,8 +141,8 @@ def _compare(model: str, case: Case, methods: Sequence[Method], repeats: int, pr
     for k in range(repeats):
         for i, one in enumerate(measured):
             progress(f"{model}: measuring", len(methods) * (k + 1) + i, total)
-            if one.work and not one.cold:
-                seconds, _ = _timed(one.work, device)
+            if one.compute and not one.cold:
+                seconds, _ = _timed(one.compute, device)
                 after, _ = _timed(floor, device)
                 one.measure(before, seconds, after)
                 before = after
@@ -151,10 +151,10 @@ def _compare(model: str, case: Case, methods: Sequence[Method], repeats: int, pr
     for i, one in enumerate(measured):
         progress(f"{model}: memory", len(methods) * (repeats + 1) + i, total)
         done, speed, peak = one.ratios and not one.cold, None, None
-        if one.work and done and device.type == "cuda":
+        if one.compute and done and device.type == "cuda":
             case.module.zero_grad(set_to_none=True)
-            peak, speed = peak_on(device, one.work), _speed(one)
-        one.work = None
+            peak, speed = peak_on(device, one.compute), _speed(one)
+        one.compute = None
         if done and device.type == "cpu":
             of = model, len(case.targets), one.case.scope, "cpu", str(dtype).removeprefix("torch.")
             peak = peak_memory(one.method, one.chunk, of, threads)
@@ -166,9 +166,9 @@ def _compare(model: str, case: Case, methods: Sequence[Method], repeats: int, pr
 
 def _speed(one: _Measured) -> float | None:
     """Floating point operations a second; None where they cannot be counted."""
-    assert one.work is not None
+    assert one.compute is not None
     try:
-        return counted(one.work) / float(np.median(one.seconds))
+        return counted(one.compute) / float(np.median(one.seconds))
     except Exception:  # a counter watches modules, and not every method leaves that alone
         return None
 
@@ -182,19 +182,19 @@ def _try(one: _Measured, floor: Work) -> Norms:
     chunks = sorted({min(chunk or n, n) for chunk in one.method.chunks})
     for chunk in chunks:
         try:
-            work = one.method.prepare(one.case, chunk)
+            compute = one.method.prepare(one.case, chunk)
             before, _ = _timed(floor, device)
-            seconds, norms = _timed(work, device)
+            seconds, norms = _timed(compute, device)
             if (len(chunks) > 1 or device.type == "cuda") and seconds[0] < LONG:
-                seconds, norms = _timed(work, device)  # the first call is slower
+                seconds, norms = _timed(compute, device)  # the first call is slower
             after, _ = _timed(floor, device)
-        except Exception as error:  # another library raises whatever it likes
+        except Exception as error:  # another library may raise anything
             if best == np.inf:
                 kind = "" if isinstance(error, InputError) else f"raises {type(error).__name__}: "
                 one.reason = f"{kind}{' '.join(str(error).split())[:150]}"
             continue
         if seconds[0] < best:
-            best, one.work, one.chunk, found = seconds[0], work, chunk, norms
+            best, one.compute, one.chunk, found = seconds[0], compute, chunk, norms
             one.reason = f"{chunk} samples at a time" if chunk < n else ""
             ratio = _ratio(seconds, before, after)
             one.cold = one.method.package is not None and ratio[0] >= SLOW and seconds[0] >= LONG
@@ -204,10 +204,10 @@ def _try(one: _Measured, floor: Work) -> Norms:
     return found
 
 
-def _timed(work: Work, device: torch.device) -> tuple[Seconds, Norms]:
+def _timed(compute: Work, device: torch.device) -> tuple[Seconds, Norms]:
     wait(device)
     wall, cpu = time.perf_counter(), time.process_time()
-    norms = work()
+    norms = compute()
     wait(device)
     return (time.perf_counter() - wall, time.process_time() - cpu), norms
 

@@ -43,15 +43,15 @@ def described(case: Case, floor: Work) -> str:
     )
 
 
-def counted(work: Work) -> float:
+def counted(compute: Work) -> float:
     """Floating point operations of its matrix products, convolutions and attention."""
     with FlopCounterMode(display=False, custom_mapping=COUNTS) as counter:
-        work()
+        compute()
     return counter.get_total_flops()
 
 
 def _products(x: Sequence[int], y: Sequence[int], *_: Any, **__: Any) -> int:
-    """Of batched matrix products, whose type torch does not expect to be told."""
+    """Operations of batched matrix products, also with an output dtype, which torch's own count does not accept."""
     return 2 * prod(x) * y[2]
 
 
@@ -69,7 +69,7 @@ COUNTS = {torch.ops.aten.bmm: _products} | {
     for kernel in ("flash", "efficient", "cudnn")
     for suffix, count in (("", _forward), ("_backward", _backward))
 }
-"""What torch counts wrongly, or not."""
+"""Operations that torch counts wrongly, or not at all."""
 
 
 def peak_of(device: torch.device, dtype: torch.dtype) -> float | None:
@@ -84,17 +84,17 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _fastest(device: torch.device, *work: Callable[[], object]) -> list[float]:
+def _fastest(device: torch.device, *functions: Callable[[], object]) -> list[float]:
     """Seconds of each, which take turns."""
     seconds = []
     for _ in range(TIMES):
-        for do in work:
+        for do in functions:
             wait(device)
             started = time.perf_counter()
             do()
             wait(device)
             seconds.append(time.perf_counter() - started)
-    return [min(seconds[k :: len(work)]) for k in range(len(work))]
+    return [min(seconds[k :: len(functions)]) for k in range(len(functions))]
 
 
 def cpu() -> str:

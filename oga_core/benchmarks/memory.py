@@ -45,25 +45,25 @@ def _peak(method: Method, chunk: int, of: tuple[str, int, str, str, str], thread
     some = case.first(2)
     some.summed(some.module(some.inputs), some.targets).backward()  # loads what torch loads late
     case.module.zero_grad(set_to_none=True)
-    work = method.prepare(case, chunk)
+    compute = method.prepare(case, chunk)
     started = time.perf_counter()
-    work()  # the first pass probes the model and loads code
+    compute()  # the first pass probes the model and loads code
     long = time.perf_counter() - started > LONG
     _trim()
     before = _begin()
-    work()
+    compute()
     if not long:
-        work()
+        compute()
     after = _highest()
     return None if before is None or after is None else max(0, after - before)
 
 
-def peak_on(device: torch.device, work: Work) -> int:
+def peak_on(device: torch.device, compute: Work) -> int:
     """Bytes at the peak of a pass on a GPU over those before."""
     torch.cuda.synchronize(device)
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
-    work()
+    compute()
     torch.cuda.synchronize(device)
     return max(0, torch.cuda.max_memory_allocated(device) - before)
 

@@ -15,21 +15,21 @@ from oga_core.gradients import PerSampleGradients, captured_features, head_gradi
 def plain(case: Case, chunk: int = 0) -> Work:
     """One forward and backward, as a user writes it."""
 
-    def work() -> Norms:
+    def compute() -> Norms:
         case.module.zero_grad(set_to_none=True)
         case.summed(case.module(case.inputs), case.targets).backward()
         return {}
 
-    return work
+    return compute
 
 
 def forward(case: Case, chunk: int) -> Work:
-    def work() -> Norms:
+    def compute() -> Norms:
         with torch.no_grad():
             case.module(case.inputs)
         return {}
 
-    return work
+    return compute
 
 
 def activations(case: Case, chunk: int) -> Work:
@@ -42,55 +42,55 @@ def activations(case: Case, chunk: int) -> Work:
         table = next(m for m in module.modules() if isinstance(m, nn.Embedding))
         table.register_forward_hook(lambda m, i, out: out.requires_grad_())
 
-    def work() -> Norms:
+    def compute() -> Norms:
         inputs.grad = None
         case.summed(module(inputs), case.targets).backward()
         return {}
 
-    return work
+    return compute
 
 
 def ours(case: Case, chunk: int, *, l1: bool, l2: bool, width: int) -> Work:
     head = HEAD if case.classifies else None
     engine = PerSampleGradients(case.module, case.scope, loss=case.loss, l1=l1, l2=l2, width=width, head=head)
 
-    def work() -> Norms:
+    def compute() -> Norms:
         batch = engine(case.inputs, case.targets)
         return {name: value for name, value in (("l1", batch.l1), ("l2", batch.l2)) if value is not None}
 
-    return work
+    return compute
 
 
 def closed_form(case: Case, chunk: int) -> Work:
-    """What scoring does with the scope ``head``."""
+    """The computation of scoring with the scope ``head``."""
 
-    def work() -> Norms:
+    def compute() -> Norms:
         with captured_features(case.module.get_submodule(HEAD)) as seen, torch.no_grad():  # type: ignore[arg-type]
             gradients = head_gradients(case.module(case.inputs), seen[-1], case.targets)
         return {"l1": gradients.l1, "l2": gradients.l2}
 
-    return work
+    return compute
 
 
 def one_at_a_time(case: Case, chunk: int) -> Work:
     """Autograd of each sample alone, L2 only."""
     parameters = list(case.parameters.values())
 
-    def work() -> Norms:
+    def compute() -> Norms:
         squares = []
         for i in range(len(case.targets)):
             loss = case.summed(case.module(case.inputs[i : i + 1]), case.targets[i : i + 1])
             squares.append(squared([g[None].float() for g in torch.autograd.grad(loss, parameters)]))
         return l2_of(squares)
 
-    return work
+    return compute
 
 
 def kept(case: Case, chunk: int) -> Work:
     """As DataInf's published code does it: a whole backward pass of each sample alone, and every gradient copied to the CPU."""
     parameters = list(case.parameters.values())
 
-    def work() -> Norms:
+    def compute() -> Norms:
         found = []
         for i in range(len(case.targets)):
             case.module.zero_grad(set_to_none=True)
@@ -99,7 +99,7 @@ def kept(case: Case, chunk: int) -> Work:
         case.module.zero_grad(set_to_none=True)
         return l2_of([squared([g[None].float() for g in grads]) for grads in found])
 
-    return work
+    return compute
 
 
 OURS = (

@@ -198,7 +198,7 @@ class Case:
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
-        """Those in the scope."""
+        """The parameters in the scope."""
         return parameters_in(self.module, self.scope, HEAD)
 
     @property
@@ -224,7 +224,7 @@ class Case:
 
 
 Norms = dict[str, np.ndarray]
-"""What a method gives for a batch: ``l1``, ``l2``, both or neither, each float64 of shape ``(n,)``."""
+"""Norms that a method gives for a batch: ``l1``, ``l2``, both or neither, each float64 of shape ``(n,)``."""
 Work = Callable[[], Norms]
 
 
@@ -237,7 +237,7 @@ class Method:
     name
         As in the table.
     prepare
-        Makes of a case, and of a number of samples done at a time, what is measured; does no work of it yet.
+        Makes the measured function from a case and the number of samples at a time; computes nothing yet.
     chunks
         Numbers of samples at a time among which the fastest is taken; 0 for the whole batch.
     scope

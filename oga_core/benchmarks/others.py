@@ -1,6 +1,6 @@
-"""The same work by other libraries, each in the friendliest way that computes the same thing: L2 norms, or a sketch.
+"""The same computation by other libraries, each in the friendliest way that computes the same thing: L2 norms, or a sketch.
 
-Whatever is materialised is materialised for as many samples at a time as is fastest.
+What a method materialises is materialised for as many samples at a time as is fastest.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def gradients_by_vmap(case: Case, chunk: int) -> Callable[[], Iterator[dict[str,
 
     every = vmap(grad(loss), in_dims=(None, 0, 0))
 
-    def work() -> Iterator[dict[str, Tensor]]:
+    def compute() -> Iterator[dict[str, Tensor]]:
         for rows in parts(len(case.targets), chunk):
             with sdpa_kernel(SDPBackend.MATH):  # vmap has no rule for the other kernels and takes one sample at a time
                 found = every(wanted, case.inputs[rows], case.targets[rows])
             yield found
 
-    return work
+    return compute
 
 
 def by_vmap(case: Case, chunk: int) -> Work:
@@ -56,7 +56,7 @@ def opacus(case: Case, chunk: int) -> Work:
     module = GradSampleModule(layered(case, norms=True).train(), loss_reduction="sum", strict=False)
     wanted: list[Any] = [p for p in module.parameters() if p.requires_grad]
 
-    def work() -> Norms:
+    def compute() -> Norms:
         squares = []
         for rows in parts(len(case.targets), chunk):
             module.zero_grad(set_to_none=True)
@@ -65,7 +65,7 @@ def opacus(case: Case, chunk: int) -> Work:
             module.zero_grad(set_to_none=True)
         return l2_of(squares)
 
-    return work
+    return compute
 
 
 def opacus_ghost(case: Case, chunk: int) -> Work:
@@ -75,7 +75,7 @@ def opacus_ghost(case: Case, chunk: int) -> Work:
         layered(case, norms=True).train(), loss_reduction="sum", strict=False, max_grad_norm=1.0, use_ghost_clipping=True
     )
 
-    def work() -> Norms:
+    def compute() -> Norms:
         squares = []
         for rows in parts(len(case.targets), chunk):
             module.zero_grad(set_to_none=True)
@@ -83,7 +83,7 @@ def opacus_ghost(case: Case, chunk: int) -> Work:
             squares.append(module.get_norm_sample().double() ** 2)
         return l2_of(squares)
 
-    return work
+    return compute
 
 
 def backpack(case: Case, chunk: int) -> Work:
@@ -95,7 +95,7 @@ def backpack(case: Case, chunk: int) -> Work:
     loss = extend(nn.CrossEntropyLoss(reduction="sum"))
     wanted: list[Any] = [p for p in module.parameters() if p.requires_grad]
 
-    def work() -> Norms:
+    def compute() -> Norms:
         squares = []
         for rows in parts(len(case.targets), chunk):
             module.zero_grad(set_to_none=True)
@@ -107,7 +107,7 @@ def backpack(case: Case, chunk: int) -> Work:
             squares.append(torch.stack([p.batch_l2 for p in wanted]).double().sum(0))
         return l2_of(squares)
 
-    return work
+    return compute
 
 
 def captum(case: Case, chunk: int) -> Work:
@@ -118,7 +118,7 @@ def captum(case: Case, chunk: int) -> Work:
     layers = [m for m in module.modules() if any(p.requires_grad for p in m.parameters(recurse=False))]
     known = [m for m in layers if type(m) in (nn.Conv2d, nn.Linear)]
 
-    def work() -> Norms:
+    def compute() -> Norms:
         squares = []
         for rows in parts(len(case.targets), chunk):
             jacobian(module, (case.inputs[rows],), case.targets[rows], loss, "sum", known)
@@ -128,7 +128,7 @@ def captum(case: Case, chunk: int) -> Work:
                 del p.sample_grad
         return l2_of(squares)
 
-    return work
+    return compute
 
 
 def _classifier(case: Case) -> None:
@@ -152,7 +152,7 @@ def _projected(case: Case, chunk: int, make: Callable[..., Any]) -> Work:
     gradients = gradients_by_vmap(case, chunk)
     numbers = sum(p.numel() for p in case.parameters.values())
 
-    def work() -> Norms:
+    def compute() -> Norms:
         projector = make(numbers, proj_dim=WIDTH, seed=0, device=case.inputs.device, block_size=BLOCK)
         rows = torch.empty(len(case.targets), numbers, device=case.inputs.device)
         for some, found in zip(parts(len(rows), chunk), gradients()):
@@ -160,7 +160,7 @@ def _projected(case: Case, chunk: int, make: Callable[..., Any]) -> Work:
         projector.project(rows, 0)
         return {}
 
-    return work
+    return compute
 
 
 CHUNKS = (4, 16, 32)

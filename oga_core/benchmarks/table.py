@@ -11,7 +11,7 @@ ON_A_GPU = ("method", "time", "spread", "samples/s", "TFLOP/s", "of the peak", "
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """One table a model; what was measured against stands above it."""
+    """One table per model, below the line that names what was measured against."""
     tables = []
     for model, group in groupby(rows, lambda row: row["model"]):
         first, *rest = group

@@ -20,7 +20,7 @@ from oga_core.terminal import BAD_INPUT, BROKEN_PIPE, FAILED, INTERRUPTED, Outpu
 TRACEBACK = "OGA_TRACEBACK"
 """Environment variable: with 1, the traceback is shown of what has ended a command."""
 LONG_WORD = re.compile(r"\S{256,}")
-"""What no file name is, and nobody reads."""
+"""A word too long for a file name or a reader."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -73,7 +73,7 @@ def make_shared() -> Shared:
     data.add_argument("--label", metavar="NAME", help="column or array of the given labels")
     networked = Parser(add_help=False)
     networked.add_argument(
-        "--allow-hub", action="store_true", help="weights may be named as on the Hugging Face hub and are fetched from there"
+        "--allow-hub", action="store_true", help="weights may be named as on the Hugging Face hub and are downloaded from there"
     )
     return Shared(limited, common, data, networked)
 

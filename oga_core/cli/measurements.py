@@ -28,7 +28,7 @@ def _add_reproduce(commands: Any) -> None:
         metavar="DIR",
         required=True,
         type=parse_file,
-        help="folder of table, figures and report; the same again goes on where it was interrupted",
+        help="folder of table, figures and report; the same folder again resumes an interrupted experiment",
     )
     repeat.add_argument(
         "--data", metavar="DIR", type=parse_file, help="folder of the data (default: what every installation has)"

@@ -26,12 +26,12 @@ def add_commands(commands: Any, shared: Shared) -> None:
     fit.add_argument("--arch", metavar="NAME", help="architecture (default: the starter that suits the data)")
     fit.add_argument("--out", metavar="FILE", required=True, type=parse_file, help="weights, .safetensors")
     fit.add_argument("--seed", type=parse_seed, default=0)
-    fit.add_argument("--epochs", type=int, help="times that each sample is seen")
+    fit.add_argument("--epochs", type=int, help="number of epochs")
     fit.set_defaults(do=_train)
 
     _add_score(commands, shared)
 
-    resume = commands.add_parser("resume", parents=[shared.common], help="go on with a run that was stopped or killed")
+    resume = commands.add_parser("resume", parents=[shared.common], help="resume a run that was stopped or killed")
     resume.add_argument("run", metavar="RUN", help="id of a run, or its unique beginning")
     resume.add_argument("--json", action="store_true", help="print the result as one JSON object")
     resume.set_defaults(do=_resume)
@@ -115,7 +115,7 @@ def _resume(options: argparse.Namespace) -> None:
     run = open_existing(options).run(options.run)
     damaged = [name for name in run.file_names() if not run.intact(name)]
     if run.status().state == "done" and not damaged:
-        raise InputError(f"run {run.id} is done; there is nothing to go on with")
+        raise InputError(f"run {run.id} is done; there is nothing to resume")
     run.require_model()
     run.remove_files(damaged)
     _do(run, options.json)

@@ -19,7 +19,7 @@ FEWEST = 2
 class ByClass(Around):
     """One detector for each given label; a score is the share of the class that scores lower, ties counted half.
 
-    So classes are flagged in proportion to their size, whatever the length of their gradients.
+    So classes are flagged in proportion to their size, independent of the length of their gradients.
 
     Parameters
     ----------

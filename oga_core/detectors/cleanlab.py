@@ -16,7 +16,7 @@ from oga_core.progress import Progress, silent
 class Cleanlab(Unfitted):
     """1 − ``cleanlab.rank.get_label_quality_scores`` by its default, self-confidence, adjusted for each class's mean confidence
     (Northcutt et al., arXiv 1911.00068); as ``oof:cleanlab`` on the out-of-fold predictions that cleanlab asks for.
-    The mean confidences are those of the samples that are scored, whatever it was fitted to.
+    The mean confidences are those of the samples that are scored, not of those it was fitted to.
     """
 
     name = "cleanlab"

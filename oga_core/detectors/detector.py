@@ -35,11 +35,11 @@ class Detector(ABC):
     of_classes: bool = False
 
     def require(self) -> None:  # noqa: B027  # most need nothing
-        """Raise `InputError` where a library that it needs is not there."""
+        """Raise `InputError` where a library that it needs is missing."""
 
     @abstractmethod
     def fit(self, gradients: Gradients, *, seed: int = 0, progress: Progress = silent) -> Self:
-        """Learn from n samples; the same for the same seed, whatever was fitted before. Returns itself."""
+        """Learn from n samples; the same for the same seed, independent of earlier fits. Returns itself."""
 
     @abstractmethod
     def score_samples(self, gradients: Gradients, *, progress: Progress = silent) -> np.ndarray:

@@ -54,7 +54,7 @@ class IsolationForest(Detector):
     name = "iforest"
     title = "Isolation forest"
     compares = True
-    meaning = "How easily random cuts isolate the sample's loss gradient, 2^(−depth / c) over 100 trees (Liu et al., ICDM 2008)."
+    meaning = "How few random splits isolate the sample's loss gradient, 2^(−depth / c) over 100 trees (Liu et al., ICDM 2008)."
 
     def __init__(self, trees: int = 100, subsample: int = 256) -> None:
         self.trees, self.subsample = trees, subsample

@@ -1,4 +1,4 @@
-"""What a detector may look at."""
+"""Gradients of samples, the input of a detector."""
 
 from __future__ import annotations
 

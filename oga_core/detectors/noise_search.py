@@ -50,7 +50,7 @@ def fit_noise(
 
 
 class _Values:
-    """What is searched, float64 tensors: log of the scale, bias, and log odds of noise in all, by class and by pair."""
+    """Parameters of the search, float64 tensors: log of the scale, bias, and log odds of noise in all, by class and by pair."""
 
     def __init__(self, classes: int) -> None:
         self.log_scale, self.bias = _zeros(1), _zeros(classes)

@@ -42,7 +42,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class AtBudget:
-    """What is expected if so many samples are trimmed in the recommended order.
+    """Expected precision and recall if so many samples are trimmed in the recommended order.
 
     ``budget`` is a share of the samples; ``precision`` the share of the trimmed that are wrong; ``recall`` the share of the
     wrong that are trimmed.
@@ -110,7 +110,7 @@ class Recommendation:
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Recommendation:
-        """What `to_dict` gave."""
+        """Return the recommendation from the result of `to_dict`."""
 
         def at(one: dict[str, Any]) -> AtBudget:
             return AtBudget(one["budget"], Interval(**one["precision"]), one["recall"])

@@ -50,7 +50,7 @@ TITLES = {
     "random_order": "random order",
     **ONLY_IN_THE_PAPER,
 }
-"""What arms are called, in the order of tables."""
+"""Titles of the arms, in the order of tables."""
 REFERENCES, OGA, OWN, CONTROL, BY_INFLUENCE = "reference", "paper's detector", "our detector", "control", "influence"
 KINDS = {
     **dict.fromkeys((UNTRIMMED, RANDOM, ORACLE), REFERENCES),

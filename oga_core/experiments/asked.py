@@ -1,4 +1,4 @@
-"""What an experiment is asked to do."""
+"""The settings of an experiment."""
 
 from __future__ import annotations
 

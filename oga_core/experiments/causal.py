@@ -84,7 +84,7 @@ class Causal:
         return [number for number, _, _ in (*read.prompt, *read.answer)], len(read.prompt)
 
     def batch(self, examples: Sequence[Example]) -> tuple[dict[str, Tensor], Tensor]:
-        """Inputs filled up on the right, and targets, int64 ``(n, length)``, in which what is not learned counts for nothing."""
+        """Inputs padded on the right, and targets, int64 ``(n, length)``, with `IGNORED` at tokens that are not learned."""
         encoded = [self.encoded(example) for example in examples]
         length = max(len(tokens) for tokens, _ in encoded)
         ids = torch.zeros(len(encoded), length, dtype=torch.int64)
@@ -110,7 +110,7 @@ class Causal:
 
 
 def about(arch: str | None, data: Path | None) -> str:
-    """What `loaded` starts from, in words."""
+    """Describe the model from which `loaded` starts."""
     if arch is not None:
         return Path(arch).name
     return "a small Llama with random weights" if _stories(data) is None else "the 260,000-parameter Llama trained on TinyStories"
@@ -135,7 +135,7 @@ def loaded(arch: str | None, data: Path | None, examples: Sequence[Example], see
     Raises
     ------
     InputError
-        If the folder is none, or transformers is not there.
+        If the folder is none, or transformers is missing.
     """
     hf = import_transformers()
     if arch is not None:
@@ -219,9 +219,9 @@ def fine_tuned(
                 optimizer.zero_grad()
                 for some in np.array_split(rows, -(-len(rows) // AT_ONCE)):
                     inputs, targets = tuned.batch([examples[i] for i in some])
-                    part = loss(adapted(**inputs).logits, targets).sum()
-                    (part / len(rows)).backward()
-                    total += float(part.detach())
+                    loss_sum = loss(adapted(**inputs).logits, targets).sum()
+                    (loss_sum / len(rows)).backward()
+                    total += float(loss_sum.detach())
                 rates += map(float, schedule.get_last_lr())
                 optimizer.step()
                 schedule.step()
@@ -257,6 +257,6 @@ class AdapterGradients:
         model = self.model
         order = sorted(range(len(examples)), key=lambda i: len(model.encoded(examples[i])[0]))  # like lengths, little filling
         sketches, losses = np.empty((len(examples), self.width), np.float32), np.empty(len(examples))
-        for rows, part in in_batches(self._engine, order, lambda rows: model.batch([examples[i] for i in rows])):
-            sketches[list(rows)], losses[list(rows)] = part.sketch, part.losses
+        for rows, batch in in_batches(self._engine, order, lambda rows: model.batch([examples[i] for i in rows])):
+            sketches[list(rows)], losses[list(rows)] = batch.sketch, batch.losses
         return sketches, losses

@@ -64,7 +64,7 @@ def found(folder: Path) -> dict[str, Shift]:
         return {"given": Shift(f"{folder.name}: train.csv to test.csv", train, test)}
     files: dict[tuple[str, str], Path] = {}
     for path in sorted(folder.rglob("*.csv")):
-        year = next((part for part in reversed(path.parts[:-1]) if re.fullmatch(r"20\d\d", part)), None)
+        year = next((name for name in reversed(path.parts[:-1]) if re.fullmatch(r"20\d\d", name)), None)
         if year and PUMS.fullmatch(path.name):
             files[year, _state(path)] = path
     if len(files) < 2:
@@ -101,7 +101,7 @@ def _table(path: Path) -> pd.DataFrame:
 
 
 def _census(path: Path) -> pd.DataFrame:
-    """Grown-ups who work, and whether they earn more than 50,000 dollars."""
+    """Employed adults, and whether they earn more than 50,000 dollars."""
     try:
         there = pd.read_csv(path, nrows=0).columns
         wanted = [c for c in (*NUMBERS, *CATEGORIES, INCOME) if c in there]

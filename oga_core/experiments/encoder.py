@@ -65,7 +65,7 @@ def base_of(arch: str, texts: Sequence[str], folder: Path, quick: bool, progress
     Raises
     ------
     InputError
-        If the folder is none, or transformers and peft are not there.
+        If the folder is none, or transformers and peft are missing.
     """
     hf = import_transformers()
     own = arch == ENCODER
@@ -137,7 +137,7 @@ def _pretrain(hf: Any, texts: Sequence[str], folder: Path, steps: int, progress:
             batch["input_ids"] = torch.where(hidden, special.index("[MASK]"), batch["input_ids"])
             if not hidden.any():
                 continue
-            # What stands at the other places is not asked for, and logits are most of the work.
+            # The other places are not predicted, and logits are most of the cost.
             states = module.roberta(**_on(device, batch)).last_hidden_state[hidden.to(device)]
             loss = nn.functional.cross_entropy(module.lm_head(states), targets)
             optimizer.zero_grad()
@@ -150,7 +150,7 @@ def _pretrain(hf: Any, texts: Sequence[str], folder: Path, steps: int, progress:
 
 
 def word_vectors(texts: Sequence[np.ndarray], words: int, size: int, special: int) -> np.ndarray:
-    """Vectors of words by what stands near them, float32 ``(words, size)``, without which so few texts teach the encoder nothing.
+    """Vectors of words by their neighbours, float32 ``(words, size)``, without which so few texts teach the encoder nothing.
 
     A truncated singular value decomposition of the positive pointwise mutual information (Levy, Goldberg, Dagan 2015).
 

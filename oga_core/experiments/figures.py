@@ -25,7 +25,7 @@ COLOURS = {
     arms.CONTROL: "#D55E00",
     arms.BY_INFLUENCE: "#8E5EA2",
 }
-"""By kind of arm; told apart by people who see no red or no green (Okabe and Ito)."""
+"""Colours by kind of arm, distinct for people who see no red or no green (Okabe and Ito)."""
 LINES = {
     arms.UNTRIMMED: "#000000",
     arms.RANDOM: "#999999",
@@ -278,7 +278,7 @@ def _band(values: np.ndarray) -> tuple[float, float]:
 
 
 def _lines(figure: go.Figure, place: tuple[int, int], x: np.ndarray, points: dict[str, list[tuple[float, float]]]) -> None:
-    """Curves of means by arm, each in the band of its intervals; wide bands are cut off, so that the curves can be seen."""
+    """Curves of means by arm, each in the band of its intervals; wide bands are clipped, to keep the curves visible."""
     row, col = place
     for arm, own in points.items():
         mean, half = np.array(own).T

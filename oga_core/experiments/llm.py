@@ -62,7 +62,7 @@ HOW = [
     "Gradient tracing is the scalar product with the test sample's gradient. “All checkpoints” is its sum over the weights after "
     "each epoch, times the epoch's rate (Pruthi et al. 2020). DataInf weighs the product by damped inverse outer products, on "
     "the sketch as one block; the cosine leaves out both lengths. One isolation forest is fitted to the training gradients of "
-    "each kind, and its score of the test gradient is given to all samples of the kind: like the centroids it is told the kinds "
+    "each kind, and its score of the test gradient is given to all samples of the kind: like the centroids it knows the kinds "
     "of the training samples, which the scalar products are not. The paper's forest sees the last layer only.",
     "Controls see no gradient: the cosine of TF-IDF vectors of prompt and answer (sample by sample, and with the centroid of "
     "each kind), the cosine of the untuned model's mean hidden states, and a random order.",
@@ -91,7 +91,7 @@ def run(asked: Asked) -> Study:
     Raises
     ------
     InputError
-        If the data are not there, or transformers and peft are not.
+        If the data, transformers or peft are missing.
     """
     if asked.data is None:
         raise InputError("the language model experiment needs DataInf's tables: --data DIR with DIR/datainf/*.csv")
@@ -160,7 +160,7 @@ def examples(folder: Path, task: str, part: str) -> list[Example]:
     Raises
     ------
     InputError
-        If the table is not there or has other columns.
+        If the table is missing or has other columns.
     """
     path = folder / f"{'sentence_transformation' if task == 'hidden' else task}_{part}.csv"
     if not path.is_file():
@@ -221,7 +221,7 @@ def by_gradients(train: np.ndarray, test: np.ndarray, kinds: np.ndarray, seed: i
     Parameters
     ----------
     kinds
-        Of the training samples, which the arms ``kind_…`` are told.
+        Of the training samples; used by the arms ``kind_…``.
     seed
         Of the forests.
     """
@@ -254,7 +254,7 @@ def _measure(score: np.ndarray, related: np.ndarray) -> dict[str, float]:
 
 
 def _reading(rows: pd.DataFrame) -> list[str]:
-    """What the controls say of the tasks, and what training does to the gradients."""
+    """Describe the tasks by their controls, and the effect of training on the gradients."""
     told = []
     auc = {
         (name, arm): mean_and_half(column(rows, name, RELATED, arm, "auc").to_numpy())[0]

@@ -1,4 +1,4 @@
-"""What is measured: how well a score finds what is wrong, and means over seeds with their 95 % intervals."""
+"""Measures: how well a score finds wrong labels, and means over seeds with their 95 % intervals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scipy.special import stdtrit
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 DETECTION = ("auc", "average_precision", "precision", "recall", "detection_accuracy")
-"""What `detection` gives."""
+"""Measures in the result of `detection`."""
 
 
 def mean_and_half(values: Sequence[float] | np.ndarray) -> tuple[float, float]:

@@ -37,7 +37,7 @@ def flip_by_class(labels: np.ndarray, classes: int, share: float, rng: np.random
 
 
 def confusions(classes: int) -> np.ndarray:
-    """What each class is taken for when it is mistaken, shape ``(classes, classes)``: rows sum to 1, the diagonal is 0."""
+    """Return how often each class is mistaken for each other, shape ``(classes, classes)``: rows sum to 1, the diagonal is 0."""
     rng = np.random.default_rng(CONFUSIONS)
     out = np.zeros((classes, classes))
     for c in range(classes):

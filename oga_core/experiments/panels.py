@@ -23,7 +23,7 @@ Logits = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Shown:
-    """What is drawn of one seed.
+    """Data of the drawing of one seed.
 
     Attributes
     ----------
@@ -64,9 +64,9 @@ def four_panels(shown: Shown, title: str, detector: str) -> go.Figure:
             f"D  Without them: {int(shown.wrong.sum()) - found} of {int(shown.wrong.sum())} flips are left",
         ],
     )
-    for place, kept, logits in (((1, 1), every, shown.before), ((2, 2), ~trimmed, shown.after)):
+    for place, chosen, logits in (((1, 1), every, shown.before), ((2, 2), ~trimmed, shown.after)):
         _sides(figure, place, shown.points, logits)
-        _samples(figure, place, shown.points[kept], shown.given[kept], shown.wrong[kept], place == (1, 1))
+        _samples(figure, place, shown.points[chosen], shown.given[chosen], shown.wrong[chosen], place == (1, 1))
     for place in ((1, 2), (2, 1)):
         _samples(figure, place, shown.gradients, shown.given, shown.wrong, False)
         _axes(figure, place, "gradient of weight 1", "gradient of weight 2", shown.gradients)

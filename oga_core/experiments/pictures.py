@@ -135,7 +135,7 @@ def _jpegs(folder: Path) -> Pictures:
         {"human": "aggre", "class_noise_20": "random1", "class_noise_40": "worst"},
         [
             "CIFAR-10's test images are trained on (they have human labels) and 10,000 of its training images tested on, all of "
-            "them JPEG: accuracies are not to be compared with the literature. Beside each setting stands the paper's with the "
+            "them JPEG: accuracies are not to be compared with the literature. Beside each setting is the paper's with the "
             "nearest share of wrong labels."
         ],
     )

@@ -1,4 +1,4 @@
-"""What the numbers say, in sentences that are computed from them: what repeated, what did not, what stays open."""
+"""Sentences computed from the numbers: which results repeated, which did not, which stay open."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oga_core.experiments.measures import mean_and_half
 from oga_core.experiments.paper import Numbers
 
 AGAINST = (arms.UNTRIMMED, "low_confidence", "hessian", "tracing", "datainf")
-"""What the paper's detectors are compared with, where it has numbers for both."""
+"""Arms with which the paper's detectors are compared, where it has numbers for both."""
 AMONG = {"ocsvm_test": ("l1", "l2", "iforest")}
 """And those that are compared with others of them."""
 REPEATED, CONTRARY, OPEN = "repeated", "the other way round", "open"
@@ -130,7 +130,7 @@ def trained(rows: pd.DataFrame, setting: str, budget: str) -> list[str]:
 
 
 def sentence(rows: pd.DataFrame, setting: str, budget: str, title: str) -> str:
-    """What one setting shows, at one budget: detection, accuracy beside the untrimmed model, beside random trims."""
+    """Describe the results of one setting at one budget: detection, accuracy beside the untrimmed model, beside random trims."""
     out = [_detection(rows, setting, budget), *_accuracy(rows, setting, budget)]
     return f"**{title}.** {' '.join(filter(None, out))}"
 
@@ -226,12 +226,12 @@ def _accuracy(rows: pd.DataFrame, setting: str, budget: str) -> list[str]:
 
 def _sorted(found: dict[str, Difference]) -> str:
     """Arms by whether they are better or worse, with their differences in points; the others are counted."""
-    parts = []
+    sentences = []
     for sign, word in ((1, "better"), (-1, "worse")):
         told = [f"{arms.TITLES[arm]} ({_signed(d, 100, 2)})" for arm, d in found.items() if d.sign == sign]
-        parts.append(f"{word}: {_listed(told) if told else 'none'}")
+        sentences.append(f"{word}: {_listed(told) if told else 'none'}")
     rest = sum(d.sign == 0 for d in found.values())
-    return "; ".join([*parts, f"interval contains zero: {rest} of {len(found)}"])
+    return "; ".join([*sentences, f"interval contains zero: {rest} of {len(found)}"])
 
 
 def _told(d: Difference) -> str:
@@ -240,8 +240,8 @@ def _told(d: Difference) -> str:
     return "the interval leaves out zero" if d.sign else "the interval contains zero"
 
 
-def _listed(items: Sequence[str]) -> str:
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _plain(values: pd.Series) -> str:

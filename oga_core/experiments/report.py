@@ -1,4 +1,4 @@
-"""What an experiment leaves in its folder: the table, the figures, and a report that reads them."""
+"""The files that an experiment writes: the table, the figures, and a report on them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOW = [
     "data that are neither trained on nor tested on.",
     f"The arm “{arms.TITLES[arms.RANDOM]}” removes as many samples of each given label as {arms.TITLES[arms.RANDOM_IS_LIKE]} "
     f"does, drawn at random. The column “{SHOWN['random_accuracy']}” is the same for the arm of that row, with its own class "
-    "shares. The oracle removes exactly the samples that are truly wrong, whatever the budget.",
+    "shares. The oracle removes exactly the samples that are truly wrong, for every budget.",
     "± is half the width of the 95 % t-interval over seeds; differences are paired by seed. No correction is made for the number "
     "of comparisons: about one in twenty intervals misses by chance.",
     "The paper's numbers are its own, with its ± where it gives one (over 5 runs, not an interval): other data, models and "
@@ -102,7 +102,7 @@ def _report(study: Study, table: str, no_images: str) -> str:
     read = {setting: budgets[0] for setting, budgets in study.budgets.items()}
     seeds = study.rows["seed"].nunique()
     found = [*claims(study.rows, read, study.paper), *first_in(study.rows, read, study.first)]
-    parts = [
+    blocks = [
         f"# {study.title}",
         f"{seeds} {'seed' if seeds == 1 else 'seeds'} (0 … {seeds - 1})."
         + (
@@ -111,27 +111,27 @@ def _report(study: Study, table: str, no_images: str) -> str:
             else ""
         ),
     ]
-    parts += ["## What the numbers say", *study.reading, overall(study.rows, read)]
-    parts += [
+    blocks += ["## What the numbers say", *study.reading, overall(study.rows, read)]
+    blocks += [
         f"{sentence(study.rows, setting, read[setting], f'{title}, {budget_title(read[setting])}')}"
         for setting, title in study.settings.items()
     ]
     if found:
-        parts += ["## What repeated and what did not", summary(found), _claims(found, study.settings)]
+        blocks += ["## What repeated and what did not", summary(found), _claims(found, study.settings)]
     if study.figures:
-        parts += ["## Figures"]
-        parts += [
+        blocks += ["## Figures"]
+        blocks += [
             f"{figure.caption}\n\n[{figure.name}.html]({figure.name}.html)"
             + ("" if no_images else f"\n\n![{figure.name}]({figure.name}.png)")
             for figure in study.figures
         ]
         if no_images:
-            parts.append(
+            blocks.append(
                 f"The figures are there as HTML only, PNG was not written: {no_images}. PNG needs kaleido (pip install "
                 "'oga-core[reproduce]') and Chrome or Chromium on the PATH or named by BROWSER_PATH."
             )
-    parts += ["## Table", table, "## How it was done", "\n".join(f"* {line}" for line in (*study.how, *study.notes))]
-    return "\n\n".join(filter(None, parts)) + "\n"
+    blocks += ["## Table", table, "## How it was done", "\n".join(f"* {line}" for line in (*study.how, *study.notes))]
+    return "\n\n".join(filter(None, blocks)) + "\n"
 
 
 def _claims(found: Sequence[Claim], settings: dict[str, str]) -> str:

@@ -55,7 +55,7 @@ def reproduce(
 ) -> Path:
     """Run one of the paper's experiments; returns the path of its report, or of the folder where only a part was done.
 
-    An interrupted one goes on where it was when it is called again with the same folder and settings.
+    An interrupted experiment resumes when it is called again with the same folder and settings.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def reproduce(
     Raises
     ------
     InputError
-        For an unknown name, a wrong number of seeds, data that are not there or do not fit, a device that is not there, or a
+        For an unknown name, a wrong number of seeds, data that are missing or do not fit, a missing device, or a
         folder that cannot be used.
     """
     where, seed = _check(name, data, seeds, samples, device, part)

@@ -1,4 +1,4 @@
-"""Results as they come: one row a setting, seed, budget and arm, on disk at once, so that an interrupted experiment goes on."""
+"""Results as they come: one row per setting, seed, budget and arm, on disk at once; an interrupted experiment resumes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ the test sample's kind."""
 
 @dataclass(frozen=True)
 class Row:
-    """What one arm gave; not a number where something was not measured or is not known.
+    """The results of one arm; not a number where something was not measured or is not known.
 
     Attributes
     ----------
@@ -88,14 +88,14 @@ class Results:
         known = folder / SETTINGS
         text = json.dumps(settings, indent=1, sort_keys=True, default=str)
         try:
-            parts = sorted(folder.glob(PARTS))
-            if (parts or self.path.exists()) and (not known.exists() or known.read_text("utf-8") != text):
+            shards = sorted(folder.glob(PARTS))
+            if (shards or self.path.exists()) and (not known.exists() or known.read_text("utf-8") != text):
                 raise InputError(f"{folder} holds results made under other settings; name another folder, or empty it")
-            for path in (self.path, *([] if part else parts)):
+            for path in (self.path, *([] if part else shards)):
                 if path.exists():
                     self.rows |= {(row.setting, row.seed, row.budget, row.arm): row for row in _read(path)}
             write_whole(known, lambda path: path.write_text(text, "utf-8"))
-            if parts and not part:
+            if shards and not part:
                 write_whole(self.path, self._write)
         except OSError as error:
             raise InputError(f"cannot use {folder}: {error.strerror}") from error

@@ -37,7 +37,7 @@ SIMULATED = (
 
 @dataclass(frozen=True)
 class Tables:
-    """What a model of one seed learns from and is tested on: features, float64 ``(n, d)``, and positions of the classes.
+    """The training and test data of one seed: features, float64 ``(n, d)``, and positions of the classes.
 
     Attributes
     ----------
@@ -153,7 +153,7 @@ def drawn(shift: Shift, seed: int, train: int, test: int) -> Tables:
     classes = sorted(set(shift.train[LABEL]))
     position = {label: i for i, label in enumerate(classes)}
     x = dict(zip(chosen, census.features(chosen["train"], [chosen["validation"], chosen["test"]])))
-    y = {part: table[LABEL].map(position).to_numpy(np.int64) for part, table in chosen.items()}
+    y = {split: table[LABEL].map(position).to_numpy(np.int64) for split, table in chosen.items()}
     return Tables(x, y, rows, len(classes))
 
 
@@ -164,11 +164,11 @@ def validated(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([rows, own.loc[best].assign(budget=VALIDATED)], ignore_index=True)
 
 
-def _inliers(part: str) -> Scorer:
+def _inliers(split: str) -> Scorer:
     """Scores by a one-class SVM that has learned what gradients look like elsewhere."""
 
     def score(base: Trained, seed: int) -> np.ndarray:
-        return named("ocsvm").fit(base.gradients(part), seed=seed).score_samples(base.gradients("train"))
+        return named("ocsvm").fit(base.gradients(split), seed=seed).score_samples(base.gradients("train"))
 
     return score
 

@@ -74,7 +74,7 @@ def _state(
         return torch.from_numpy(values[at - size : at].reshape(shape).copy())
 
     key = dim // heads * groups
-    named = [
+    layout = [
         ("input_layernorm", (dim,)),
         ("self_attn.q_proj", (dim, dim)),
         ("self_attn.k_proj", (key, dim)),
@@ -86,7 +86,7 @@ def _state(
         ("mlp.up_proj", (hidden, dim)),
     ]
     state = {"model.embed_tokens.weight": take(count, dim)}
-    for name, shape in named:
+    for name, shape in layout:
         for layer, weight in enumerate(take(layers, *shape)):
             turned = {"self_attn.q_proj": heads, "self_attn.k_proj": groups}.get(name)
             state[f"model.layers.{layer}.{name}.weight"] = _halves(weight, turned) if turned else weight
@@ -106,7 +106,7 @@ def _pieces(raw: bytes) -> list[tuple[str, float]]:
     while at < len(raw):
         score, size = struct.unpack_from("<fi", raw, at)
         if at + 8 + size > len(raw):
-            raise ValueError("its last token is cut off")
+            raise ValueError("its last token is truncated")
         found.append((raw[at + 8 : at + 8 + size].decode("utf-8"), float(score)))
         at += 8 + size
     return found

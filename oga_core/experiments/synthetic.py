@@ -1,6 +1,6 @@
 """The paper's synthetic experiments: two blobs with logistic regression, half moons with a 2-2-2-1 network, and a few flips.
 
-All of it is seconds of work, so nothing is resumed: every call starts anew.
+All of it takes seconds, so nothing is resumed: every call starts anew.
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ def _moons(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return points, labels
 
 
-def _regressions(drawn: list[Drawn], kept: np.ndarray, progress: Progress) -> list[list[Fitted]]:
+def _regressions(drawn: list[Drawn], masks: np.ndarray, progress: Progress) -> list[list[Fitted]]:
     out: list[list[Fitted]] = []
-    for done, (data, trims) in enumerate(zip(drawn, kept), 1):
+    for done, (data, trims) in enumerate(zip(drawn, masks), 1):
         out.append([_linear(LogisticRegression().fit(data.points[rows], data.given[rows])) for rows in trims])
         progress("fitting regressions", done, len(drawn))
     return out
@@ -96,12 +96,12 @@ def _linear(model: LogisticRegression) -> Fitted:
     return lambda points: (model.decision_function(points), points)
 
 
-def _networks(drawn: list[Drawn], kept: np.ndarray, progress: Progress) -> list[list[Fitted]]:
+def _networks(drawn: list[Drawn], masks: np.ndarray, progress: Progress) -> list[list[Fitted]]:
     """The trims of a seed begin with the same weights."""
-    trims = kept.shape[1]
+    trims = masks.shape[1]
     points, given = (np.repeat(np.stack(v), trims, 0) for v in ([d.points for d in drawn], [d.given for d in drawn]))
     start = toy_network.Networks.drawn(np.repeat(np.arange(len(drawn)), trims))
-    fitted = toy_network.fit(start, points, given, kept.reshape(len(points), -1), toy_network.EPOCHS, progress)
+    fitted = toy_network.fit(start, points, given, masks.reshape(len(points), -1), toy_network.EPOCHS, progress)
 
     def one(index: int) -> Fitted:
         return fitted.one(index).run_alone
@@ -140,14 +140,14 @@ def compared(setting: Setting, name: str, seeds: int, progress: Progress) -> tup
         scores.append({arm: arms.score(arm, train, validation, seed) for arm in (*arms.SCORED, arms.RANDOM)})
         trims.append(_trims(scores[-1], d, seed))
         progress(f"{name}: scoring", seed + 1, seeds)
-    kept = np.ones((seeds, len(trims[0]), setting.samples), bool)
+    masks = np.ones((seeds, len(trims[0]), setting.samples), bool)
     for s, own in enumerate(trims):
         for t, dropped in enumerate(own.values()):
-            kept[s, t, dropped] = False
-    again = setting.fit(data, kept, progress)
+            masks[s, t, dropped] = False
+    refitted = setting.fit(data, masks, progress)
     rows = []
     for seed, (d, model) in enumerate(zip(data, models)):
-        fitted = dict(zip(trims[seed], again[seed]))
+        fitted = dict(zip(trims[seed], refitted[seed]))
         rows.append(Row(name, seed, "", arms.UNTRIMMED, 0, **_accuracies(model, d)))
         dropped = trims[seed][arms.ORACLE]
         rows.append(Row(name, seed, "", arms.ORACLE, len(dropped), **_accuracies(fitted[arms.ORACLE], d)))
@@ -156,7 +156,7 @@ def compared(setting: Setting, name: str, seeds: int, progress: Progress) -> tup
             if arm != arms.RANDOM:
                 found["random_accuracy"] = _accuracies(fitted[_twin(arm)], d)["accuracy"]
             rows.append(Row(name, seed, str(BUDGET), arm, len(trims[seed][arm]), **found))
-    first, before, after = data[0], models[0], dict(zip(trims[0], again[0]))[DRAWN]
+    first, before, after = data[0], models[0], dict(zip(trims[0], refitted[0]))[DRAWN]
     logits, features = before(first.points)
     shown = Shown(
         first.points,
@@ -229,7 +229,7 @@ def _twin(arm: str) -> str:
 
 
 def _trims(scores: dict[str, np.ndarray], data: Drawn, seed: int) -> dict[str, np.ndarray]:
-    """What each model is trained without."""
+    """Return the samples that each model is trained without."""
     own = {arm: flagged(score, BUDGET) for arm, score in scores.items()}
     out = own | {_twin(arm): arms.random_like(rows, data.given, seed) for arm, rows in own.items() if arm != arms.RANDOM}
     return out | {arms.RANDOM: out[_twin(arms.RANDOM_IS_LIKE)], arms.ORACLE: np.flatnonzero(data.wrong)}
@@ -237,5 +237,5 @@ def _trims(scores: dict[str, np.ndarray], data: Drawn, seed: int) -> dict[str, n
 
 def _accuracies(model: Fitted, data: Drawn) -> dict[str, Any]:
     """As `Row` takes them."""
-    parts: dict[str, Sequence[np.ndarray]] = {"accuracy": data.test, "validation_accuracy": data.validation}
-    return {name: float(((model(points)[0] > 0) == labels).mean()) for name, (points, labels) in parts.items()}
+    splits: dict[str, Sequence[np.ndarray]] = {"accuracy": data.test, "validation_accuracy": data.validation}
+    return {name: float(((model(points)[0] > 0) == labels).mean()) for name, (points, labels) in splits.items()}

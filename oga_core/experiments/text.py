@@ -99,9 +99,9 @@ class Opened:
         """
         rng = np.random.default_rng(seed)
         n = len(self.true)
-        kept_back = KEPT_BACK * n if self.test is None else min(VALIDATION, n / 10) if self.validation is None else 0
+        reserved = KEPT_BACK * n if self.test is None else min(VALIDATION, n / 10) if self.validation is None else 0
         order = rng.permutation(n)
-        count = min(self.train or n, most["train"], n - int(kept_back))
+        count = min(self.train or n, most["train"], n - int(reserved))
         rows, rest = order[:count], order[count:]
         given = self.given[rows]
         if (self.given == self.true).all():
@@ -113,7 +113,7 @@ class Opened:
         if test is None:
             test = Part(self.pool, rest, self.true[rest])
         drawn = [
-            part.take(rng.permutation(len(part))[: most[name]]) for name, part in (("validation", validation), ("test", test))
+            split.take(rng.permutation(len(split))[: most[name]]) for name, split in (("validation", validation), ("test", test))
         ]
         return Part(self.pool, rows, given), given != self.true[rows], drawn[0], drawn[1]
 
@@ -236,15 +236,15 @@ def _open_task(task: Task, folder: Path) -> Opened:
     for split in ("dev", "test") if "train" in files else ():
         if split in files:
             dataset = open_dataset(files[split])
-            kept = _find_readable(dataset)
+            readable = _find_readable(dataset)
             labels = _labels_in(pool.class_names, dataset, str(files[split]))
-            if len(kept):  # GLUE's own test files have no labels
-                held[split] = Part(dataset, kept, labels[kept], pool.class_names)
+            if len(readable):  # GLUE's own test files have no labels
+                held[split] = Part(dataset, readable, labels[readable], pool.class_names)
     test = held.get("test") or held.get("dev")
     validation = held.get("dev") if "test" in held else None
-    part = Part(pool, rows)
-    part.origin = pool.origin
-    return Opened(task.title, part, given[rows], true[rows], task.train, validation, test)
+    samples = Part(pool, rows)
+    samples.origin = pool.origin
+    return Opened(task.title, samples, given[rows], true[rows], task.train, validation, test)
 
 
 def _find_readable(dataset: Dataset) -> np.ndarray:

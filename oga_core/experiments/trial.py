@@ -64,7 +64,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done in every trial.
+    """The steps common to all trials.
 
     Attributes
     ----------
@@ -96,10 +96,10 @@ def tried(trial: Trial, plan: Plan, results: Results, progress: Progress) -> Non
     done: dict[bytes, dict[str, Any]] = {}
 
     def without(dropped: np.ndarray) -> dict[str, Any]:
-        kept = np.setdiff1d(np.arange(n), dropped)
-        if kept.tobytes() not in done:
-            done[kept.tobytes()] = _accuracies(trial.fit(kept))
-        return done[kept.tobytes()]
+        remaining = np.setdiff1d(np.arange(n), dropped)
+        if remaining.tobytes() not in done:
+            done[remaining.tobytes()] = _accuracies(trial.fit(remaining))
+        return done[remaining.tobytes()]
 
     def told(arm: str) -> None:
         progress(f"{setting}, seed {seed}: {arm}", sum(key in results for key in planned), len(planned))

@@ -16,7 +16,7 @@ def as_it_is(inputs: Any) -> Any:
 
 
 def items_of(inputs: list[Any], rows: list[int]) -> list[Any]:
-    """Some items of a list."""
+    """Return the entries of a list at some rows."""
     return [inputs[i] for i in rows]
 
 

@@ -20,7 +20,7 @@ from oga_core.gradients.totals import Totals, Wanted, near_one
 
 @dataclass
 class Partial:
-    """What rules give for a batch, and the parameters that are left for the fallback."""
+    """The results of the rules for a batch, and the parameters that remain for the fallback."""
 
     totals: Totals
     losses: Tensor
@@ -133,6 +133,6 @@ class BatchPass:
                     yield samples, grads
                     done = samples.stop
                 return
-            except Exception:  # torch.func raises whatever it likes where it cannot do a model
+            except Exception:  # torch.func may raise anything for a model that it does not support
                 self.use_vmap = False
         yield from one_by_one(self.model, parameters, inputs, targets, done)

@@ -81,10 +81,10 @@ def _fitting(gradients: PerSampleGradients) -> int:
     if device.type == "cuda":
         # What torch holds without using it is free, too.
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        most, room = MOST_CUDA, SHARE_CUDA * (torch.cuda.mem_get_info(device)[0] + unused)
+        most, available = MOST_CUDA, SHARE_CUDA * (torch.cuda.mem_get_info(device)[0] + unused)
     else:
-        most, room = MOST, SHARE * _free_memory()
-    return max(1, min(most, int(room) // max(1, gradients.bytes_per_sample)))
+        most, available = MOST, SHARE * _free_memory()
+    return max(1, min(most, int(available) // max(1, gradients.bytes_per_sample)))
 
 
 def _free_memory() -> int:

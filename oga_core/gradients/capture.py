@@ -278,7 +278,7 @@ def mark_inputs(inputs: Any) -> Any:
     if isinstance(inputs, Tensor):
         return _mark(inputs.detach())
     if isinstance(inputs, (tuple, list)):
-        return type(inputs)(mark_inputs(item) for item in inputs)
+        return type(inputs)(mark_inputs(value) for value in inputs)
     if isinstance(inputs, dict) or hasattr(inputs, "items"):
-        return {key: mark_inputs(item) for key, item in inputs.items()}
+        return {key: mark_inputs(value) for key, value in inputs.items()}
     return inputs

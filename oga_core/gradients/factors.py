@@ -11,7 +11,7 @@ FORM = 2
 BLOCK = 4096
 """Samples handled at a time; bounds memory at ``BLOCK × n`` float32 in neighbour searches."""
 SMALL_BLOCK = 1024
-"""Where one vector meets many: what is made of a block stays in the processor's cache."""
+"""Samples at a time for one vector against many: the intermediate results of a block stay in the processor's cache."""
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def one_by_one(model: Model, parameters: dict[str, nn.Parameter], inputs: Any, t
 
 
 def by_vmap(model: Model, parameters: dict[str, nn.Parameter], inputs: Any, targets: Tensor) -> Gradients:
-    """Gradients by name, shape ``(samples, *parameter)``, by ``torch.func``. Whatever it cannot do raises."""
+    """Gradients by name, shape ``(samples, *parameter)``, by ``torch.func``. Raises for unsupported operations."""
     n = len(targets)
     plain = {name: p.detach() for name, p in parameters.items()}
 
@@ -96,14 +96,14 @@ def by_vmap(model: Model, parameters: dict[str, nn.Parameter], inputs: Any, targ
     step = max(1, LARGEST * piece(targets) // max(1, numbers))
     for start in range(0, n, step):
         samples = slice(start, min(start + step, n))
-        part = model.collate(model.take(inputs, list(range(n)[samples])))
+        batch = model.collate(model.take(inputs, list(range(n)[samples])))
         count = samples.stop - samples.start
-        dims = map_tensors(part, partial(_dimension_of_samples, count))
-        if dims == map_tensors(part, lambda _: None):
+        dims = map_tensors(batch, partial(_dimension_of_samples, count))
+        if dims == map_tensors(batch, lambda _: None):
             raise ValueError("no argument has a dimension of samples")
         # vmap takes the dimension of samples away, and the model wants one.
-        part = map_tensors(part, partial(_with_another, count))
-        yield samples, vmap(grad(loss_of), in_dims=(None, dims, 0), randomness="error")(plain, part, targets[samples])
+        batch = map_tensors(batch, partial(_with_another, count))
+        yield samples, vmap(grad(loss_of), in_dims=(None, dims, 0), randomness="error")(plain, batch, targets[samples])
 
 
 def _dimension_of_samples(count: int, tensor: Tensor) -> int | None:

@@ -107,8 +107,8 @@ def outer_sums(left: Tensor, right: Tensor) -> Iterator[tuple[int | slice, Tenso
         rows = -(-p // pieces)
         for i in range(n):
             other = right[i].t()
-            for part in left[i].split(rows, dim=1):
-                yield i, magnitudes(part.t(), other)
+            for columns in left[i].split(rows, dim=1):
+                yield i, magnitudes(columns.t(), other)
         return
     for samples in samples_at_once(n, p * d, left):
         yield samples, batched(left[samples].transpose(1, 2), right[samples]).abs_()

@@ -61,8 +61,8 @@ class CrossEntropy:
             return total
         counted = torch.ones_like(losses)
         if not targets.is_floating_point():
-            kept = (targets != self.ignore_index).flatten(1)
-            counted = kept.to(output.dtype)
+            valid = (targets != self.ignore_index).flatten(1)
+            counted = valid.to(output.dtype)
             if weight is not None:
                 counted = counted * weight[targets.flatten(1).clamp_min(0)]
         return total / counted.sum(1).clamp_min(torch.finfo(output.dtype).tiny)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the samples lie in a tensor.
+    """The position of the samples in a tensor.
 
     Attributes
     ----------

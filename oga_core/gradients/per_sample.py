@@ -130,18 +130,18 @@ class PerSampleGradients:
             assert self._plan is not None
             plan, n = self._plan, len(targets)
             threads = torch.get_num_threads() if targets.device.type == "cpu" else 1
-            parts = min(threads, n // LEAST)
-            if parts < 2:
+            count = min(threads, n // LEAST)
+            if count < 2:
                 return self._pass.complete(inputs, targets, self._pass.run_rules(inputs, targets, plan, self._wanted))
-            ends = [n * k // parts for k in range(parts + 1)]
+            ends = [n * k // count for k in range(count + 1)]
             shares = [list(range(a, b)) for a, b in pairwise(ends)]
             batches = [(self._pass.model.take(inputs, rows), targets[rows]) for rows in shares]
             # Each thread does some samples alone: twice as fast as two threads that share every operation.
             torch.set_num_threads(1)
             try:
-                with ThreadPoolExecutor(parts, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                    work = [pool.submit(self._pass.run_rules, *batch, plan, self._wanted) for batch in batches]
-                    partials = [future.result() for future in work]
+                with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                    futures = [pool.submit(self._pass.run_rules, *batch, plan, self._wanted) for batch in batches]
+                    partials = [future.result() for future in futures]
             finally:
                 torch.set_num_threads(threads)
             # The fallback changes the module's parameters for a while: one after the other.

@@ -1,4 +1,4 @@
-"""What the probe found out about a model: the trace of its operations, and where samples lie in what they give."""
+"""The results of the probe of a model: the trace of its operations, and where samples lie in their outputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ChangedTrace(Exception):
 
 @dataclass
 class Plan:
-    """What the probe found out about one forward pass.
+    """The results of the probe of one forward pass.
 
     Attributes
     ----------

@@ -24,7 +24,7 @@ from oga_core.gradients.totals import Totals, Wanted
 PROBED = 5
 """Samples of the probe: few, and a number that few dimensions of a model are a multiple of."""
 NAMED = 8
-"""Parameters without a rule that the user is told the names of."""
+"""Parameters without a rule whose names are shown to the user."""
 AGREES = {torch.float64: 1e-7, torch.float32: 2e-3}
 """Relative difference to autograd that the probe allows; 5e-2 in half precision."""
 NOISE = 16
@@ -73,22 +73,22 @@ class Probe:
         self._check_independence(some, targets[:n])
         with fill_zero_parameters(self.model.module):
             started = time.perf_counter()
-            alone = self._compute_norms_alone(some, targets[:n])
+            by_autograd = self._compute_norms_alone(some, targets[:n])
             taken = time.perf_counter() - started
             try:
-                plan = self._make_plan(some, targets[:n], alone)
+                plan = self._make_plan(some, targets[:n], by_autograd)
             except RuntimeError:
                 if not self.batch_pass.channels_last:
                     raise
                 self.batch_pass.channels_last = False  # a model that flattens with ``view`` wants its images as they come
-                plan = self._make_plan(some, targets[:n], alone)
-            self.notes += [f"{name} has no influence on the loss" for name in self.parameters if name not in alone]
+                plan = self._make_plan(some, targets[:n], by_autograd)
+            self.notes += [f"{name} has no influence on the loss" for name in self.parameters if name not in by_autograd]
             if plan.fallback:
                 left = {name: self.parameters[name] for name in plan.fallback}
                 started = time.perf_counter()
                 slow = Totals(n, self._compared, targets.device, each=True)
                 self.batch_pass.add_fallback(left, some, targets[:n], slow)
-                self.batch_pass.use_vmap = self.batch_pass.use_vmap and not self._find_disagreements(alone, slow.reached)
+                self.batch_pass.use_vmap = self.batch_pass.use_vmap and not self._find_disagreements(by_autograd, slow.reached)
                 share = (time.perf_counter() - started) / max(taken, 1e-9)
                 self.notes.append(_describe_fallback(plan.fallback, self.parameters, self.batch_pass.use_vmap, share))
         return plan
@@ -105,9 +105,9 @@ class Probe:
                 for rows in (list(range(n)), list(range(n)), others)
             ]
         same = 1 if n == 2 else 2
-        first, again, changed = (x[:same] for x in losses)
+        first, second, changed = (x[:same] for x in losses)
         allowed = 1e-3 * first.abs().clamp_min(1e-3)
-        if not torch.equal(first, again) and bool(((first - again).abs() > allowed).any()):
+        if not torch.equal(first, second) and bool(((first - second).abs() > allowed).any()):
             raise InputError(
                 "the model gives another loss for the same samples each time (dropout in training mode?); call model.eval() first"
             )
@@ -128,15 +128,15 @@ class Probe:
                 totals.add(name, Dense(values), samples)
         return totals.reached
 
-    def _make_plan(self, inputs: Any, targets: Tensor, alone: dict[str, Tensor]) -> Plan:
+    def _make_plan(self, inputs: Any, targets: Tensor, by_autograd: dict[str, Tensor]) -> Plan:
         """Return the trace; parameters whose norms are not those of the samples alone go to the fallback."""
         fallback: dict[str, str] = {}
         while True:
             plan = self._trace(inputs, targets, fallback)
             quick = Totals(len(targets), self._compared, targets.device, each=True)
             fallback = dict(self.batch_pass.run_capture(inputs, targets, plan, quick)[2].fallback)
-            wrong = self._find_disagreements(alone, quick.reached)
-            for name in alone:
+            wrong = self._find_disagreements(by_autograd, quick.reached)
+            for name in by_autograd:
                 if name not in quick.reached:
                     fallback.setdefault(name, "no operation on it was seen")
                 elif name in wrong:
@@ -144,15 +144,15 @@ class Probe:
             if len(fallback) == len(plan.fallback):
                 return plan
 
-    def _find_disagreements(self, alone: dict[str, Tensor], found: dict[str, Tensor]) -> set[str]:
+    def _find_disagreements(self, by_autograd: dict[str, Tensor], found: dict[str, Tensor]) -> set[str]:
         """The parameters whose norms are not those by autograd of each sample alone, among those that have influence."""
-        if not alone:
+        if not by_autograd:
             return set()
         # The coarsest: adapters in single precision get what a model in half precision computes.
         dtype = max((p.dtype for p in self.model.module.parameters() if p.is_floating_point()), key=lambda d: torch.finfo(d).eps)
         allowed, noise = AGREES.get(dtype, 5e-2), min(NOISE * torch.finfo(dtype).eps, 1e-2)
-        most = noise * torch.stack([*alone.values()]).norm(dim=0)
-        both = [(name, norms, found[name]) for name, norms in alone.items() if name in found]
+        most = noise * torch.stack([*by_autograd.values()]).norm(dim=0)
+        both = [(name, norms, found[name]) for name, norms in by_autograd.items() if name in found]
         return {name for name, norms, other in both if not ((norms - other).abs() <= allowed * norms + most).all()}
 
     def _trace(self, inputs: Any, targets: Tensor, fallback: dict[str, str]) -> Plan:
@@ -162,7 +162,7 @@ class Probe:
         swapped = self.model.take(inputs, [1, 0, *range(2, n)])
         while True:
             outputs, grads, capture = self._run(inputs, targets, plan)
-            with _count_saved(self.model.module) as kept_back:
+            with _count_saved(self.model.module) as saved:
                 after, _, _ = self._run(swapped, targets, plan, backward=False)
             plan.n, plan.trace, plan.shapes = n, capture.trace, {index: out.shape for index, out in outputs.items()}
             shared = None
@@ -184,7 +184,7 @@ class Probe:
                 plan = Plan(fallback=capture.fallback)  # without them it is another trace
             else:
                 break
-        seen = sum(kept_back.values()) + sum(o.numel() * o.element_size() for o in outputs.values())
+        seen = sum(saved.values()) + sum(o.numel() * o.element_size() for o in outputs.values())
         self.bytes_per_sample = (2 * seen + OF_LOSS * self._logits) // n
         return plan
 
@@ -202,10 +202,10 @@ class Probe:
             if backward and output.requires_grad:
                 _, grad = self.batch_pass.differentiate_loss(output, targets)
                 for i in range(n):
-                    alone = torch.zeros_like(grad)
-                    alone[i] = grad[i]
+                    single = torch.zeros_like(grad)
+                    single[i] = grad[i]
                     capture.grads = {}
-                    torch.autograd.backward(output, alone.to(output.dtype), retain_graph=True)
+                    torch.autograd.backward(output, single.to(output.dtype), retain_graph=True)
                     for index, found in capture.grads.items():
                         grads.setdefault(index, []).append(found)
         capture.forget()

@@ -1,4 +1,4 @@
-"""What a pass over a batch finds out."""
+"""The results of a pass over a batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class GradientBatch:
-    """What is known of n samples after one pass.
+    """The results of one pass over n samples.
 
     Attributes
     ----------
@@ -40,9 +40,9 @@ def joined(batches: list[GradientBatch]) -> GradientBatch:
     """Several batches as one, in their order."""
 
     def whole(name: str) -> Any:
-        parts = [getattr(batch, name) for batch in batches]
-        if any(part is None for part in parts):
+        values = [getattr(batch, name) for batch in batches]
+        if any(value is None for value in values):
             return None
-        return torch.cat(parts) if isinstance(parts[0], Tensor) else np.concatenate(parts)
+        return torch.cat(values) if isinstance(values[0], Tensor) else np.concatenate(values)
 
     return GradientBatch(*(whole(field.name) for field in fields(GradientBatch)))

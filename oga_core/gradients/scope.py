@@ -35,7 +35,7 @@ def parameters_in(module: nn.Module, scope: str, head: str | None = None) -> dic
     InputError
         If a pattern, or the whole scope, matches no trainable parameter.
     """
-    named = dict(module.named_parameters(remove_duplicate=False))
+    by_name = dict(module.named_parameters(remove_duplicate=False))
     if scope == HEAD:
         patterns = [f"{head}.weight"] if head else []
     elif scope == ALL:
@@ -46,20 +46,20 @@ def parameters_in(module: nn.Module, scope: str, head: str | None = None) -> dic
         patterns = [p.strip() for p in scope.split(",") if p.strip()]
     found: dict[int, tuple[str, nn.Parameter]] = {}
     for pattern in patterns:
-        matched = [name for name in named if fnmatchcase(name, pattern)]
-        trainable = [name for name in matched if named[name].requires_grad]
+        matched = [name for name in by_name if fnmatchcase(name, pattern)]
+        trainable = [name for name in matched if by_name[name].requires_grad]
         if not trainable and scope not in (LORA, HEAD):
-            raise InputError(_nothing(scope if scope == ALL else pattern, len({id(named[n]) for n in matched}), list(named)))
+            raise InputError(_nothing(scope if scope == ALL else pattern, len({id(by_name[n]) for n in matched}), list(by_name)))
         for name in trainable:
-            found.setdefault(id(named[name]), (name, named[name]))
+            found.setdefault(id(by_name[name]), (name, by_name[name]))
     if not found:
         missing = {
             LORA: "the model has no trainable LoRA adapter (parameters named lora_A, lora_B)",
             HEAD: "the head's weight is not a trainable parameter",
         }
         raise InputError(missing.get(scope, f"scope {scope!r} names no parameter"))
-    order = {id(p): i for i, p in enumerate(named.values())}
-    return dict(sorted(found.values(), key=lambda item: order[id(item[1])]))
+    order = {id(p): i for i, p in enumerate(by_name.values())}
+    return dict(sorted(found.values(), key=lambda pair: order[id(pair[1])]))
 
 
 def _nothing(pattern: str, matched: int, names: list[str]) -> str:

@@ -8,16 +8,16 @@ from typing import Any
 from torch import Tensor
 
 
-def find_tensors(items: Iterable[Any]) -> list[Tensor]:
+def find_tensors(arguments: Iterable[Any]) -> list[Tensor]:
     """Return the tensors among some arguments, however deep."""
     found: list[Tensor] = []
-    for item in items:  # a loop: it is run for every operation of a model
-        if isinstance(item, Tensor):
-            found.append(item)
-        elif isinstance(item, (tuple, list)):
-            found += find_tensors(item)
-        elif isinstance(item, dict):
-            found += find_tensors(item.values())
+    for value in arguments:  # a loop: it is run for every operation of a model
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, (tuple, list)):
+            found += find_tensors(value)
+        elif isinstance(value, dict):
+            found += find_tensors(value.values())
     return found
 
 
@@ -28,9 +28,9 @@ def replace_tensors(tree: Any, values: dict[int, Tensor]) -> Any:
     if isinstance(tree, tuple) and type(tree) is not tuple:  # torch.Size and named tuples hold no parameter
         return tree
     if isinstance(tree, (tuple, list)):
-        return type(tree)(replace_tensors(item, values) for item in tree)
+        return type(tree)(replace_tensors(value, values) for value in tree)
     if isinstance(tree, dict):
-        return {key: replace_tensors(item, values) for key, item in tree.items()}
+        return {key: replace_tensors(value, values) for key, value in tree.items()}
     return tree
 
 
@@ -39,7 +39,7 @@ def map_tensors(inputs: Any, change: Callable[[Tensor], Any]) -> Any:
     if isinstance(inputs, Tensor):
         return change(inputs)
     if isinstance(inputs, (tuple, list)):
-        return tuple(map_tensors(item, change) for item in inputs)
+        return tuple(map_tensors(value, change) for value in inputs)
     if isinstance(inputs, Mapping):
-        return {key: map_tensors(item, change) for key, item in inputs.items()}
+        return {key: map_tensors(value, change) for key, value in inputs.items()}
     return inputs

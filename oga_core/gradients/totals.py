@@ -14,7 +14,7 @@ from oga_core.gradients.terms import Term
 
 @dataclass
 class Wanted:
-    """What is asked of every gradient.
+    """The results wanted of every gradient.
 
     Attributes
     ----------

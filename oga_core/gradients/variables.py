@@ -76,19 +76,19 @@ def find_variable(source: Source | None, tensor: Tensor) -> Variable:
 
 def sum_gradient(source: Source, variables: list[Variable]) -> Term | None:
     """Return the whole gradient of a parameter from the terms of its variables; None where there is no term."""
-    parts: list[tuple[Term, View]] = []
+    terms: list[tuple[Term, View]] = []
     for variable in variables:
         if variable.view is None:
             assert isinstance(variable, _Computed)
             back = partial(_differentiate, variable.graph, source.proxy)
             of = summed([(t, None) for t in variable.terms], variable.tensor)
-            parts.append((Derived(of, source.plain, variable.tensor.shape, back), None))
+            terms.append((Derived(of, source.plain, variable.tensor.shape, back), None))
             continue
-        parts += [_extend(term, variable.view, source.proxy) for term in variable.terms]
-    if len(variables) == 1 and parts[0][1] is not None and variables[0].tensor.numel() == source.plain.numel():
-        of = summed([(term, None) for term, _ in parts], variables[0].tensor)
-        return Turned(of, source.plain, parts[0][1])
-    return summed(parts, source.plain) if parts else None
+        terms += [_extend(term, variable.view, source.proxy) for term in variable.terms]
+    if len(variables) == 1 and terms[0][1] is not None and variables[0].tensor.numel() == source.plain.numel():
+        of = summed([(term, None) for term, _ in terms], variables[0].tensor)
+        return Turned(of, source.plain, terms[0][1])
+    return summed(terms, source.plain) if terms else None
 
 
 def _place(tensor: Tensor) -> Placement:

@@ -147,7 +147,7 @@ def take_spare() -> SandboxProcess | None:
 
 
 def _explain_end(code: int) -> str:
-    """What happened to a process with this exit code."""
+    """Describe the end of a process with this exit code."""
     if sys.platform != "win32" and code == -signal.SIGXCPU:
         return f"took too long: {READER_SECONDS}"
     if code < 0:

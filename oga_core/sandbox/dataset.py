@@ -25,7 +25,7 @@ TRIES = 2
 DEADLY = 4096
 """Such questions that are remembered, by their hashes: the latest."""
 BLOCK = 256
-"""Originals that are fetched at once: who asks for one asks for all."""
+"""Originals that are requested at once: a request for one requests all."""
 MOST = 4
 """Processes at once for images in files, which take long to decode; other data are kept in memory, by one."""
 
@@ -53,7 +53,7 @@ class SandboxedDataset(Dataset):
     InputError
         If the data cannot be opened, or the process dies of them. So does `search`.
     SampleError
-        From whatever reads one sample: also if the process dies of it.
+        From all methods that read one sample: also if the process dies of it.
     """
 
     def __init__(self, source: str, options: dict[str, str], use_spare: bool = False) -> None:
@@ -103,7 +103,7 @@ class SandboxedDataset(Dataset):
         return str(self._of_sample("text", index))
 
     def words(self, index: int) -> tuple[str, ...]:
-        return tuple(str(part) for part in self._of_sample("words", index))
+        return tuple(str(word) for word in self._of_sample("words", index))
 
     def excerpts(self, samples: Sequence[tuple[int, str]], most: int) -> list[list[Excerpt] | None]:
         """Return the beginnings of samples in words, by part as `words` has them; None where the data no longer hold a sample.

@@ -15,7 +15,7 @@ from oga_core.sandbox.dataset import SandboxedDataset
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a run on some data would be.
+    """A run on some data, before it starts.
 
     Attributes
     ----------

@@ -1,6 +1,6 @@
 """The process of the sandbox: ``python -m oga_core.sandbox.server``, asked through a socket, its standard input.
 
-It opens one data set, with the limits that it is told, and then answers about it until the socket is closed.
+It opens one data set, with the limits that it receives, and then answers about it until the socket is closed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from oga_core.scoring.one_sample import OpenedModel
 
 TOLD = (InputError, SampleError, TypeError, IndexError)
-"""What a reader of data raises of itself, and passes on to who asked."""
+"""Errors that a reader of data raises itself, and passes on to the client."""
 
 
 def import_models(_: None) -> None:
@@ -42,7 +42,7 @@ def import_models(_: None) -> None:
 def estimate_run(
     dataset: Dataset, model: str | None, weights: str | None, scopes: list[str], folds: int | None
 ) -> dict[str, Any]:
-    """What `Outlook` has."""
+    """Return the fields of `Outlook`."""
     classifier = models.load_model(model, Path(weights), dataset) if weights is not None else None
     costs = scoring.estimate(dataset, classifier, scopes, folds)
     return {
@@ -66,7 +66,7 @@ def _open_model(dataset: Dataset, model: str | None, weights: Path | None, chang
 
 
 def excerpts(dataset: Dataset, samples: list[tuple[int, str]], most: int) -> list[list[tuple[str, int]] | None]:
-    """What `SandboxedDataset.excerpts` has."""
+    """Return the result of `SandboxedDataset.excerpts`."""
     return [_excerpt(dataset, index, sample_id, most) for index, sample_id in samples]
 
 
@@ -75,11 +75,11 @@ def _excerpt(dataset: Dataset, index: int, sample_id: str, most: int) -> list[tu
         words = dataset.words(index) if dataset.holds(index, sample_id) else None
     except SampleError:
         return None
-    return None if words is None else [(part[:most], len(part)) for part in words]
+    return None if words is None else [(word[:most], len(word)) for word in words]
 
 
 def facts(dataset: Dataset) -> dict[str, Any]:
-    """What is known of the data beside labels and sources, of which there may be millions."""
+    """Return the properties of the data other than labels and sources, of which there may be millions."""
     return {
         "kind": dataset.kind,
         "class_names": dataset.class_names,
@@ -114,7 +114,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "token_losses": lambda dataset, model, weights, *asked: open_model(dataset, model, weights).token_losses(*asked).to_dict(),
     "gradient": lambda dataset, model, weights, *asked: open_model(dataset, model, weights).gradient(*asked).to_dict(),
 }
-"""What the client may ask, by name."""
+"""Operations that the client may request, by name."""
 
 
 def main() -> None:
@@ -153,15 +153,15 @@ def _answer(connection: socket.socket) -> None:
             else:
                 value = OPERATIONS[name](dataset, *given)
             answer = wire.pack(value)
-        except BaseException as error:  # whatever it is, the next question may be answered
+        except BaseException as error:  # after any error, the next question may be answered
             if isinstance(error, KeyboardInterrupt):
                 raise
-            answer = _told(error), b""
+            answer = _describe_error(error), b""
         wire.send(connection, *answer)
 
 
-def _told(error: BaseException) -> dict[str, Any]:
-    """What is answered where there is no answer."""
+def _describe_error(error: BaseException) -> dict[str, Any]:
+    """Return the answer to a question that failed."""
     told = str(error) if isinstance(error, TOLD) else "".join(traceback.format_exception(error))
     kind = next((kind.__name__ for kind in TOLD if isinstance(error, kind)), "")
     return {"is": "error", "kind": kind, "told": told, "memory": _out_of_memory(error)}

@@ -1,4 +1,4 @@
-"""What client and server of the sandbox say to each other: JSON and plain bytes, nothing that runs when it is read.
+"""Messages between client and server of the sandbox: JSON and plain bytes, nothing that runs when it is read.
 
 A message is two lengths, a JSON value and bytes. The process may have been taken over by the file that it reads, so nothing that
 it says is believed: a length has a limit, and a picture is pixels, not a file to decode.
@@ -56,10 +56,10 @@ def receive(connection: socket.socket) -> tuple[Any, bytes]:
 def _exactly(connection: socket.socket, count: int) -> bytearray:
     data = bytearray()
     while len(data) < count:
-        part = connection.recv(min(count - len(data), PART_BYTES))
-        if not part:
+        received = connection.recv(min(count - len(data), PART_BYTES))
+        if not received:
             raise EOFError
-        data += part
+        data += received
     return data
 
 
@@ -68,18 +68,18 @@ def bridge(connection: socket.socket, source: IO[bytes], sink: IO[bytes]) -> Non
 
     def fill() -> None:
         with source, connection, suppress(OSError):
-            while part := os.read(source.fileno(), PART_BYTES):
-                connection.sendall(part)
+            while data := os.read(source.fileno(), PART_BYTES):
+                connection.sendall(data)
             connection.shutdown(socket.SHUT_RDWR)
 
     def drain() -> None:
         with sink, suppress(OSError):
-            while part := connection.recv(PART_BYTES):
-                sink.write(part)
+            while data := connection.recv(PART_BYTES):
+                sink.write(data)
                 sink.flush()
 
-    for work in (fill, drain):
-        threading.Thread(target=work, name="oga-bridge", daemon=True).start()
+    for copy in (fill, drain):
+        threading.Thread(target=copy, name="oga-bridge", daemon=True).start()
 
 
 def pack(value: Any) -> tuple[dict[str, Any], bytes]:

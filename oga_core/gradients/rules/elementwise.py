@@ -47,8 +47,8 @@ def _scaled(use: Use, parameter: Tensor, factor: Any) -> Dense:
         use.layout.dim < full.dim() - 1
     ):  # a vector along the last dimension: piece by piece
         grad, x = use.rows(use.grad), use.rows(full)
-        parts = torch.cat([(grad[s] * x[s]).sum(1) for s in use.in_pieces(grad)])
-        return Dense(parts.view(use.n, *parameter.shape))
+        sums = torch.cat([(grad[s] * x[s]).sum(1) for s in use.in_pieces(grad)])
+        return Dense(sums.view(use.n, *parameter.shape))
     return use.reduced(use.grad * full, parameter.shape)
 
 

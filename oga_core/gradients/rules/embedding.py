@@ -11,7 +11,7 @@ from oga_core.gradients.terms import Rows
 SUM, MEAN = 0, 1
 
 
-def _kept(samples: Tensor, rows: Tensor, values: Tensor, n: int, table: Tensor, padding: int) -> Rows:
+def _make_rows(samples: Tensor, rows: Tensor, values: Tensor, n: int, table: Tensor, padding: int) -> Rows:
     if padding >= 0:
         # Zeroed, not taken out: every sample keeps as many entries as the others.
         values = values * (rows != padding)[:, None].to(values.dtype)
@@ -27,7 +27,7 @@ def embedding(
         raise Unsupported("scale_grad_by_freq depends on the batch")
     grad, rows = use.rows(use.grad), use.rows(indices, 0)
     samples = torch.arange(use.n, device=rows.device).repeat_interleave(rows.shape[1])
-    yield weight, _kept(samples, rows.flatten(), grad.flatten(0, 1), use.n, weight, padding_idx)
+    yield weight, _make_rows(samples, rows.flatten(), grad.flatten(0, 1), use.n, weight, padding_idx)
 
 
 @rule(torch.embedding_bag)
@@ -64,4 +64,4 @@ def embedding_bag(
         values = values / counts.clamp_min(1)[bag, None]
     sample_of_bag = torch.empty(bags, dtype=torch.int64, device=bag.device)
     sample_of_bag[bags_of_sample] = torch.arange(use.n, device=bag.device)[:, None].expand_as(bags_of_sample)
-    yield weight, _kept(sample_of_bag[bag], indices, values, use.n, weight, padding)
+    yield weight, _make_rows(sample_of_bag[bag], indices, values, use.n, weight, padding)

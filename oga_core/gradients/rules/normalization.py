@@ -24,8 +24,8 @@ def _over_last(
     grad = use.rows(use.grad, len(shape)).flatten(2)
     if weight is not None and use.wants(weight):
         x = use.rows(input, len(shape)).flatten(2)
-        parts = [normalised(x[s]).mul_(grad[s]).sum(1) for s in use.in_pieces(x)]
-        yield weight, Dense(torch.cat(parts).view(use.n, *weight.shape))
+        sums = [normalised(x[s]).mul_(grad[s]).sum(1) for s in use.in_pieces(x)]
+        yield weight, Dense(torch.cat(sums).view(use.n, *weight.shape))
     if bias is not None and use.wants(bias):
         yield bias, Dense(grad.sum(1).view(use.n, *bias.shape))
 

@@ -22,7 +22,7 @@ class Unsupported(Exception):
 
 @dataclass(frozen=True)
 class Rule:
-    """What is known of an operation.
+    """Properties of an operation.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class Use:
         self._versions = [(t, t._version) for t in tensors]
 
     def terms(self, grad: Tensor) -> Terms:
-        """What each parameter gets; `Unsupported` for a use that the rule does not cover."""
+        """Return the terms of each parameter; `Unsupported` for a use that the rule does not cover."""
         if self.layout is None:
             raise Unsupported("its output is not arranged by sample")
         if any(t._version != version for t, version in self._versions):

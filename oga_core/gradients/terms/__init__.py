@@ -1,4 +1,4 @@
-"""What one use of a parameter gives to each sample's gradient, kept as factors until it is known what is asked of it."""
+"""Contributions of one use of a parameter to each sample's gradient, kept as factors until the wanted results are known."""
 
 from oga_core.gradients.terms.combined import Derived, Sum, Turned, View, summed
 from oga_core.gradients.terms.convolution import Convolution

@@ -145,13 +145,13 @@ def _inner(rows: Rows, outer: Outer) -> Tensor:
 
 def summed(terms: Sequence[tuple[Term, View]], parameter: Tensor) -> Term:
     """The terms of one parameter, each with its view, as one; those of a kind become one of that kind."""
-    alone = [term for term, view in terms if view is None]
-    if len(alone) < len(terms):
+    whole = [term for term, view in terms if view is None]
+    if len(whole) < len(terms):
         return Sum(list(terms), parameter)
-    dense = [t for t in alone if isinstance(t, Dense)]
-    outer = [t for t in alone if isinstance(t, Outer)]
-    rows = [t for t in alone if isinstance(t, Rows)]
-    merged: list[Term] = [t for t in alone if not isinstance(t, Dense | Outer | Rows)]
+    dense = [t for t in whole if isinstance(t, Dense)]
+    outer = [t for t in whole if isinstance(t, Outer)]
+    rows = [t for t in whole if isinstance(t, Rows)]
+    merged: list[Term] = [t for t in whole if not isinstance(t, Dense | Outer | Rows)]
     if dense:
         merged.append(Dense(torch.stack([t.values for t in dense]).sum(0)))
     if outer:

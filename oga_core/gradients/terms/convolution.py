@@ -98,8 +98,8 @@ class Convolution(Term):
         if self._grams_pay(l1) and self._gram_of_pixels():
             return None, self._by_grams()
         numbers = self.positions * prod(self.kernel) * self.input.shape[1]
-        parts = [self.part(samples).unfolded().norms(l1) for samples in samples_at_once(self.n, numbers, self.input)]
-        return torch.cat([p[0] for p in parts if p[0] is not None]) if l1 else None, torch.cat([p[1] for p in parts])
+        blocks = [self.part(samples).unfolded().norms(l1) for samples in samples_at_once(self.n, numbers, self.input)]
+        return torch.cat([p[0] for p in blocks if p[0] is not None]) if l1 else None, torch.cat([p[1] for p in blocks])
 
     def direct(self, l1: bool) -> bool:
         """Whether norms are taken of the gradient as PyTorch computes it, not of the unfolded input."""
@@ -130,9 +130,9 @@ class Convolution(Term):
             unfolded = torch.zeros_like(between[(slice(None), *[slice(s) for s in size] * 2)])
             for offset in product_of(*(range(0, k * d, d) for k, d in zip(self.kernel, self.dilation))):
                 unfolded += between[(slice(None), *[slice(o, o + s) for o, s in zip(offset, size)] * 2)]
-            part = self.part(samples)
+            block = self.part(samples)
             found = gram(left[samples]) * unfolded.view(-1, self.positions, self.positions)
-            squares[samples] = exactly(found, part.some)
+            squares[samples] = exactly(found, block.some)
         return squares
 
     def some(self, among: Tensor) -> Outer:

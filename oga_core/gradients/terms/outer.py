@@ -15,7 +15,7 @@ from oga_core.gradients.terms.term import Norms, Term, shaped
 CANCELLED = {torch.float32: 1e-3, torch.float64: 1e-7}
 """A Gram form that is left with a smaller share of its terms has lost digits; it is computed again from the gradient."""
 GRAMS = 8
-"""How much less work Grams must be than the gradient to be worth it where the gradient is materialised all the same."""
+"""How much cheaper than the gradient Grams must be to be worth it where the gradient is materialised all the same."""
 LARGE_GRAM = 1 << 22
 """Multiplications from which on oneDNN, sample by sample, is quicker than the batched product."""
 
@@ -68,8 +68,8 @@ class Outer(Term):
         t = self.left.shape[1]
         squares = torch.empty(self.n, dtype=torch.float64, device=self.left.device)
         for samples in samples_at_once(self.n, t * t, self.left):
-            part = Outer(self.left[samples], self.right[samples])
-            squares[samples] = exactly(gram(part.left) * gram(part.right), part.some)
+            block = Outer(self.left[samples], self.right[samples])
+            squares[samples] = exactly(gram(block.left) * gram(block.right), block.some)
         return squares
 
     def some(self, among: Tensor) -> Outer:

@@ -62,6 +62,6 @@ class Rows(Term):
         if torch.equal(self.samples, torch.arange(self.n, device=self.rows.device).repeat_interleave(t)):
             return projection.folded(torch.bmm(left.view(self.n, t, -1).transpose(1, 2), right.view(self.n, t, -1)))
         out = right.new_zeros(self.n, left.shape[1] * right.shape[1])
-        for part in samples_at_once(len(self.rows), out.shape[1], right):
-            out.index_add_(0, self.samples[part], (left[part, :, None] * right[part, None, :]).flatten(1))
+        for block in samples_at_once(len(self.rows), out.shape[1], right):
+            out.index_add_(0, self.samples[block], (left[block, :, None] * right[block, None, :]).flatten(1))
         return projection.folded(out)

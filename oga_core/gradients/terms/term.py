@@ -68,7 +68,7 @@ class Term(ABC):
     @property
     @abstractmethod
     def like(self) -> Tensor:
-        """A tensor of the parameter's shape, dtype and device, whatever its values."""
+        """A tensor of the parameter's shape, dtype and device; its values do not matter."""
 
     @abstractmethod
     def add_to(self, sample: int, out: Tensor) -> None:
@@ -93,15 +93,15 @@ class Term(ABC):
 
     def sketch(self, projection: Projection) -> Tensor:
         """Random projection, shape ``(n, width)``."""
-        parts = samples_at_once(self.n, self.like.numel(), self.like)
-        return torch.cat([projection.dense(self.gradients(samples)) for samples in parts])
+        blocks = samples_at_once(self.n, self.like.numel(), self.like)
+        return torch.cat([projection.dense(self.gradients(samples)) for samples in blocks])
 
     def materialises(self, l1: bool, projection: Projection) -> bool:
         """Whether norms and sketch together are cheapest from the gradient as it is."""
         return isinstance(projection, Fold) and projection.small
 
     def norms_and_sketch(self, l1: bool, projection: Projection) -> tuple[Tensor | None, Tensor, Tensor]:
-        """What `norms` and `sketch` give, from one gradient where both need it."""
+        """Return the results of `norms` and `sketch`, from one gradient where both need it."""
         if not self.materialises(l1, projection):
             return *self.norms(l1), self.sketch(projection)
         norms, sketches = Norms(self.n, self.like.device, l1), []
