@@ -119,7 +119,7 @@ def find_run(chosen: str) -> Run:
 
 
 def release_deleted() -> None:
-    """Let go of what is kept of runs that were deleted, in whichever process."""
+    """Release what is cached of runs that were deleted, in any process."""
     held = _held()
     there = workspace().present(held.values()) if held else set()
     for chosen, run_id in list(held.items()):
@@ -129,7 +129,7 @@ def release_deleted() -> None:
 
 
 def _release(chosen: str, run_id: str) -> None:
-    """Let go of what is kept of a run, and of the processes that read its data."""
+    """Release what is cached of a run, and the processes that read its data."""
     for name in {chosen, run_id}:
         for cache in (opened, dataset, _dataset_beside_model):
             cache.clear(name)
@@ -180,12 +180,12 @@ def _positions(chosen: str, name: str) -> np.ndarray:
 
 
 def picture(run: Run, name: str) -> np.ndarray:
-    """Where the samples lie on a picture of the run's map, float32 ``(n, 2)``; computed here where it is not there yet."""
+    """Return the positions of the samples on a picture of the run's map, float32 ``(n, 2)``; compute a missing one."""
     return _positions(run.id, name)
 
 
 def positions(run: Run) -> dict[str, np.ndarray]:
-    """Where they lie on every picture that is there."""
+    """Return the positions of the samples on every picture of the run."""
     return {name: picture(run, name) for name in pictures(run)}
 
 

@@ -1,4 +1,4 @@
-"""What a page shows where there is nothing to show yet."""
+"""The placeholder of a page that has no results yet."""
 
 from __future__ import annotations
 

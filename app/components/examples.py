@@ -1,4 +1,4 @@
-"""The embedded examples: the ordinary road, on data that is already there."""
+"""The embedded examples: ordinary runs on data that come with OGA."""
 
 from __future__ import annotations
 

@@ -19,9 +19,9 @@ def job_progress(run: Run, kind: str, label: str, *, percent: bool, key: str) ->
     kind
         Of the job, as `Run.job` takes it.
     label
-        What is being done, for people.
+        Name of the job, for people.
     percent
-        Whether it is told in percent of the whole, or in steps of its stage.
+        Whether to show it in percent of the whole, or in steps of its stage.
     key
         Of the element.
     """

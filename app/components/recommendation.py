@@ -1,4 +1,4 @@
-"""What is recommended for a run, and the evidence for it."""
+"""The recommendation for a run, and the evidence for it."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def _open(run: Run) -> None:
 
 # ---- the trash -------------------------------------------------------------------------------------------------------------
 def _draw_last_deleted(trash: list[Run]) -> None:
-    """What this session deleted last, with a way back; and what went wrong at that."""
+    """Draw the run that this session deleted last, with a button to restore it; or the error of that."""
     if failed := st.session_state.pop(_FAILED, None):
         st.error(literal(failed), icon=":material/error:")
     run = next((run for run in trash if run.id == st.session_state.get(_DELETED)), None)

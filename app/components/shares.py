@@ -1,4 +1,4 @@
-"""How much of each class would be flagged: a rare or hard class is not to disappear unseen."""
+"""The flagged share of each class: a rare or hard class must not disappear unnoticed."""
 
 from __future__ import annotations
 
