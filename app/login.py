@@ -17,7 +17,7 @@ SECRET_CHARACTERS, SECRET_DISTINCT = 32, 10
 
 
 def is_asked_for() -> bool:
-    """Whether only those who have logged in may look at anything."""
+    """Return whether only users who have logged in may see anything."""
     return bool(login_settings())
 
 
@@ -63,7 +63,7 @@ def user_of(cookies: Mapping[str, str]) -> str | None:
 
 
 def draw() -> None:
-    """The page of somebody who has not logged in."""
+    """Draw the page of a user who has not logged in."""
     st.title("OGA")
     st.text("This dashboard is for people who have logged in.")
     st.button("Log in", type="primary", icon=":material/login:", on_click=st.login, key="log_in")

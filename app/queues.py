@@ -47,7 +47,7 @@ class Queue:
         return int(found[0]) if len(found) else None
 
     def undecided(self, standing: Standing, start: int = 0) -> int | None:
-        """The first place from `start` on whose sample nobody has decided on, or None."""
+        """Return the first place from `start` on whose sample nobody has decided on, or None."""
         for at in range(start, len(self.rows), 1 << 16):
             found = np.flatnonzero(standing.codes[self.rows[at : at + (1 << 16)]] == 0)
             if len(found):
@@ -146,7 +146,7 @@ def _predicted(entry: dict[Hashable, Any]) -> dict[str, Any]:
 
 
 def decision(current: Decision | None) -> dict[str, Any] | None:
-    """A decision for JSON."""
+    """Return a decision for JSON."""
     if current is None:
         return None
     others = [[word.reviewer, word.action, word.new_label] for word in current.others]  # the names, never the identities
@@ -163,11 +163,11 @@ def decision(current: Decision | None) -> dict[str, Any] | None:
 
 
 def in_parts(excerpts: list[Excerpt]) -> dict[str, str]:
-    """A sample in words for JSON: one text, or a prompt and its answer."""
+    """Return a sample in words for JSON: one text, or a prompt and its answer."""
     return dict(zip(("text", "answer"), (excerpt.text for excerpt in excerpts)))
 
 
 def number(value: Any) -> float | None:
-    """A number for JSON, which knows none that are not finite."""
+    """Return a number for JSON; None for one that is not finite, which JSON does not know."""
     value = float(value)
     return value if math.isfinite(value) else None

@@ -201,11 +201,11 @@ class Door:
 
     @staticmethod
     def _is_page(asked: HTTPConnection) -> bool:
-        """Whether a browser wants to show the answer to its user."""
+        """Return whether a browser wants to show the answer to its user."""
         return asked.scope["type"] == "http" and asked.headers.get("sec-fetch-dest") == "document"
 
     def _from_own_page(self, asked: HTTPConnection) -> bool:
-        """Whether a request may come from any page, or comes from one of this server's."""
+        """Return whether a request may come from any page, or comes from one of this server's."""
         origin, site = asked.headers.get("origin"), asked.headers.get("sec-fetch-site", "same-origin")
         if asked.scope["type"] == "websocket" or asked.scope["method"] not in ("GET", "HEAD", "OPTIONS"):
             own = origin in self.origins and site == "same-origin"
@@ -246,7 +246,7 @@ class Door:
 
 
 def _from_here(asked: HTTPConnection) -> HTMLResponse:
-    """A page that asks for the same again without the token: from here, so that the browser sends its strict cookie along."""
+    """Return a page that repeats the request without the token: from here, so that the browser sends its strict cookie along."""
     left = [
         pair for pair in parse_qsl(asked.scope["query_string"].decode("latin-1"), keep_blank_values=True) if pair[0] != "token"
     ]
@@ -255,7 +255,7 @@ def _from_here(asked: HTTPConnection) -> HTMLResponse:
 
 
 def page(status: int, title: str, words: str, head: str = "") -> HTMLResponse:
-    """A page without Streamlit: a title and a line of plain words."""
+    """Return a page without Streamlit: a title and a line of plain words."""
     return HTMLResponse(
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
         f'<title>OGA</title>{head}</head><body style="font: 1rem/1.5 sans-serif; max-width: 40rem; margin: 4rem auto">'
@@ -274,7 +274,7 @@ def tell_and_log(error: Exception) -> bool:
 
 
 def _token() -> str | None:
-    """The launch token in the environment; else, where the server listens beyond this machine, one of our own."""
+    """Return the launch token in the environment; else, where the server listens beyond this machine, one of our own."""
     if token := os.environ.get(TOKEN):
         return token
     address = st.get_option("server.address")
@@ -286,7 +286,7 @@ def _token() -> str | None:
 
 
 def _origins() -> list[str]:
-    """The origins of this server's pages: its names with its port, and those that `oga serve --origin` has named."""
+    """Return the origins of this server's pages: its names with its port, and those that `oga serve --origin` has named."""
     scheme, port = "https" if st.get_option("server.sslCertFile") else "http", st.get_option("server.port")
     names = [f"[{name}]" if ":" in name else name for name in st.get_option("server.allowedHosts")]
     own = [origin_of(f"{scheme}://{name}:{port}") for name in names]

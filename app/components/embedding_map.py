@@ -90,7 +90,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Colours:
-    """How the points are coloured.
+    """Colouring of the points.
 
     Attributes
     ----------
@@ -214,7 +214,7 @@ def next_act(key: str, n: int) -> Act | None:
 
 
 def _entries(colours: Colours) -> list[tuple[int, str, int]]:
-    """Of the legend: code, name and number of points, in the order of the names."""
+    """Return code, name and number of points of each entry of the legend, in the order of the names."""
     if colours.continuous:
         return []
     counts = np.bincount(colours.codes, minlength=len(colours.names))[: len(colours.names)]
@@ -223,7 +223,7 @@ def _entries(colours: Colours) -> list[tuple[int, str, int]]:
 
 
 def _narrow(codes: np.ndarray) -> np.ndarray:
-    """In one byte a code where that is enough."""
+    """Return the codes in one byte each where that is enough."""
     return codes.astype(np.uint8, copy=False) if codes.max(initial=0) < 256 else codes
 
 
@@ -271,7 +271,7 @@ def _is_corner(sent: Any) -> bool:
 
 
 def _ramp(anchors: Sequence[str], steps: int) -> tuple[str, ...]:
-    """Colours at even steps between anchors that lie evenly apart."""
+    """Return colours at even steps between anchors that lie evenly apart."""
     rgb = np.array([[int(anchor[i : i + 2], 16) for i in (1, 3, 5)] for anchor in anchors])
     at = np.linspace(0, len(anchors) - 1, steps)
     channels = [np.interp(at, range(len(anchors)), channel).round().astype(int) for channel in rgb.T]

@@ -35,7 +35,7 @@ class Found:
 
 
 def is_offered(run: Run | None) -> bool:
-    """Whether a run's model can be given a test sample in words."""
+    """Return whether a run's model can be given a test sample in words."""
     return run is not None and run.status().state == "done" and run.summary.kind in IN_WORDS
 
 

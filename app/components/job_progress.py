@@ -1,4 +1,4 @@
-"""How far a job is: a component of our own that asks the server by itself, and has the page drawn again when the job has ended.
+"""Progress of a job: a component of our own that asks the server by itself, and reruns the page when the job has ended.
 
 Streamlit's timed fragments are not used: one that meets a change of page can break the page (its issue 15084).
 """

@@ -18,7 +18,7 @@ def visible(text: object) -> str:
 
 
 def literal(text: object) -> str:
-    """Return the text with every character that Markdown gives a meaning to escaped, on one line; bidi controls as `visible` has them.
+    """Return the text on one line, with every character that means something in Markdown escaped; bidi controls as in `visible`.
 
     An invisible character breaks addresses, of which Streamlit would make links.
     """

@@ -117,7 +117,7 @@ def _draw(run: Run, space: str, colours: Colours, only_map: bool) -> None:
 
 
 def _shown(run: Run, space: str) -> str:
-    """The picture to show: UMAP where it has been computed, unless the last lasso was drawn on the first picture."""
+    """Return the picture to show: UMAP where it has been computed, unless the last lasso was drawn on the first picture."""
     first, better = (picture(space, method) for method in METHODS)
     if better not in pictures(run):
         return first
@@ -157,7 +157,7 @@ def _move_on(run: Run, space: str) -> None:
 
 
 def _another_that_runs(run: Run, space: str) -> str | None:
-    """The job of another space's map where it is being computed: one comes after the other, for there are few processors."""
+    """Return the job of another space's map if it is running: one comes after the other, for there are few processors."""
     return next((kind for other, kind in JOBS.items() if other != space and run.job(kind).status().state == "running"), None)
 
 
@@ -205,7 +205,7 @@ def _key(run: Run, space: str) -> str:
 
 
 def _focus(run: Run) -> int | None:
-    """Row of the sample that the reviewer is on."""
+    """Return the row of the sample that the reviewer is on."""
     sample_id = st.session_state.get(state.FOCUS)
     return next(iter(run.rows_of([sample_id]).tolist()), None) if sample_id else None
 
@@ -237,7 +237,7 @@ def _sample(run: Run) -> tuple[str, str]:
 
 
 def _around(positions: np.ndarray, row: int) -> tuple[tuple[float, float], ...]:
-    """A square that holds one point and, unless they lie on one another, no other: a click is the smallest lasso."""
+    """Return a square that holds one point and, unless they lie on one another, no other: a click is the smallest lasso."""
     gaps = np.maximum(*(np.abs(column - column[row]) for column in positions.T))
     others = gaps[gaps > 0]
     half = max(float(others.min()) / 2 if len(others) else 1.0, 1e-6)

@@ -23,7 +23,7 @@ MOST_CLASSES = 30
 
 
 def draw(run: Run) -> None:
-    """Class counts and some samples, where the data can be opened fast."""
+    """Draw class counts and some samples, where the data can be opened fast."""
     if run.spec.data is None:
         return
     path = Path(run.spec.data.source)

@@ -17,7 +17,7 @@ NEXT = (
 
 
 def draw_header(run: Run) -> None:
-    """The run's title and the notes that came with it."""
+    """Draw the run's title and the notes that came with it."""
     st.title(literal(run.title))
     for note in run.spec.notes:
         with st.container(border=True):

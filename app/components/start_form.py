@@ -142,9 +142,11 @@ def _start_run(data: Path, model: Model, scope: str, options: Options) -> None:
     st.rerun()
 
 
-def _choose_path(label: str, key: str, or_hub: bool = False) -> Path | None:
-    """Return the path that is entered, if it is allowed; with `or_hub` it may be the name of a model on the Hugging Face hub."""
-    placeholder = "below a folder that oga serve was given with --root" + (", or a name on the Hugging Face hub" if or_hub else "")
+def _choose_path(label: str, key: str, hub_too: bool = False) -> Path | None:
+    """Return the path that is entered, if it is allowed; with `hub_too` it may be the name of a model on the Hugging Face hub."""
+    placeholder = "below a folder that oga serve was given with --root"
+    if hub_too:
+        placeholder += ", or a name on the Hugging Face hub"
     given = st.text_input(label, key=key, placeholder=placeholder).strip()
     if not given:
         return None
@@ -152,7 +154,7 @@ def _choose_path(label: str, key: str, or_hub: bool = False) -> Path | None:
         try:
             return allowed_path(given)
         except InputError:
-            if or_hub and hub.NAME.fullmatch(given):
+            if hub_too and hub.NAME.fullmatch(given):
                 return _download(given)
             raise
     except InputError as error:
@@ -187,7 +189,7 @@ def _choose_model(dropped: bool) -> Model | None:
         if dropped:
             weights = upload("Weights", (*SUFFIXES, ".zip"), (CONFIG, ADAPTER), key="weights_file")
         else:
-            weights = _choose_path("Path of the weights", "weights_path", or_hub=hub.allowed())
+            weights = _choose_path("Path of the weights", "weights_path", hub_too=hub.allowed())
     if weights is None:
         return None
     return Model(None if name == BY_FILE else name, weights, weights.stat().st_mtime_ns)

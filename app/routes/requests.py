@@ -177,7 +177,7 @@ def find_reviewer(request: Request) -> Reviewer:
 def require_reviewer(request: Request) -> Reviewer:
     """Return the reviewer who sends a decision, with a name."""
     if not login.user_of(request.cookies) and not request.cookies.get(state.BROWSER_COOKIE, ""):
-        raise Refusal(403, "This browser has sent no cookie, so its decisions cannot be distinguished from others'. Allow cookies here.")
+        raise Refusal(403, "This browser has sent no cookie, so its reviewer cannot be identified. Allow cookies here.")
     known = find_reviewer(request)
     if state.needs_name(known):
         raise Refusal(428, NAME_FIRST)
