@@ -210,7 +210,7 @@ def next_act(key: str, n: int) -> Act | None:
     An action that is applied before anything is drawn shows everywhere on the page at once.
     """
     waiting = st.session_state.get(f"{key}-acts")
-    return _parse_action(waiting.pop(0), n) if waiting else None
+    return _act(waiting.pop(0), n) if waiting else None
 
 
 def _entries(colours: Colours) -> list[tuple[int, str, int]]:
@@ -244,7 +244,7 @@ def _remember(key: str) -> None:
         st.session_state.setdefault(f"{key}-acts", []).append(sent)
 
 
-def _parse_action(sent: dict[str, Any], n: int) -> Act | None:
+def _act(sent: dict[str, Any], n: int) -> Act | None:
     """Return the action that the browser sent; None if it is no valid one on a map of `n` points."""
     given: list[Any] = [sent.get(name) for name in ("mode", "picture", "polygon", "row", "by", "codes")]
     mode, picture, polygon, row, by, codes = given

@@ -53,8 +53,7 @@ export class Answer {
       while (this.held.size > HELD) this.held.delete(this.held.keys().next().value);
       if (this.item === item) this.draw(found, null);
     } catch (error) {
-      if (error.name !== "AbortError" && this.item === item)
-        this.draw(null, `Could not load the token losses: ${error.message}`);
+      if (error.name !== "AbortError" && this.item === item) this.draw(null, `Could not load the token losses: ${error.message}`);
     }
   }
 
