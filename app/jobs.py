@@ -21,9 +21,9 @@ def start(run: Run, kind: str) -> None:
 
 
 def watch(run: Run) -> bool:
-    """Draw the progress of a run's scoring, whose end has the page drawn again; returns whether it is done.
+    """Draw the progress of a run's scoring, whose end reruns the page; return whether it is done.
 
-    One that failed or was stopped is told with its reason, and can be started again: it goes on with what it has kept.
+    One that failed or was stopped is shown with its reason, and can be started again: it resumes from the shards it has saved.
     """
     job = run.job(KIND)
     status = job.status()
@@ -34,6 +34,6 @@ def watch(run: Run) -> bool:
     elif status.state in ("failed", "cancelled"):
         show = st.error if status.state == "failed" else st.warning
         show(f"Scoring {status.state}: {literal(status.message)}", icon=":material/error:")
-        again = "Continue" if run.begun else "Start again"
-        st.button(again, key="again_score", icon=":material/replay:", on_click=start, args=(run, KIND))
+        label = "Continue" if run.begun else "Start again"
+        st.button(label, key="again_score", icon=":material/replay:", on_click=start, args=(run, KIND))
     return status.state == "done"

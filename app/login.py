@@ -1,4 +1,4 @@
-"""Who is logged in, where the owner of the server has set up a login (``[auth]`` in Streamlit's secrets)."""
+"""The user who is logged in, where the owner of the server has set up a login (``[auth]`` in Streamlit's secrets)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from app.streamlit_internals import login_settings, read_user_cookie
 from oga_core import InputError
 
 SECRET_CHARACTERS, SECRET_DISTINCT = 32, 10
-"""What the secret of the cookies needs at least: characters, and different ones among them."""
+"""Fewest characters, and fewest different ones among them, of the secret of the cookies."""
 
 
 def is_asked_for() -> bool:
-    """Whether only those who have logged in may look at anything."""
+    """Return whether only users who have logged in may see anything."""
     return bool(login_settings())
 
 
@@ -44,12 +44,12 @@ def check_login() -> None:
 
 
 def user() -> str | None:
-    """Who looks at this page; None for nobody known."""
-    return _named(st.user.to_dict())
+    """Return the user who looks at this page; None for nobody known."""
+    return _user_name(st.user.to_dict())
 
 
 def user_of(cookies: Mapping[str, str]) -> str | None:
-    """Who sends a request: Streamlit's cookie, signed with the secret of the server."""
+    """Return the user who sends a request, by Streamlit's cookie, which the secret of the server signs."""
     if not is_asked_for():
         return None
     signed = read_user_cookie(cookies)
@@ -59,18 +59,18 @@ def user_of(cookies: Mapping[str, str]) -> str | None:
         known = json.loads(signed)
     except ValueError:
         return None
-    return _named(known) if isinstance(known, dict) else None
+    return _user_name(known) if isinstance(known, dict) else None
 
 
 def draw() -> None:
-    """The page of somebody who has not logged in."""
+    """Draw the page of a user who has not logged in."""
     st.title("OGA")
     st.text("This dashboard is for people who have logged in.")
     st.button("Log in", type="primary", icon=":material/login:", on_click=st.login, key="log_in")
 
 
-def _named(known: Mapping[str, Any]) -> str | None:
-    """The e-mail address, which nobody else has, else the name, else what the provider calls them."""
+def _user_name(known: Mapping[str, Any]) -> str | None:
+    """Return the e-mail address, which nobody else has, else the name, else what the provider calls them."""
     if not known.get("is_logged_in"):
         return None
     return next((str(known[claim]) for claim in ("email", "name", "sub") if known.get(claim)), None)

@@ -42,12 +42,12 @@ class Queue:
     cosines: np.ndarray | None = None
 
     def place(self, row: int) -> int | None:
-        """Where a row stands, or None."""
+        """Return the place of a row, or None."""
         found = np.flatnonzero(self.rows == row)
         return int(found[0]) if len(found) else None
 
     def undecided(self, standing: Standing, start: int = 0) -> int | None:
-        """The first place from `start` on whose sample nobody has decided on, or None."""
+        """Return the first place from `start` on whose sample nobody has decided on, or None."""
         for at in range(start, len(self.rows), 1 << 16):
             found = np.flatnonzero(standing.codes[self.rows[at : at + (1 << 16)]] == 0)
             if len(found):
@@ -55,7 +55,7 @@ class Queue:
         return None
 
 
-_kept: OrderedDict[str, Queue] = OrderedDict()
+_queues: OrderedDict[str, Queue] = OrderedDict()
 _lock = Lock()
 
 
@@ -70,21 +70,21 @@ def keep(
         digest.update(np.ascontiguousarray(cosines).data)
     name = digest.hexdigest()
     with _lock:
-        known = _kept.get(name)
+        known = _queues.get(name)
     if known is None:
         known = Queue(name, rows, selection, groups, None if groups is None else np.bincount(groups), cosines)
     with _lock:
-        _kept[name] = known
-        _kept.move_to_end(name)
-        while len(_kept) > KEPT:
-            _kept.popitem(last=False)
+        _queues[name] = known
+        _queues.move_to_end(name)
+        while len(_queues) > KEPT:
+            _queues.popitem(last=False)
     return known
 
 
 def kept(name: str) -> Queue | None:
-    """A queue by its name; None where it is no longer kept, or the server has been started anew."""
+    """Return a queue by its name; None where it was dropped, or the server has been restarted."""
     with _lock:
-        return _kept.get(name)
+        return _queues.get(name)
 
 
 def measure_progress(run: Run, queue: Queue, reviewer: Reviewer) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def _sorted_scores(chosen: str, detector: str) -> np.ndarray:
 
 
 def items(run: Run, rows: Sequence[int] | np.ndarray, detector: str) -> list[dict[str, Any]]:
-    """What the browser draws of each of some rows, for JSON: at most `AT_ONCE` of them."""
+    """Return the samples of some rows, at most `AT_ONCE`, as JSON for the browser to draw."""
     rows = np.asarray(rows, np.int64)[:AT_ONCE]
     standing = standing_of(run)
     data = state.dataset(run.id)
@@ -110,7 +110,7 @@ def items(run: Run, rows: Sequence[int] | np.ndarray, detector: str) -> list[dic
     out = []
     for row, entry in zip(rows, table.to_dict("records"), strict=True):
         score = float(entry[detector])
-        item = {
+        sample = {
             "row": int(row),
             "id": entry["sample_id"],
             "index": int(entry["index"]),
@@ -122,21 +122,21 @@ def items(run: Run, rows: Sequence[int] | np.ndarray, detector: str) -> list[dic
             "decision": decision(standing.by_id.get(entry["sample_id"])),
             "disputed": bool(standing.disputed[row]),
         }
-        out.append(item)
+        out.append(sample)
     if data.kind != "image":
-        excerpts = data.excerpts([(item["index"], item["id"]) for item in out], SHORT)
-        for item, parts in zip(out, excerpts, strict=True):
-            if parts is None:
-                item["changed"] = True
+        excerpts = data.excerpts([(sample["index"], sample["id"]) for sample in out], SHORT)
+        for sample, texts in zip(out, excerpts, strict=True):
+            if texts is None:
+                sample["changed"] = True
             else:
-                most = SHORT // len(parts)
-                item |= in_parts([Excerpt(text[:most], length) for text, length in parts])
-                item["long"] = any(part.length > most for part in parts)
+                most = SHORT // len(texts)
+                sample |= in_parts([Excerpt(text[:most], length) for text, length in texts])
+                sample["long"] = any(length > most for _, length in texts)
     return out
 
 
 def _predicted(entry: dict[Hashable, Any]) -> dict[str, Any]:
-    """What the model says of a sample's label."""
+    """Return the predicted and the suggested label of a sample, for JSON."""
     return {
         "predicted": str(entry["predicted"]),
         "confidence": number(entry["confidence"]),
@@ -145,29 +145,29 @@ def _predicted(entry: dict[Hashable, Any]) -> dict[str, Any]:
     }
 
 
-def decision(stands: Decision | None) -> dict[str, Any] | None:
-    """A decision for JSON."""
-    if stands is None:
+def decision(current: Decision | None) -> dict[str, Any] | None:
+    """Return a decision for JSON."""
+    if current is None:
         return None
-    others = [[word.reviewer, word.action, word.new_label] for word in stands.others]  # the names, never the identities
+    others = [[word.reviewer, word.action, word.new_label] for word in current.others]  # the names, never the identities
     return {
-        "seq": stands.seq,
-        "action": stands.action,
-        "label": stands.new_label,
-        "reviewer": stands.reviewer,
-        "time": stands.time,
-        "conflict": stands.conflict,
-        "disputed": stands.disputed,
+        "seq": current.seq,
+        "action": current.action,
+        "label": current.new_label,
+        "reviewer": current.reviewer,
+        "time": current.time,
+        "conflict": current.conflict,
+        "disputed": current.disputed,
         "others": others,
     }
 
 
-def in_parts(parts: list[Excerpt]) -> dict[str, str]:
-    """A sample in words for JSON: one text, or a prompt and its answer."""
-    return dict(zip(("text", "answer"), (part.text for part in parts)))
+def in_parts(excerpts: list[Excerpt]) -> dict[str, str]:
+    """Return a sample in words for JSON: one text, or a prompt and its answer."""
+    return dict(zip(("text", "answer"), (excerpt.text for excerpt in excerpts)))
 
 
 def number(value: Any) -> float | None:
-    """A number for JSON, which knows none that are not finite."""
+    """Return a number for JSON; None for one that is not finite, which JSON does not know."""
     value = float(value)
     return value if math.isfinite(value) else None

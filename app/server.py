@@ -1,4 +1,4 @@
-"""What `oga serve` runs: the pages, the routes beside them, who is let in, and the headers of every answer."""
+"""The server of `oga serve`: the pages, the routes beside them, access control, and the headers of every answer."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ POLICY = "; ".join(
 FOR_USERS = ("/oga/", "/media/", "/_stcore/metrics", "/_stcore/upload_file")
 """Paths that, where a login is set up, are answered only to who has logged in; the pages ask for that themselves."""
 OWN_PAGES_ONLY = ("/oga/", "/auth/logout")
-"""Paths whose GET takes work or changes something."""
+"""Paths whose GET is costly or changes something."""
 MOST_REFUSED = 20
 """Foreign origins that are written to the log."""
 HOST = re.compile(r"[A-Za-z0-9._-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
@@ -125,10 +125,11 @@ class Headers:
 
 
 class Door:
-    """Lets in who asks for a name that this server has and, where it listens beyond this machine, has its launch token.
+    """Lets in requests to a name that this server has and, where it listens beyond this machine, with its launch token.
 
-    A websocket is opened, and a request that changes something is met, for a page of this server's own origin only: scheme, host
-    and port. Cookies do not tell ports apart, so that without this a page on any port of the machine could act for its user.
+    A websocket is opened, and a request that changes something is answered, for a page of this server's own origin only: scheme,
+    host and port. Cookies are the same for every port: without this, a page on any port of the machine could send requests as
+    its user.
 
     The token comes once in the address, from there on in a cookie so strict that a browser does not send it along when it comes
     from elsewhere, by a link in a mail or from a login. Then a page of our own asks again.
@@ -136,15 +137,15 @@ class Door:
     Parameters
     ----------
     hosts
-        Names and addresses that may stand in the Host header.
+        Names and addresses that are allowed in the Host header.
     origins
-        What may stand in the Origin header, as `origin_of` writes it.
+        Values that are allowed in the Origin header, as `origin_of` writes them.
     token
         The launch token; None where none is asked for.
     cookie
         Name of the cookie with the token.
     login
-        Whether our routes answer only who has logged in; the pages ask for that themselves.
+        Whether our routes answer only users who have logged in; the pages ask for that themselves.
     """
 
     def __init__(
@@ -171,7 +172,7 @@ class Door:
             await turned_away(scope, receive, send)
 
     def _turned_away(self, asked: HTTPConnection) -> Response | None:
-        """What is answered in place of what was asked for; None where that may be had."""
+        """Return the refusal of a request; None where it is allowed."""
         host = asked.headers.get("host", "")
         if not HOST.fullmatch(host) or (urlsplit(f"//{host}").hostname or "") not in self.hosts:
             return page(
@@ -200,11 +201,11 @@ class Door:
 
     @staticmethod
     def _is_page(asked: HTTPConnection) -> bool:
-        """Whether a browser wants to show the answer to its user."""
+        """Return whether a browser wants to show the answer to its user."""
         return asked.scope["type"] == "http" and asked.headers.get("sec-fetch-dest") == "document"
 
     def _from_own_page(self, asked: HTTPConnection) -> bool:
-        """Whether a request may come from any page, or comes from one of this server's."""
+        """Return whether a request may come from any page, or comes from one of this server's."""
         origin, site = asked.headers.get("origin"), asked.headers.get("sec-fetch-site", "same-origin")
         if asked.scope["type"] == "websocket" or asked.scope["method"] not in ("GET", "HEAD", "OPTIONS"):
             own = origin in self.origins and site == "same-origin"
@@ -245,7 +246,7 @@ class Door:
 
 
 def _from_here(asked: HTTPConnection) -> HTMLResponse:
-    """A page that asks for the same again without the token: from here, so that the browser sends its strict cookie along."""
+    """Return a page that repeats the request without the token: from here, so that the browser sends its strict cookie along."""
     left = [
         pair for pair in parse_qsl(asked.scope["query_string"].decode("latin-1"), keep_blank_values=True) if pair[0] != "token"
     ]
@@ -254,7 +255,7 @@ def _from_here(asked: HTTPConnection) -> HTMLResponse:
 
 
 def page(status: int, title: str, words: str, head: str = "") -> HTMLResponse:
-    """A page without Streamlit: a title and a line of plain words."""
+    """Return a page without Streamlit: a title and a line of plain words."""
     return HTMLResponse(
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
         f'<title>OGA</title>{head}</head><body style="font: 1rem/1.5 sans-serif; max-width: 40rem; margin: 4rem auto">'
@@ -265,7 +266,7 @@ def page(status: int, title: str, words: str, head: str = "") -> HTMLResponse:
 
 
 def tell_and_log(error: Exception) -> bool:
-    """What the browser is shown where something went wrong that nobody foresaw: a number to find it by, no traceback."""
+    """Log an unexpected error with its traceback, and show the browser only a number to find it by."""
     number = uuid.uuid4().hex[:8]
     logging.getLogger("oga").error("error %s on the page", number, exc_info=error)
     st.error(f"Something went wrong here. The server's log has the details under {number}.", icon=":material/error:")
@@ -273,7 +274,7 @@ def tell_and_log(error: Exception) -> bool:
 
 
 def _token() -> str | None:
-    """The launch token in the environment; else, where the server listens beyond this machine, one of our own."""
+    """Return the launch token in the environment; else, where the server listens beyond this machine, one of our own."""
     if token := os.environ.get(TOKEN):
         return token
     address = st.get_option("server.address")
@@ -285,7 +286,7 @@ def _token() -> str | None:
 
 
 def _origins() -> list[str]:
-    """The origins of this server's pages: its names with its port, and those that `oga serve --origin` has named."""
+    """Return the origins of this server's pages: its names with its port, and those that `oga serve --origin` has named."""
     scheme, port = "https" if st.get_option("server.sslCertFile") else "http", st.get_option("server.port")
     names = [f"[{name}]" if ":" in name else name for name in st.get_option("server.allowedHosts")]
     own = [origin_of(f"{scheme}://{name}:{port}") for name in names]

@@ -53,7 +53,7 @@ def workspace() -> Workspace:
 
 
 def current_run() -> Run | None:
-    """The run in the URL, if it is there."""
+    """Return the run in the URL, if any."""
     chosen = _chosen()
     if not chosen:
         return None
@@ -107,7 +107,7 @@ def close_run() -> None:
 
 
 def find_run(chosen: str) -> Run:
-    """Return a run, with what is kept of its files.
+    """Return a run, with its cached files.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def find_run(chosen: str) -> Run:
 
 
 def release_deleted() -> None:
-    """Let go of what is kept of runs that were deleted, in whichever process."""
+    """Release what is cached of runs that were deleted, in any process."""
     held = _held()
     there = workspace().present(held.values()) if held else set()
     for chosen, run_id in list(held.items()):
@@ -129,7 +129,7 @@ def release_deleted() -> None:
 
 
 def _release(chosen: str, run_id: str) -> None:
-    """Let go of what is kept of a run, and of the processes that read its data."""
+    """Release what is cached of a run, and the processes that read its data."""
     for name in {chosen, run_id}:
         for cache in (opened, dataset, _dataset_beside_model):
             cache.clear(name)
@@ -139,13 +139,13 @@ def _release(chosen: str, run_id: str) -> None:
 
 @st.cache_resource(show_spinner=False)
 def _held() -> dict[str, str]:
-    """The ids of the runs of which something is kept, by what they were asked for."""
+    """Return the ids of the runs of which something is cached, by the names they were asked for with."""
     return {}
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def opened(chosen: str) -> Run:
-    """A run whose files, once read, stay in memory for every session: they never change. A page asks `find_run` for it."""
+    """Return a run whose files, once read, stay in memory for every session: they never change. Pages call `find_run` instead."""
     run = workspace().run(chosen)
     _held()[chosen] = run.id
     return run
@@ -158,18 +158,18 @@ def _open_data(chosen: str) -> SandboxedDataset:
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def dataset(chosen: str) -> SandboxedDataset:
-    """The data of a run, which a process of their own reads."""
+    """Return the data of a run, which a sandbox of their own reads."""
     return _open_data(chosen)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _dataset_beside_model(chosen: str) -> SandboxedDataset:
-    """The data of a run once more, in a process that opens the model while the other is asked for samples."""
+    """Return the data of a run once more, in a sandbox that opens the model while the other serves samples."""
     return _open_data(chosen)
 
 
 def model(run: Run) -> SandboxedModel:
-    """The model of a run with its data; InputError where it was given from Python."""
+    """Return the model of a run with its data; InputError where it was given from Python."""
     return SandboxedModel(_dataset_beside_model(run.id), *model_of(run))
 
 
@@ -180,17 +180,17 @@ def _positions(chosen: str, name: str) -> np.ndarray:
 
 
 def picture(run: Run, name: str) -> np.ndarray:
-    """Where the samples lie on a picture of the run's map, float32 ``(n, 2)``; computed here where it is not there yet."""
+    """Return the positions of the samples on a picture of the run's map, float32 ``(n, 2)``; compute a missing one."""
     return _positions(run.id, name)
 
 
 def positions(run: Run) -> dict[str, np.ndarray]:
-    """Where they lie on every picture that is there."""
+    """Return the positions of the samples on every picture of the run."""
     return {name: picture(run, name) for name in pictures(run)}
 
 
 def selection(run: Run) -> Selection:
-    """The one selection of this session."""
+    """Return the one selection of this session."""
     if st.session_state.get(_SELECTION_RUN) != run.id or _SELECTION not in st.session_state:
         st.session_state[_SELECTION] = load_view(run, st.query_params.get(VIEW))
         st.session_state[_SELECTION_RUN] = run.id
@@ -217,12 +217,12 @@ def keep_url(run: Run) -> None:
 
 
 def rows(run: Run) -> np.ndarray:
-    """Rows of ``run.table`` that are selected, in the order of the selection."""
+    """Return the rows of ``run.table`` that are selected, in the order of the selection."""
     return _arranged(run)[0]
 
 
 def groups(run: Run) -> np.ndarray | None:
-    """The group of each of `rows`, in the order by cluster; None in another."""
+    """Return the group of each of `rows`, in the order by cluster; None in another."""
     return _arranged(run)[1]
 
 

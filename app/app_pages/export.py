@@ -69,5 +69,5 @@ if fmt == "csv":
 if earlier := exported(run):
     st.subheader("Exported before")
     for one in earlier[:LISTED]:
-        stands = "superseded: decisions have changed since, export again" if one.superseded else "as the decisions stand now"
-        st.text(f"{one.time}  {one.what}, {one.format}, {one.rows:,} rows, {Path(one.to).name}: {stands}")
+        note = "superseded: decisions have changed since, export again" if one.superseded else "as the decisions stand now"
+        st.text(f"{one.time}  {one.what}, {one.format}, {one.rows:,} rows, {Path(one.to).name}: {note}")

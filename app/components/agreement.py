@@ -1,4 +1,4 @@
-"""How far the reviewers of a run agree."""
+"""Agreement of the reviewers of a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from oga_core.review import agreement, others_decide
 
 
 def draw(run: Run) -> None:
-    """A row for each two reviewers, where there are two."""
+    """Draw a row for each two reviewers, where there are two."""
     if not others_decide(run, state.reviewer()):
         return
     opened = st.expander("Agreement of the reviewers", icon=":material/group:", key="agreement", on_change="rerun")

@@ -40,7 +40,7 @@ def define_component(name: str, *, html: str, css: Sequence[str], js: str) -> Ca
     html
         The skeleton.
     css, js
-        Files in this folder, ``"triage/triage.js"``. What all components share stands before the CSS; Streamlit calls the
+        Files in this folder, ``"triage/triage.js"``. The CSS that all components share comes first; Streamlit calls the
         module's default export.
     """
     styles = "\n".join(read_file(path) for path in (SHARED_CSS, *css))

@@ -1,8 +1,8 @@
 """The embedding map: a component of our own for up to a million points, with lasso, box, crosshair, click and legend.
 
-What stays the same (positions, and what the card says of each point) the browser fetches by address, once, and keeps. A run
-of the page then costs the colour codes and one bit a point: NumPy arrays travel as Arrow buffers, which the script reads
-without copying. What comes up is a polygon; which samples lie in it is computed in Python.
+The browser downloads what stays the same (positions, and the data of the cards) by address, once, and caches it. A run of the
+page then costs the colour codes and one bit a point: NumPy arrays travel as Arrow buffers, which the script reads without
+copying. The browser sends back a polygon; Python computes which samples lie in it.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ MOST_ENTRIES = 200
 
 @dataclass(frozen=True)
 class Card:
-    """Where the browser finds what the card of a point says: addresses, fetched when the first card is shown.
+    """Addresses of the data of a point's card; the browser downloads them when it shows the first card.
 
     Attributes
     ----------
     given, predicted
-        Places in the names, uint16 or int32, of each point; ``predicted`` is empty where nothing is.
+        Positions in the names, uint16 or int32, of each point; ``predicted`` is empty where nothing is.
     scores
         float32, of each point.
     indices
@@ -51,7 +51,7 @@ class Card:
     kind
         ``"image"`` or ``"text"``; empty where the samples cannot be shown.
     sample
-        What comes before and after a sample's position in its address: of an image, or of JSON with its ``text``.
+        Parts before and after a sample's position in its address: of an image, or of JSON with its ``text``.
     """
 
     given: str
@@ -65,14 +65,14 @@ class Card:
 
 @dataclass(frozen=True)
 class Picture:
-    """What is drawn.
+    """A map to draw.
 
     Attributes
     ----------
     name
-        Goes with every act on it.
+        Sent with every action on it.
     title
-        For people, and for those who hear the page.
+        Shown, and read by screen readers.
     points
         Address of the positions, float32, x and y by turns. Points that are not finite are not drawn.
     group
@@ -90,7 +90,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Colours:
-    """How the points are coloured.
+    """Colouring of the points.
 
     Attributes
     ----------
@@ -118,7 +118,7 @@ class Colours:
 
 @dataclass(frozen=True)
 class Act:
-    """What the user last did on the map.
+    """An action of the user on the map.
 
     Attributes
     ----------
@@ -126,13 +126,13 @@ class Act:
         ``"replace"`` the selection, ``"add"`` to it (Shift), ``"subtract"`` from it (Alt), ``"clear"`` it, or ``"isolate"``
         classes in the legend.
     picture
-        Name of the picture it was done on.
+        Name of the picture on which it happened.
     polygon
         Corners ``(x, y)`` in data coordinates, 3 to 60 of them, after a lasso, a box or a circle.
     row
         Row number of the point, after a click.
     by, codes
-        What the colours meant, and which of them are singled out now; none means all.
+        Meaning of the colours, and those that are singled out now; none means all.
     """
 
     mode: Mode
@@ -153,7 +153,7 @@ def embedding_map(
     focus: int | None = None,
     height: int = 560,
 ) -> None:
-    """Draw the map. What the user does on it waits in the session, and is taken by `next_act` before the next drawing.
+    """Draw the map; the user's actions on it wait in the session until `next_act` takes them, before the next drawing.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def embedding_map(
     polygon
         Corners ``(x, y)`` of the current lasso in data coordinates.
     key
-        Of the element; its acts wait in the session state under names that begin with it.
+        Of the element; its actions wait in the session state under names that begin with it.
     focus
         Row of a point that is ringed.
     height
@@ -205,16 +205,16 @@ def embedding_map(
 
 
 def next_act(key: str, n: int) -> Act | None:
-    """The oldest act on the map of this key, which has `n` points, that has not been taken yet; each is taken once.
+    """Return the oldest action on the map of this key, which has `n` points, and remove it from the session.
 
-    Taken and applied before anything is drawn, it is seen everywhere on the page at once.
+    An action that is applied before anything is drawn shows everywhere on the page at once.
     """
     waiting = st.session_state.get(f"{key}-acts")
     return _act(waiting.pop(0), n) if waiting else None
 
 
 def _entries(colours: Colours) -> list[tuple[int, str, int]]:
-    """Of the legend: code, name and number of points, in the order of the names."""
+    """Return code, name and number of points of each entry of the legend, in the order of the names."""
     if colours.continuous:
         return []
     counts = np.bincount(colours.codes, minlength=len(colours.names))[: len(colours.names)]
@@ -223,7 +223,7 @@ def _entries(colours: Colours) -> list[tuple[int, str, int]]:
 
 
 def _narrow(codes: np.ndarray) -> np.ndarray:
-    """In one byte a code where that is enough."""
+    """Return the codes in one byte each where that is enough."""
     return codes.astype(np.uint8, copy=False) if codes.max(initial=0) < 256 else codes
 
 
@@ -237,15 +237,15 @@ def _mask(selected: np.ndarray | None, n: int) -> np.ndarray:
 
 
 def _remember(key: str) -> None:
-    """Keep an act until the map is drawn: a run cut short by another click must not lose it."""
-    act = getattr(st.session_state.get(key), "act", None)  # no more there where the page has changed meanwhile
-    if isinstance(act, dict):
-        st.session_state[f"{key}-seen"] = act.get("id")
-        st.session_state.setdefault(f"{key}-acts", []).append(act)
+    """Store an action until the map is drawn: a run that another click interrupts must not lose it."""
+    sent = getattr(st.session_state.get(key), "act", None)  # missing where the page has changed meanwhile
+    if isinstance(sent, dict):
+        st.session_state[f"{key}-seen"] = sent.get("id")
+        st.session_state.setdefault(f"{key}-acts", []).append(sent)
 
 
 def _act(sent: dict[str, Any], n: int) -> Act | None:
-    """What the browser sent, if it is an act on a map of `n` points."""
+    """Return the action that the browser sent; None if it is no valid one on a map of `n` points."""
     given: list[Any] = [sent.get(name) for name in ("mode", "picture", "polygon", "row", "by", "codes")]
     mode, picture, polygon, row, by, codes = given
     if mode not in get_args(Mode) or not isinstance(picture, str):
@@ -271,7 +271,7 @@ def _is_corner(sent: Any) -> bool:
 
 
 def _ramp(anchors: Sequence[str], steps: int) -> tuple[str, ...]:
-    """Colours at even steps between anchors that lie evenly apart."""
+    """Return colours at even steps between anchors that lie evenly apart."""
     rgb = np.array([[int(anchor[i : i + 2], 16) for i in (1, 3, 5)] for anchor in anchors])
     at = np.linspace(0, len(anchors) - 1, steps)
     channels = [np.interp(at, range(len(anchors)), channel).round().astype(int) for channel in rgb.T]

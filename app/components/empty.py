@@ -1,4 +1,4 @@
-"""What a page shows where there is nothing to show yet."""
+"""The placeholder of a page that has no results yet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from oga_core import Run
 
 
 def finished_run() -> Run:
-    """The current run; where there is none, or it is not done, the page says what to do and stops."""
+    """Return the current run; where there is none, or it is not done, say on the page what to do, and stop."""
     run = state.current_run()
     if run is not None and jobs.watch(run):
         return run

@@ -1,4 +1,4 @@
-"""The embedded examples: the ordinary road, on data that is already there."""
+"""The embedded examples: ordinary runs on data that come with OGA."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from oga_core.scoring import prepare_example
 
 
 def draw() -> None:
-    """A card for each example."""
+    """Draw a card for each example."""
     for column, example in zip(st.columns(len(EXAMPLES)), EXAMPLES.values(), strict=True):
         with column, st.container(border=True, height="stretch"):
             st.subheader(example.title)

@@ -104,7 +104,7 @@ def _bins(chosen: str, detector: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _groups(run: Run, by: str) -> tuple[np.ndarray, list[str]]:
-    """The group of each row, and the groups' names."""
+    """Return the group of each row, and the groups' names."""
     if by == "decision":
         return standing_of(run).codes, list(STATES)
     if by == "selection":

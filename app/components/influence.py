@@ -25,7 +25,7 @@ _FOUND = "influence_found"
 
 @dataclass(frozen=True)
 class Found:
-    """What was found for a test sample in words."""
+    """The training samples found for a test sample in words."""
 
     run: str
     prompt: str
@@ -35,7 +35,7 @@ class Found:
 
 
 def is_offered(run: Run | None) -> bool:
-    """Whether a run's model can be given a test sample in words."""
+    """Return whether a run's model can be given a test sample in words."""
     return run is not None and run.status().state == "done" and run.summary.kind in IN_WORDS
 
 
@@ -58,7 +58,7 @@ def draw(run: Run) -> None:
 
 
 def _written(run: Run) -> pd.DataFrame | None:
-    """What was found for the test sample that was last written."""
+    """Draw the form of a written test sample; return the training samples found for the last one."""
     known: Found | None = st.session_state.get(_FOUND)
     if known is not None and known.run != run.id:
         known = None
@@ -95,7 +95,7 @@ def _written(run: Run) -> pd.DataFrame | None:
 
 
 def _chosen(run: Run) -> pd.DataFrame:
-    """What is found for a sample of the run, by its position in the data; at first the one that was looked at last."""
+    """Draw the choice of a sample of the run, at first the one last looked at; return the training samples found for it."""
     indices = run.table["index"].to_numpy()
     focus = run.rows_of([st.session_state.get(state.FOCUS) or ""])
     index = st.number_input(
@@ -123,7 +123,7 @@ def _of_row(chosen: str, row: int) -> pd.DataFrame:
 
 
 def _ends(samples: pd.DataFrame) -> pd.DataFrame:
-    """What may be shown of samples in the order of their cosines."""
+    """Return both ends of samples in the order of their cosines: all that can be shown."""
     most, count = COUNTS[-1], len(samples)
     return samples.iloc[[*range(min(most, count)), *range(max(most, count - most), count)]]
 

@@ -1,4 +1,4 @@
-"""How far a job is: a component of our own that asks the server by itself, and has the page drawn again when the job has ended.
+"""Progress of a job: a component of our own that asks the server by itself, and reruns the page when the job has ended.
 
 Streamlit's timed fragments are not used: one that meets a change of page can break the page (its issue 15084).
 """
@@ -19,9 +19,9 @@ def job_progress(run: Run, kind: str, label: str, *, percent: bool, key: str) ->
     kind
         Of the job, as `Run.job` takes it.
     label
-        What is being done, for people.
+        Name of the job, for people.
     percent
-        Whether it is told in percent of the whole, or in steps of its stage.
+        Whether to show it in percent of the whole, or in steps of its stage.
     key
         Of the element.
     """

@@ -6,19 +6,19 @@ import html
 import re
 
 _LINK = re.compile(r"(?i)(?<=http:)(?=//)|(?<=https:)(?=//)|(?<=www)(?=\.)|(?=@)")
-"""Where an address must be broken so that it is no link: escapes do not keep Streamlit from making one."""
+"""Positions at which to break an address: escapes do not keep Streamlit from making a link of it."""
 _JOINER = "\u2060"
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&^=])")
 
 
 def visible(text: object) -> str:
-    """The text with each bidi control written as its code point, ``⟨U+202E⟩``: it would reorder what stands beside it."""
+    """Return the text with each bidi control, which would reorder its neighbours, written as a code point: ``⟨U+202E⟩``."""
     return _BIDI.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", str(text))
 
 
 def literal(text: object) -> str:
-    """The text with every character that Markdown gives a meaning to escaped, on one line; bidi controls as `visible` has them.
+    """Return the text on one line, with every character that means something in Markdown escaped; bidi controls as in `visible`.
 
     An invisible character breaks addresses, of which Streamlit would make links.
     """
@@ -26,7 +26,7 @@ def literal(text: object) -> str:
 
 
 def in_chart(text: object) -> str:
-    """The text for a chart, in which tags and entities would mean something; Plotly does not read the entities of quotes.
+    """Return the text for a chart, in which tags and entities would mean something; Plotly does not read the entities of quotes.
 
     Bidi controls are as `visible` has them.
     """

@@ -1,4 +1,4 @@
-"""The maps of gradients and of features with their colourings; what is done on them changes the one selection."""
+"""The maps of gradients and of features with their colourings; actions on them change the one selection."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from oga_core.review import STATES, Selection, standing_of
 
 VIEWS = {"Gradients": ("gradients",), "Features": ("features",), "Both": ("gradients", "features")}
 WAYS = {"given label": "labels", "predicted": "predicted", "score": None, "flag": None, "decision": "decisions"}
-"""What the points may be coloured by, and the field of the selection that singling out a class in the legend changes."""
+"""Choices of colouring, and the field of the selection that singling out a class in the legend changes."""
 NEAR = {"gradients": "like gradients lie together", "features": "like inputs of the head lie together"}
 MEANING = {
     "gradients": "Where two samples lie together, their loss gradients point the same way: they pull the model the same way.",
@@ -62,49 +62,49 @@ def draw(run: Run) -> None:
 
 
 def apply_acts(run: Run) -> None:
-    """Change the selection by what was done on the maps, before any part of the page is drawn."""
+    """Apply the actions on the maps to the selection, before any part of the page is drawn."""
     for space in JOBS:
-        while (act := next_act(_key(run, space), len(run.table))) is not None:
+        while (action := next_act(_key(run, space), len(run.table))) is not None:
             chosen = state.selection(run)
-            if act.mode == "clear":
+            if action.mode == "clear":
                 state.put(run, chosen.without_lasso())
-            elif act.mode == "isolate":
-                _single_out(run, act.by, act.codes)
-            elif act.picture not in pictures(run):
+            elif action.mode == "isolate":
+                _single_out(run, action.by, action.codes)
+            elif action.picture not in pictures(run):
                 continue
-            elif act.polygon is not None:
-                state.put(run, chosen.lassoed(tuple(act.polygon), act.mode, act.picture))
-            elif act.row is not None:
-                st.session_state[state.FOCUS] = str(run.table["sample_id"].iloc[act.row])
-                around = _around(state.picture(run, act.picture), act.row)
-                state.put(run, chosen.lassoed(around, act.mode, act.picture))
+            elif action.polygon is not None:
+                state.put(run, chosen.lassoed(tuple(action.polygon), action.mode, action.picture))
+            elif action.row is not None:
+                st.session_state[state.FOCUS] = str(run.table["sample_id"].iloc[action.row])
+                around = _around(state.picture(run, action.picture), action.row)
+                state.put(run, chosen.lassoed(around, action.mode, action.picture))
 
 
 def _choice(label: str, options: list[str], key: str, shown: Callable[[str], str] = str) -> str:
-    """A choice that is still there after a visit to another page."""
-    kept = st.session_state.setdefault(f"{key}_kept", options[0])
-    kept = kept if kept in options else options[0]  # of another run
-    chosen = st.segmented_control(label, options, default=kept, required=True, key=key, format_func=shown)
+    """Draw a choice that outlasts a visit to another page; return the chosen option."""
+    last = st.session_state.setdefault(f"{key}_kept", options[0])
+    last = last if last in options else options[0]  # of another run
+    chosen = st.segmented_control(label, options, default=last, required=True, key=key, format_func=shown)
     st.session_state[f"{key}_kept"] = chosen
     return str(chosen)
 
 
-def _draw(run: Run, space: str, colours: Colours, alone: bool) -> None:
-    line, room = st.container(horizontal=True, vertical_alignment="center", height=LINE, border=False), st.container()
+def _draw(run: Run, space: str, colours: Colours, only_map: bool) -> None:
+    line, body = st.container(horizontal=True, vertical_alignment="center", height=LINE, border=False), st.container()
     try:
         name = _shown(run, space)
         if name not in pictures(run):
-            with room, st.spinner("Drawing the first picture…"):
+            with body, st.spinner("Drawing the first picture…"):
                 state.picture(run, name)
     except InputError as error:
-        with room.container(height=HEIGHT, border=True, horizontal_alignment="center", vertical_alignment="center"):
+        with body.container(height=HEIGHT, border=True, horizontal_alignment="center", vertical_alignment="center"):
             st.text(f"There is no map: {error}.")
         return
     with line:
-        _caption(run, space, name, alone)
+        _caption(run, space, name, only_map)
     chosen = state.selection(run)
     last = chosen.lassos[-1] if chosen.lassos and chosen.lassos[-1][2] == name else None
-    with room:
+    with body:
         embedding_map(
             _picture(run, space, name, chosen.detector),
             colours,
@@ -117,7 +117,7 @@ def _draw(run: Run, space: str, colours: Colours, alone: bool) -> None:
 
 
 def _shown(run: Run, space: str) -> str:
-    """The picture to show: UMAP where it has been computed, unless the last lasso was drawn on the first picture."""
+    """Return the picture to show: UMAP where it has been computed, unless the last lasso was drawn on the first picture."""
     first, better = (picture(space, method) for method in METHODS)
     if better not in pictures(run):
         return first
@@ -129,8 +129,8 @@ def _moved_on(run: Run, space: str) -> str:
     return f"map_moved_on_{run.id}_{space}"
 
 
-def _caption(run: Run, space: str, name: str, alone: bool) -> None:
-    """What is shown, and how far a better picture is; it is begun here."""
+def _caption(run: Run, space: str, name: str, only_map: bool) -> None:
+    """Draw the caption of a picture with the progress of a better one; start its job if nothing else runs."""
     better = picture(space, "umap")
     if name == better:
         st.caption(f"**UMAP of the {space}**: {NEAR[space]}", help=MEANING[space])
@@ -149,7 +149,7 @@ def _caption(run: Run, space: str, name: str, alone: bool) -> None:
         other = _another_that_runs(run, space)
         if run.job(JOBS[space]).status().state in ("absent", "done") and other is None:
             worker.start(run, JOBS[space])
-        _waiting(run, space, other, alone)
+        _waiting(run, space, other, only_map)
 
 
 def _move_on(run: Run, space: str) -> None:
@@ -157,19 +157,19 @@ def _move_on(run: Run, space: str) -> None:
 
 
 def _another_that_runs(run: Run, space: str) -> str | None:
-    """The job of another space's map where it is being computed: one comes after the other, for there are few processors."""
+    """Return the job of another space's map if it is running: one comes after the other, for there are few processors."""
     return next((kind for other, kind in JOBS.items() if other != space and run.job(kind).status().state == "running"), None)
 
 
-def _waiting(run: Run, space: str, other: str | None, alone: bool) -> None:
-    """How far UMAP is; once it is there, the page is drawn again with it. Beside another map there is room for that only."""
+def _waiting(run: Run, space: str, other: str | None, only_map: bool) -> None:
+    """Draw the progress of UMAP, whose end reruns the page; beside another map only that, for there is little space."""
     kind = JOBS[space]
     job = run.job(kind)
     status = job.status()
     shown = f"**Principal components of the {space}**"
-    label = "UMAP" if alone else f"{space.capitalize()}, UMAP"
+    label = "UMAP" if only_map else f"{space.capitalize()}, UMAP"
     with st.container(horizontal=True, vertical_alignment="center"):
-        if alone and (status.state == "running" or other is not None):
+        if only_map and (status.state == "running" or other is not None):
             st.caption(shown, width="content")
         if status.state == "running":
             job_progress(run, kind, label, percent=True, key=f"map_progress_{space}")
@@ -205,7 +205,7 @@ def _key(run: Run, space: str) -> str:
 
 
 def _focus(run: Run) -> int | None:
-    """Row of the sample that the reviewer is on."""
+    """Return the row of the sample that the reviewer is on."""
     sample_id = st.session_state.get(state.FOCUS)
     return next(iter(run.rows_of([sample_id]).tolist()), None) if sample_id else None
 
@@ -228,7 +228,7 @@ def _picture(run: Run, space: str, name: str, detector: str) -> Picture:
 def _kind(run: Run) -> Literal["image", "text", ""]:
     try:
         return "image" if state.dataset(run.id).kind == "image" else "text"
-    except InputError:  # the data are no longer there, or never were a file
+    except InputError:  # the data are missing by now, or never were a file
         return ""
 
 
@@ -237,7 +237,7 @@ def _sample(run: Run) -> tuple[str, str]:
 
 
 def _around(positions: np.ndarray, row: int) -> tuple[tuple[float, float], ...]:
-    """A square that holds one point and, unless they lie on one another, no other: a click is the smallest lasso."""
+    """Return a square that holds one point and, unless they lie on one another, no other: a click is the smallest lasso."""
     gaps = np.maximum(*(np.abs(column - column[row]) for column in positions.T))
     others = gaps[gaps > 0]
     half = max(float(others.min()) / 2 if len(others) else 1.0, 1e-6)

@@ -1,4 +1,4 @@
-"""What is being scored, to look at while it is."""
+"""Preview of the data while they are scored."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_CLASSES = 30
 
 
 def draw(run: Run) -> None:
-    """Class counts and some samples, where the data can be opened fast."""
+    """Draw class counts and some samples, where the data can be opened fast."""
     if run.spec.data is None:
         return
     path = Path(run.spec.data.source)
@@ -31,7 +31,7 @@ def draw(run: Run) -> None:
         return
     try:
         data = state.dataset(run.id)
-    except InputError:  # the job tells of it
+    except InputError:  # the job reports it
         return
     labels = data.labels[data.labels >= 0]
     st.subheader(f"{len(data):,} samples in {len(data.class_names):,} {data.task.groups}")

@@ -1,4 +1,4 @@
-"""What is recommended for a run, and the evidence for it."""
+"""The recommendation for a run, and the evidence for it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def draw(run: Run) -> None:
             budget.metric(
                 "Suggested budget",
                 "nothing to trim",
-                help="No label is surely enough wrong: less than three to one, with 90 % confidence.",
+                help="Too few samples are label errors with odds of three to one, at 90 % confidence.",
             )
         else:
             count = f"{round(found.budget * len(run.table)):,} samples"
@@ -55,7 +55,7 @@ def draw(run: Run) -> None:
                 count,
                 delta_color="off",
                 delta_arrow="off",
-                help="As far as labels are surely wrong: three to one, with 90 % confidence.",
+                help="Up to where samples are label errors with odds of three to one, at 90 % confidence.",
             )
             expected = found.at_budget.precision
             precision.metric(
@@ -95,7 +95,7 @@ def _draw_evidence(found: Recommendation) -> None:
 
 
 def canary_table(found: Recommendation) -> pd.DataFrame:
-    """A row a score and kind of flip: average precision, and precision and recall at some budgets."""
+    """Return a row for each score and kind of flip: average precision, and precision and recall at some budgets."""
     at = [BUDGETS.index(b) for b in SHOWN]
     return pd.DataFrame(
         [

@@ -27,7 +27,7 @@ _ASKED, _DELETED, _FAILED = "run_list_asked", "run_list_deleted", "run_list_fail
 
 
 def draw(workspace: Workspace) -> None:
-    """The newest runs, each with buttons that open and delete it, and the trash."""
+    """Draw the newest runs, each with buttons that open and delete it, and the trash."""
     runs, trash = workspace.runs(), workspace.trash()
     if not runs and not trash:
         return
@@ -58,7 +58,7 @@ def draw(workspace: Workspace) -> None:
 
 
 def _draw_title(run: Run, facts: str) -> None:
-    """The title with facts below it, in the width that the buttons leave."""
+    """Draw the title with facts below it, in the width that the buttons leave."""
     with st.container(gap=None):
         st.text(visible(run.title))
         st.caption(literal(facts))
@@ -82,7 +82,7 @@ def _open(run: Run) -> None:
 
 # ---- the trash -------------------------------------------------------------------------------------------------------------
 def _draw_last_deleted(trash: list[Run]) -> None:
-    """What this session deleted last, with a way back; and what went wrong at that."""
+    """Draw the run that this session deleted last, with a button to restore it; or the error of that."""
     if failed := st.session_state.pop(_FAILED, None):
         st.error(literal(failed), icon=":material/error:")
     run = next((run for run in trash if run.id == st.session_state.get(_DELETED)), None)

@@ -1,4 +1,4 @@
-"""What a run was made of and how it went."""
+"""Summary of a run: its inputs and its course."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NEXT = (
 
 
 def draw_header(run: Run) -> None:
-    """The run's title and the notes that came with it."""
+    """Draw the run's title and the notes that came with it."""
     st.title(literal(run.title))
     for note in run.spec.notes:
         with st.container(border=True):
@@ -60,12 +60,12 @@ def draw(run: Run) -> None:
 
 
 def _scope(summary: RunSummary) -> str:
-    """What the gradient was taken of."""
+    """Return the scope of the gradient, for people."""
     return f"head {summary.head}" if summary.head else f"scope {summary.scope}"
 
 
 def draw_next() -> None:
-    """Where to go from here."""
+    """Draw links to the next pages."""
     with st.container(horizontal=True):
         for page, label, icon in NEXT:
             if st.button(label, key=f"next_{page}", icon=icon, type="primary" if page == NEXT[0][0] else "secondary"):

@@ -1,4 +1,4 @@
-"""How much of each class would be flagged: a rare or hard class is not to disappear unseen."""
+"""The flagged share of each class: a rare or hard class must not disappear unnoticed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from oga_core.review import Selection
 
 
 def draw(run: Run, chosen: Selection) -> None:
-    """A row for each class, or group: samples, flagged, and the share of it that is flagged."""
+    """Draw a row for each class, or group: samples, flagged, and the share of it that is flagged."""
     of = run.task.group
     st.dataframe(
         class_shares(run, run.flagged(chosen.detector, chosen.budget)),

@@ -30,7 +30,7 @@ BY_FILE = "Detect from file"
 
 @dataclass(frozen=True)
 class Data:
-    """What the user chose as the data; when they were last changed, in nanoseconds, tells new data from old."""
+    """The user's choice of data; the time of their last change, in nanoseconds, separates new data from old."""
 
     path: str
     inputs: str | None
@@ -40,7 +40,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Model:
-    """What the user chose as the model; nothing of it means a starter that is trained here."""
+    """The user's choice of model; without any, a starter is trained here."""
 
     architecture: str | None = None
     weights: Path | None = None
@@ -49,7 +49,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Options:
-    """What the user chose beside data and model."""
+    """The user's other choices."""
 
     inputs: str | None
     label: str | None
@@ -142,9 +142,11 @@ def _start_run(data: Path, model: Model, scope: str, options: Options) -> None:
     st.rerun()
 
 
-def _choose_path(label: str, key: str, named: bool = False) -> Path | None:
-    """Return the path that is entered, if it is allowed; if ``named``, it may be the name of a model on the Hugging Face hub."""
-    placeholder = "below a folder that oga serve was given with --root" + (", or a name on the Hugging Face hub" if named else "")
+def _choose_path(label: str, key: str, hub_too: bool = False) -> Path | None:
+    """Return the path that is entered, if it is allowed; with `hub_too` it may be the name of a model on the Hugging Face hub."""
+    placeholder = "below a folder that oga serve was given with --root"
+    if hub_too:
+        placeholder += ", or a name on the Hugging Face hub"
     given = st.text_input(label, key=key, placeholder=placeholder).strip()
     if not given:
         return None
@@ -152,7 +154,7 @@ def _choose_path(label: str, key: str, named: bool = False) -> Path | None:
         try:
             return allowed_path(given)
         except InputError:
-            if named and hub.NAME.fullmatch(given):
+            if hub_too and hub.NAME.fullmatch(given):
                 return _download(given)
             raise
     except InputError as error:
@@ -160,7 +162,7 @@ def _choose_path(label: str, key: str, named: bool = False) -> Path | None:
         return None
 
 
-@st.cache_resource(max_entries=16, show_spinner="Fetching the model …")
+@st.cache_resource(max_entries=16, show_spinner="Downloading the model …")
 def _download(name: str) -> Path:
     return hub.fetched(name)
 
@@ -187,7 +189,7 @@ def _choose_model(dropped: bool) -> Model | None:
         if dropped:
             weights = upload("Weights", (*SUFFIXES, ".zip"), (CONFIG, ADAPTER), key="weights_file")
         else:
-            weights = _choose_path("Path of the weights", "weights_path", named=hub.allowed())
+            weights = _choose_path("Path of the weights", "weights_path", hub_too=hub.allowed())
     if weights is None:
         return None
     return Model(None if name == BY_FILE else name, weights, weights.stat().st_mtime_ns)
@@ -209,15 +211,15 @@ def _estimate(data: Data, model: Model, scopes: tuple[str, ...], folds: int | No
 
 def _choose_scope(outlook: Outlook) -> str:
     """Draw the scopes with their costs; return the chosen one."""
-    named = [scope for scope in NAMED if scope in outlook.costs]
-    costs = [outlook.costs[s] for s in named]
+    offered = [scope for scope in NAMED if scope in outlook.costs]
+    costs = [outlook.costs[s] for s in offered]
     captions = [
         f"{MEANING[s]}: {c.parameters:,} parameters, about {_format_seconds(c.seconds)}"
-        for s, c in zip(named, costs, strict=True)
+        for s, c in zip(offered, costs, strict=True)
     ]
     scope = st.radio(
         "Scope: the parameters whose gradient is taken",
-        [*named, PATTERN],
+        [*offered, PATTERN],
         key="scope",
         horizontal=True,
         captions=[*captions, "Layers by the names of their parameters."],

@@ -65,25 +65,25 @@ def draw(run: Run) -> None:
 
 
 def _sorted(run: Run, rows: np.ndarray, by: str, down: bool) -> np.ndarray:
-    """Rows in the order of a column, equal ones in the order of the selection; kept until the selection changes."""
-    kept = st.session_state.get(_SORTED)
-    if kept is None or kept[0] is not rows or kept[1:3] != (by, down):
-        # Of texts the rank is kept with the run: to sort a million of them takes seconds.
+    """Return rows in the order of a column, equal ones in the order of the selection; cached until the selection changes."""
+    cached = st.session_state.get(_SORTED)
+    if cached is None or cached[0] is not rows or cached[1:3] != (by, down):
+        # Of texts the rank is cached with the run: to sort a million of them takes seconds.
         keys = _ranks(run.id, by)[rows]
-        kept = st.session_state[_SORTED] = (rows, by, down, rows[np.argsort(-keys if down else keys, kind="stable")])
-    found: np.ndarray = kept[3]
+        cached = st.session_state[_SORTED] = (rows, by, down, rows[np.argsort(-keys if down else keys, kind="stable")])
+    found: np.ndarray = cached[3]
     return found
 
 
 @state.cleared_with_runs
 @st.cache_resource(max_entries=16, show_spinner="Sorting …")
 def _ranks(chosen: str, by: str) -> np.ndarray:
-    """Rank of each row of a run's table in a column, float64 ``(n,)``; equal values have equal ranks."""
+    """Return the rank of each row of a run's table in a column, float64 ``(n,)``; equal values have equal ranks."""
     return state.opened(chosen).table[by].rank(method="dense").to_numpy()
 
 
 def _frame(run: Run, rows: np.ndarray, columns: list[str]) -> pd.DataFrame:
-    """Rows of the table, with columns ``decision``, ``new_label`` and ``reviewer``."""
+    """Return rows of the table, with columns ``decision``, ``new_label`` and ``reviewer``."""
     table, found = run.table.iloc[rows], standing_of(run).by_id
     said = [found.get(s) for s in table["sample_id"]]
     return table[columns].assign(

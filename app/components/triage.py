@@ -56,7 +56,7 @@ def triage(run: Run, rows: np.ndarray, *, layout: str, key: str, cosines: np.nda
 def _fragment(
     run: Run, rows: np.ndarray, groups: np.ndarray | None, cosines: np.ndarray | None, layout: str, key: str, drawn: int
 ) -> None:
-    """Where only the reviewer has moved on, nothing else is drawn; where something was decided, the whole page."""
+    """Draw the triage alone where the reviewer has only moved on; rerun the whole page after a decision."""
     if standing_of(run).version != drawn:
         st.rerun()
     _mount(run, rows, groups, cosines, layout, key)
@@ -90,21 +90,21 @@ def _mount(run: Run, rows: np.ndarray, groups: np.ndarray | None, cosines: np.nd
 
 def _take(run: Run, key: str) -> None:
     """Remember where the reviewer is, for the other pages and for the time they come back."""
-    act: Any = getattr(st.session_state.get(key), "act", None)  # no more there where the page has changed meanwhile
-    if not isinstance(act, dict):
+    sent: Any = getattr(st.session_state.get(key), "act", None)  # missing where the page has changed meanwhile
+    if not isinstance(sent, dict):
         return
-    focus = act.get("focus")
+    focus = sent.get("focus")
     if isinstance(focus, str) and len(run.rows_of([focus])):
         st.session_state[state.FOCUS] = focus
-    if act.get("layout") in ("single", "gallery"):
-        st.session_state[state.LAYOUT] = act["layout"]
-    if act.get("open") is True:
+    if sent.get("layout") in ("single", "gallery"):
+        st.session_state[state.LAYOUT] = sent["layout"]
+    if sent.get("open") is True:
         st.session_state[state.LAYOUT] = "single"
         st.session_state[f"{key}-open"] = True
 
 
 def keys_of_classes(names: Sequence[str]) -> dict[str, str]:
-    """Keys 1 to 9 and the classes they stand for: the first nine, or, where the classes are single digits, each its own."""
+    """Return the class of each key from 1 to 9: the first nine classes, or, where the classes are single digits, each its own."""
     if all(len(n) == 1 and n.isdecimal() and n.isascii() for n in names):
         return {name: name for name in names}
     return {str(i + 1): name for i, name in enumerate(names[:KEYED_CLASSES])}

@@ -17,12 +17,12 @@ from oga_core.limits import UPLOAD_BYTES
 
 
 def upload(label: str, suffixes: Sequence[str], marks: Sequence[str], *, key: str) -> Path | None:
-    """Draw the place; returns where the file is that was last dropped on it, if any.
+    """Draw the drop area; return the path of the file that was last dropped on it, if any.
 
     Parameters
     ----------
     label
-        What the file is.
+        Name of the file's purpose.
     suffixes
         Endings that are offered. A file with another arrives too: its reader knows best why it is not opened.
     marks
@@ -30,9 +30,9 @@ def upload(label: str, suffixes: Sequence[str], marks: Sequence[str], *, key: st
     key
         Of the element; the file is remembered while the session lasts, also while another page is shown.
     """
-    kept: Path | None = st.session_state.get(kept_under(key))
-    if kept is not None and not kept.is_file():
-        kept = None
+    file: Path | None = st.session_state.get(kept_under(key))
+    if file is not None and not file.is_file():
+        file = None
     _UPLOAD(
         key=key,
         on_file_change=partial(_take, key),
@@ -42,16 +42,16 @@ def upload(label: str, suffixes: Sequence[str], marks: Sequence[str], *, key: st
             "marks": list(marks),
             "most": UPLOAD_BYTES.value,
             "seen": st.session_state.get(f"{key}-seen"),
-            "kept": None if kept is None else {"name": kept.name, "bytes": kept.stat().st_size},
+            "kept": None if file is None else {"name": file.name, "bytes": file.stat().st_size},
         },
     )
     if error := st.session_state.pop(f"{key}-error", None):
         st.error(literal(error), icon=":material/error:")
-    return kept
+    return file
 
 
 def kept_under(key: str) -> str:
-    """Where a session remembers the file of the element with this key."""
+    """Return the name in the session state of the file of the element with this key."""
     return f"{key}-kept"
 
 

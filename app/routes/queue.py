@@ -29,13 +29,13 @@ def window(request: Request) -> Response:
     asked, total = request.query_params, len(queue.rows)
     count = min(parse_integer(asked.get("count"), queues.AT_ONCE), queues.AT_ONCE)
     place: int | None = None
-    alone: list[dict[str, Any]] = []
+    outside: list[dict[str, Any]] = []
     if "start" in asked:
         start = parse_integer(asked["start"], 0)
     else:
         at = 0
         if "id" in asked:
-            place, alone = _find_place(run, queue, asked["id"])
+            place, outside = _find_place(run, queue, asked["id"])
         else:
             at = min(parse_integer(asked.get("undecided"), 0), max(total - 1, 0))
             place = queue.undecided(standing_of(run), at)
@@ -47,8 +47,8 @@ def window(request: Request) -> Response:
             "start": start,
             "total": total,
             "place": place,
-            "items": _describe_items(run, queue, start, count),
-            "alone": alone,
+            "items": _describe_samples(run, queue, start, count),
+            "alone": outside,
             "version": version,
             "progress": queues.measure_progress(run, queue, reviewer),
             **describe_others(run, reviewer),
@@ -56,15 +56,15 @@ def window(request: Request) -> Response:
     )
 
 
-def _describe_items(run: Run, queue: queues.Queue, start: int, count: int) -> list[dict[str, Any]]:
+def _describe_samples(run: Run, queue: queues.Queue, start: int, count: int) -> list[dict[str, Any]]:
     """Return the samples from a place on, with their groups and cosines where the queue has them."""
     found = queues.items(run, queue.rows[start : start + count], queue.selection.detector)
     if queue.groups is not None and queue.sizes is not None:
-        for item, group in zip(found, queue.groups[start : start + count].tolist(), strict=True):
-            item |= {"group": group, "alike": int(queue.sizes[group])}
+        for entry, group in zip(found, queue.groups[start : start + count].tolist(), strict=True):
+            entry |= {"group": group, "alike": int(queue.sizes[group])}
     if queue.cosines is not None:
-        for item, cosine in zip(found, queue.cosines[start : start + count].tolist(), strict=True):
-            item["cosine"] = cosine
+        for entry, cosine in zip(found, queue.cosines[start : start + count].tolist(), strict=True):
+            entry["cosine"] = cosine
     return found
 
 

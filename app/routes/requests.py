@@ -1,4 +1,4 @@
-"""What every route needs: the run, row, queue and reviewer that a request names, and answers and errors as JSON."""
+"""Shared by every route: the run, row, queue and reviewer that a request names, and answers and errors as JSON."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ async def _read_json(request: Request) -> dict[str, Any]:
     """Read the JSON object in the body of a request."""
     require_content_type(request, "application/json")
     body = b""
-    async for part in request.stream():
-        body += part
+    async for chunk in request.stream():
+        body += chunk
         if len(body) > MOST_BYTES:
             raise Refusal(413, f"The request is larger than {MOST_BYTES >> 10} kB, the limit.")
     try:
@@ -177,7 +177,7 @@ def find_reviewer(request: Request) -> Reviewer:
 def require_reviewer(request: Request) -> Reviewer:
     """Return the reviewer who sends a decision, with a name."""
     if not login.user_of(request.cookies) and not request.cookies.get(state.BROWSER_COOKIE, ""):
-        raise Refusal(403, "This browser has sent no cookie, so its decisions cannot be told from others'. Allow cookies here.")
+        raise Refusal(403, "This browser has sent no cookie, so its reviewer cannot be identified. Allow cookies here.")
     known = find_reviewer(request)
     if state.needs_name(known):
         raise Refusal(428, NAME_FIRST)

@@ -44,12 +44,12 @@ def text(request: Request) -> Response:
     run, index = find_run(request.path_params["run"]), request.path_params["index"]
     sample_id = _find_sample_id(run, index)
     try:
-        [parts] = state.dataset(run.id).excerpts([(index, sample_id)], LONG)
+        [excerpts] = state.dataset(run.id).excerpts([(index, sample_id)], LONG)
     except (InputError, OSError):
-        parts = None
-    if parts is None:
+        excerpts = None
+    if excerpts is None:
         raise Refusal(410, CHANGED)
-    return answer_json({**queues.in_parts(parts), "characters": sum(length for _, length in parts)}, cache=FOREVER)
+    return answer_json({**queues.in_parts(excerpts), "characters": sum(length for _, length in excerpts)}, cache=FOREVER)
 
 
 def tokens(request: Request) -> Response:
@@ -58,8 +58,8 @@ def tokens(request: Request) -> Response:
     row = find_row(run, request.path_params["row"])
     found = token_losses(run, row, state.model(run))
     prompt, answered = (
-        [[token.text, None if token.loss is None else queues.number(token.loss), token.own] for token in part]
-        for part in (found.prompt, found.answer)
+        [[token.text, None if token.loss is None else queues.number(token.loss), token.own] for token in side]
+        for side in (found.prompt, found.answer)
     )
     return answer_json({"prompt": prompt, "answer": answered, "before": found.before, "after": found.after}, cache=FOREVER)
 

@@ -20,13 +20,13 @@ async def upload(request: Request) -> Response:
         require_content_type(request, "application/octet-stream")
         announced = parse_integer(request.headers.get("content-length"), 0)
         with await run_in_threadpool(state.workspace().upload, name, announced) as file:
-            part = bytearray()
+            block = bytearray()
             async for piece in request.stream():
-                part += piece
-                if len(part) >= PART_BYTES:
-                    await run_in_threadpool(file.write, bytes(part))
-                    part.clear()
-            await run_in_threadpool(file.write, bytes(part))
+                block += piece
+                if len(block) >= PART_BYTES:
+                    await run_in_threadpool(file.write, bytes(block))
+                    block.clear()
+            await run_in_threadpool(file.write, bytes(block))
             path = await run_in_threadpool(file.keep)
             return answer_json({"content": path.parent.name, "name": path.name, "bytes": file.bytes})
     except ClientDisconnect:  # cancelled, or the connection is gone: nobody hears the answer

@@ -1,6 +1,6 @@
-// What the user does, told to Python: an act at a time, the next when Python has seen the last, so that a busy page loses none.
+// Sends the user's actions to Python one at a time, the next once Python has confirmed the last: a busy page loses none.
 
-const ACK_TIMEOUT = 10_000; // milliseconds after which Python is taken to have missed an act
+const ACK_TIMEOUT = 10_000; // milliseconds after which Python is taken to have missed an action
 
 export class Acts {
   constructor() {
@@ -11,7 +11,7 @@ export class Acts {
     clearTimeout(this.timer);
   }
 
-  /** Takes the component that the next acts are told to, and which act Python has seen last. */
+  /** Takes the component that receives the next actions, and the last action that Python has confirmed. */
   hear(component) {
     this.component = component;
     if (this.awaited && component.data.seen === this.awaited.id) this.sendNext();

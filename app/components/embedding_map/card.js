@@ -4,7 +4,7 @@ import { assign, element } from "../bidi.js";
 import { clamp } from "../numbers.js";
 import { columnsOf, fetched } from "./loading.js";
 
-const HOVER_REST = 60; // milliseconds that the pointer rests before an image or a text is fetched
+const HOVER_REST = 60; // milliseconds that the pointer rests before an image or a text is requested
 const CHARACTERS = 200; // of a text on the card
 
 export const short = (value) => String(Number(value.toPrecision(3)));
@@ -38,7 +38,7 @@ export class Card {
     this.root.style.top = `${clamp(y + 14, 4, Math.max(camera.height - height - 4, 4))}px`;
   }
 
-  /** Writes what is known of a point; what must be fetched first follows. */
+  /** Writes the known data of a point; those that must be downloaded first follow. */
   fill(row) {
     clearTimeout(this.timer);
     if (row < 0) return;

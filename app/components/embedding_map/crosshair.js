@@ -4,7 +4,7 @@ import { clamp, counted } from "../numbers.js";
 
 const REACH = [6, 36, 300]; // least, first and greatest radius of the circle, pixels
 const CORNERS = 32; // of the circle
-const ANNOUNCE = 250; // milliseconds that the keys rest before a screen reader is told
+const ANNOUNCE = 250; // milliseconds that the keys rest before the screen reader's text changes
 
 export class Crosshair {
   constructor(map, live) {

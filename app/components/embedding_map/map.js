@@ -23,7 +23,7 @@ export default function (component) {
     instances.set(parentElement, map);
   }
   map.update(component);
-  // Streamlit also cleans up after a call that a quicker one has overtaken: what is on the page then goes on.
+  // Streamlit also cleans up after a call that a quicker one has overtaken: the element on the page then stays.
   return () => map.root.isConnected || map.dispose();
 }
 
@@ -151,7 +151,7 @@ class EmbeddingMap {
     this.painter.request(false);
   }
 
-  // ---- acts ------------------------------------------------------------------------------------------------------------
+  // ---- actions ---------------------------------------------------------------------------------------------------------
   /** Singles out a class, or no longer: at once here, and in Python, where it changes the one selection. */
   isolate(code) {
     if (!this.isolated.delete(code)) this.isolated.add(code);

@@ -27,7 +27,7 @@ function rgbOf(color) {
     .map(Number);
 }
 
-/** How points are drawn here: by WebGL, unless a program stands in for the graphics card, which takes ten times as long. */
+/** How points are drawn here: by WebGL, unless software emulates the graphics card, which takes ten times as long. */
 function usualRenderer() {
   const asked = new URLSearchParams(location.search).get("renderer");
   if (asked === "webgl" || asked === "canvas") return asked;
@@ -82,7 +82,7 @@ export class Painter {
     made.addEventListener("webglcontextlost", () => renderer === this.renderer && this.fallBack());
   }
 
-  /** Goes on without the graphics card, which has let go of us. */
+  /** Switches to drawing without the graphics card, whose context is lost. */
   fallBack() {
     shared.renderer = "canvas";
     this.remake("canvas");

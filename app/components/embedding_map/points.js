@@ -19,7 +19,7 @@ export class Points {
     [this.width, this.height] = [this.right - this.left || 1, this.top - this.bottom || 1];
     this.side = clamp(Math.ceil(Math.sqrt(this.count / 4)), 1, 1024);
     this.sortIntoCells();
-    // Drawn in steps of a golden section, which shuffles them: no class hides another, and the first ones stand for all.
+    // Drawn in steps of a golden section, which shuffles them: no class hides another, and the first ones represent all.
     this.step = Math.max(Math.round(this.count * 0.6180339887), 1);
     while (divisor(this.step, this.count) !== 1) this.step++;
   }

@@ -7,7 +7,7 @@
 //   .draw(view, stamps, share)      view: x and y in the middle, pixels a unit; stamps: radius, alpha and radius of the halo
 //                                   of each level; of the levels below the last only a share is drawn
 //
-// Milliseconds a frame in headless Chromium on two busy cores, where a program stands in for the card: WebGL 12, 100 and 700
+// Milliseconds a frame in headless Chromium on two busy cores, where software emulates the card: WebGL 12, 100 and 700
 // for 10,000, 100,000 and a million points, by hand 1, 4 and 40.
 
 export const LEVELS = 4;
@@ -69,7 +69,7 @@ export class WebGLRenderer {
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
   }
 
-  /** What draws: the card's name, or that of the program that stands in for a card. */
+  /** Name of the graphics card, or of the software that emulates one. */
   get device() {
     const { gl } = this,
       named = gl.getExtension("WEBGL_debug_renderer_info");

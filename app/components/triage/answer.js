@@ -11,7 +11,7 @@ const HOW_TO_READ = "Point at a token for its loss, or go to one with Tab and on
 
 const shadeOf = (loss) => SHADES.filter((from) => loss >= from).length;
 const spoken = (loss) =>
-  loss === null ? "no loss: nothing stands before it" : `loss ${written2(loss)} nats, probability ${percent(Math.exp(-loss))}`;
+  loss === null ? "no loss: nothing comes before it" : `loss ${written2(loss)} nats, probability ${percent(Math.exp(-loss))}`;
 const written2 = (loss) => String(Number(loss.toPrecision(2)));
 
 export class Answer {
@@ -26,7 +26,7 @@ export class Answer {
     this.item = null;
   }
 
-  /** `full` is what a promise has of texts that are longer than the item's. */
+  /** `full` is a promise of the whole texts where they are longer than the sample's excerpts. */
   show(run, item, full) {
     this.dispose();
     Object.assign(this, { item, whole: { text: item.text, answer: item.answer } });
@@ -53,8 +53,7 @@ export class Answer {
       while (this.held.size > HELD) this.held.delete(this.held.keys().next().value);
       if (this.item === item) this.draw(found, null);
     } catch (error) {
-      if (error.name !== "AbortError" && this.item === item)
-        this.draw(null, `Could not load the token losses: ${error.message}`);
+      if (error.name !== "AbortError" && this.item === item) this.draw(null, `Could not load the token losses: ${error.message}`);
     }
   }
 

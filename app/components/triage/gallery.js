@@ -89,7 +89,7 @@ export class Gallery {
     else this.does.focus(place);
   }
 
-  /** Draws entries [place, item] in their order; groups of samples that look alike in frames of their own, but in a strip, and
+  /** Draws entries [place, sample] in their order; groups of samples that look alike in frames of their own, but in a strip, and
       those that push towards a test sample apart from those against it. */
   draw(run, entries, strip) {
     const content = JSON.stringify([run, entries.map(([place, { row, group, cosine }]) => [place, row, group, cosine])]);

@@ -68,7 +68,7 @@ export class Keys {
     dialog.onclick = (event) => event.target === dialog && dialog.close();
   }
 
-  /** The classes that keys stand for, by their usual key, and the decisions that the task allows. */
+  /** Takes the class of each key, by its usual key, and the decisions that the task allows. */
   use(keyed, decisions) {
     Object.assign(this, { keyed, decisions });
   }

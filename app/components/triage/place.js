@@ -1,8 +1,8 @@
-// Where the reviewer is: remembered while another page is shown, and told to Python once the keys have been quiet.
+// The reviewer's place: remembered while another page is shown, and sent to Python once the keys have been quiet.
 
 import { identity } from "./server.js";
 
-const QUIET = 400; // milliseconds without a key before Python is told
+const QUIET = 400; // milliseconds without a key before the place is sent to Python
 export const QUIET_MOVES = 1200; // after a move, which changes no counts
 
 const memories = new Map(); // by run and layout
@@ -21,10 +21,10 @@ export class Telling {
 
   dispose() {
     clearTimeout(this.timer);
-    if (this.timer && this.triage.memory) this.triage.memory.told = {}; // not told: what Python says next counts
+    if (this.timer && this.triage.memory) this.triage.memory.told = {}; // not sent: the next value from Python counts
   }
 
-  /** What Python says of a field now where it has said something else before; the browser goes on by itself otherwise. */
+  /** Python's value of a field where it has changed; otherwise the browser keeps its own. */
   taken(field) {
     const told = (this.triage.memory.told ??= {});
     const now = this.triage.data[field];
@@ -33,7 +33,7 @@ export class Telling {
     return now ?? undefined;
   }
 
-  /** Tells Python where the reviewer is, once the keys have been quiet; the counts on the page then follow. */
+  /** Sends the reviewer's place to Python once the keys have been quiet; the counts on the page then follow. */
   tell(quiet = QUIET, more = {}) {
     const due = performance.now() + quiet;
     if (this.timer && quiet > 0 && this.due < due && quiet === QUIET_MOVES) return;

@@ -68,7 +68,7 @@ export class Queue {
     });
   }
 
-  /** Keeps a sample; what was answered later stands against what was asked for earlier. */
+  /** Stores a sample; a later answer overrides one that was asked for earlier. */
   remember(item, version) {
     const known = this.items.get(item.row);
     if (known && version < this.version) Object.assign(item, { decision: known.decision, disputed: known.disputed });

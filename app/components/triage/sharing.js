@@ -79,7 +79,7 @@ export class Sharing {
     this.mine = only ? [...this.mine, ...found.places] : found.places;
   }
 
-  /** Goes on to the next sample that this reviewer has. */
+  /** Moves to the next sample that this reviewer has. */
   async onward() {
     const { triage } = this;
     const next = () => this.mine.find((place) => isUndecided(triage.queue.at(place)) && place !== triage.focus?.place);

@@ -1,4 +1,4 @@
-// One sample alone: the sample itself, what is said of its label, and what stands.
+// One sample alone: the sample itself, the scores of its label, and its current decision.
 
 import { assign, element } from "../bidi.js";
 import { grouped } from "../numbers.js";
@@ -117,7 +117,7 @@ export class Single {
     );
   }
 
-  /** What stands for the sample, and whether reviewers disagree. */
+  /** Shows the sample's current decision, and whether reviewers disagree. */
   paint(item) {
     const state = JSON.stringify([item.row, item.decision, item.pending, item.disputed]);
     if (state === this.state) return;

@@ -10,7 +10,7 @@ const PLAIN = { keep: "Keep", remove: "Remove", unsure: "Unsure", undo: "Undo", 
 const shortcut = (key) => element("kbd", { textContent: shownKey(key), ariaHidden: "true" });
 
 export class Toolbar {
-  /** `relabel` takes the name of a class, `say` what is to be told. */
+  /** `relabel` takes the name of a class, `say` the text to show. */
   constructor(root, keys, relabel, say) {
     Object.assign(this, { root, keys, relabel, say, names: [] });
     for (const part of ["actions", "classes", "ticks", "ticked", "page", "pace", "track"]) {
@@ -21,7 +21,7 @@ export class Toolbar {
     }
   }
 
-  /** Buttons for a sample, or, where `item` is null, for several. */
+  /** Buttons for a sample, or, without one, for several. */
   draw(layout, keyed, item) {
     for (const button of this.root.querySelectorAll(".layouts button")) {
       button.setAttribute("aria-pressed", button.dataset.layout === layout);

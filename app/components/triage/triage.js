@@ -31,7 +31,7 @@ export default function (component) {
     instances.set(parentElement, triage);
   }
   triage.update(component);
-  // Streamlit also cleans up after a call that a quicker one has overtaken: what is on the page then goes on.
+  // Streamlit also cleans up after a call that a quicker one has overtaken: the element on the page then stays.
   return () => triage.root.isConnected || triage.dispose();
 }
 
@@ -153,7 +153,7 @@ class Triage {
         }
         place = found.place ?? wanted.undecided ?? 0;
       }
-      this.heading = place = clamp(place, 0, last); // from where further moves go on meanwhile
+      this.heading = place = clamp(place, 0, last); // further moves start here meanwhile
       const start = this.layout === "single" ? Math.max(place - AT_ONCE / 3, 0) : pageOf(place);
       if (wanted.anew || !this.queue.isThere(place)) await this.queue.load({ start });
       if (turn === this.turn) this.focusOn(place);
@@ -212,7 +212,7 @@ class Triage {
     this.sharing.claimAhead();
   }
 
-  /** Goes on to the next undecided sample after the one in focus. */
+  /** Moves to the next undecided sample after the one in focus. */
   onward() {
     const { queue } = this;
     this.byHand = false;

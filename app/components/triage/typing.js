@@ -7,7 +7,7 @@ const CONTROLS = "button, a, input, summary, select, canvas, :is([role=slider], 
 const OF_GALLERY = ["up", "down", "pageBack", "pageNext", "tick", "tickPage", "open"]; // in the single view the browser's
 const USES_ARROWS = "input:not([type=checkbox]), select, canvas, [role]:not([role=button]):not([role=checkbox])";
 
-/** Does what a key stands for, where it is not meant for something else on the page. */
+/** Runs the command of a key, unless the key is meant for something else on the page. */
 export function type(event, triage) {
   const path = event.composedPath();
   const [target] = path;

@@ -16,7 +16,7 @@ export default function (component) {
     instances.set(parentElement, upload);
   }
   upload.update(component);
-  // Streamlit also cleans up after a call that a quicker one has overtaken: what is on the page then goes on.
+  // Streamlit also cleans up after a call that a quicker one has overtaken: the element on the page then stays.
   return () => upload.root.isConnected || upload.cancel();
 }
 
@@ -137,7 +137,7 @@ class Upload {
     this.tell({ content, name });
   }
 
-  /** Tells Python, and again until it has heard: a run of the page that another one overtakes can lose what it was told. */
+  /** Sends to Python until it confirms: a run of the page that another one overtakes can lose the message. */
   tell(what) {
     this.awaited = { id: Date.now(), ...what };
     const say = () => {

@@ -8,7 +8,7 @@ const CRC = Uint32Array.from({ length: 256 }, (_, n) => {
   return n;
 });
 
-/** The files of what was dropped, with their paths in it; a folder's own name stands first in them. Hidden ones are left out. */
+/** The files of what was dropped, with their paths in it; a folder's own name comes first in them. Hidden ones are left out. */
 export async function gathered(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()); // gone once the event is over
   if (!entries.some((entry) => entry?.isDirectory)) return [...transfer.files].map((file) => ({ path: file.name, file }));
