@@ -6,9 +6,10 @@ import asyncio
 import inspect
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import streamlit
@@ -19,11 +20,18 @@ from streamlit.web.server.starlette.starlette_app_utils import create_signed_val
 from app import streamlit_internals
 
 TRIED = ("1.67.0",)
+T = TypeVar("T")
 SOURCES = [path for folder in ("app", "oga_core") for path in (Path(__file__).parents[2] / folder).rglob("*.py")]
 PRIVATE = re.compile(
     r"\bfrom streamlit\.|\bfrom streamlit import|\bimport streamlit\.|\bst\.(runtime|web|proto|delta_generator)\b"
     r"|\bst\.[\w.]*\._|\basyncio\.[\w.]*\b_[a-z]\w*|st\.__file__"
 )
+
+
+def run_in_thread(work: Coroutine[Any, Any, T]) -> T:
+    """As ``asyncio.run``, in a thread without a loop: Playwright's may run in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 def test_the_installed_streamlit_is_one_that_was_tried() -> None:
@@ -104,7 +112,7 @@ def test_a_connection_whose_protocol_is_not_named_sends_at_once(restored: None) 
         return found
 
     streamlit_internals.disable_nagle()
-    assert asyncio.run(nodelay()) != 0
+    assert run_in_thread(nodelay()) != 0
 
 
 def test_answers_do_not_wait_for_the_browser_to_acknowledge_their_head() -> None:
@@ -123,4 +131,4 @@ def test_answers_do_not_wait_for_the_browser_to_acknowledge_their_head() -> None
             server.close()
             return not no_delay
 
-    assert not asyncio.run(delayed())
+    assert not run_in_thread(delayed())

@@ -68,7 +68,7 @@ def test_norms_over_any_scope_are_those_of_autograd(scope: str, run: Run, module
     np.testing.assert_allclose(wider.table["loss"], run.table["loss"], rtol=1e-5)
     assert wider.factors.width == 512
     assert (wider.summary.scope, wider.summary.head) == (scope, "2")
-    assert any(note.startswith(f"scope {scope}: {len(parameters)} parameters") for note in wider.summary.notes)
+    assert any(note.startswith(f"scope {scope}: {len(parameters)} tensors") for note in wider.summary.notes)
 
 
 def test_cosines_of_sketches_are_near_those_of_the_gradients(module: nn.Module, tmp_path: Path) -> None:
