@@ -103,10 +103,9 @@ def test_the_command_line_works_there(system: str, tmp_path: Path) -> None:
 READ = """
 import sys
 import numpy as np
-from oga_core.sandbox import SandboxedDataset
-from oga_core.sandbox import architectures
+from oga_core.sandbox import SandboxedDataset, list_architectures
 data = SandboxedDataset(sys.argv[1], {})
-print(len(data), data.class_names, data.load(0).tolist() == [0.0, 1.0], "resnet18" in architectures())
+print(len(data), data.class_names, data.load(0).tolist() == [0.0, 1.0], "resnet18" in list_architectures())
 """
 
 
