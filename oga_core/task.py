@@ -13,6 +13,8 @@ class Task:
     ----------
     name
         For people and records.
+    kinds
+        Kinds of data (`Dataset.kind`) that are for it.
     samples
         What such a model takes, in words.
     group, groups
@@ -48,6 +50,7 @@ class Task:
     """
 
     name: str
+    kinds: tuple[str, ...]
     samples: str
     group: str
     groups: str
@@ -71,6 +74,7 @@ class Task:
 
 CLASSIFICATION = Task(
     name="classification",
+    kinds=("image", "text", "features"),
     samples="samples with labels",
     group="class",
     groups="classes",
@@ -94,6 +98,7 @@ CLASSIFICATION = Task(
 
 LANGUAGE_MODELLING = Task(
     name="language modelling",
+    kinds=("prompts",),
     samples="prompts with answers",
     group="group",
     groups="groups",
@@ -129,4 +134,4 @@ DECISIONS = tuple(dict.fromkeys(decision for task in TASKS for decision in task.
 
 def task_of(kind: str) -> Task:
     """Return the task that data of a kind (`Dataset.kind`) are for."""
-    return LANGUAGE_MODELLING if kind == "prompts" else CLASSIFICATION
+    return next(task for task in TASKS if kind in task.kinds)

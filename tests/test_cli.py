@@ -20,6 +20,7 @@ from oga_core.detectors.recommended import AtBudget
 from oga_core.runs import Run, Starter
 from oga_core.runs.run import RECOMMENDATION, TABLE
 from tests.command_line import OGA, Oga, features, oga, texts
+from tests.scoring.blobs import COLUMNS
 
 __all__ = ["features", "oga", "texts"]
 
@@ -37,24 +38,6 @@ KEYS = {
     "detectors",
     "notes",
 }
-
-COLUMNS = [
-    "sample_id",
-    "index",
-    "source",
-    "label",
-    "predicted",
-    "loss",
-    "confidence",
-    "recommended",
-    "l1",
-    "l2",
-    "iforest",
-    "random",
-    "low_confidence",
-    "suggested_label",
-    "suggested_label_source",
-]
 
 RECOMMENDED = Recommendation(
     ["oof:noise", "oof:iforest"],

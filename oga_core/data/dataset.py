@@ -55,9 +55,8 @@ class SampleError(Exception):
         super().__init__(one_line(reason))
 
 
-def identify(content: bytes, label: str) -> str:
-    """Return the id of a sample: a hash of its content and the name of its given label, 32 hex digits."""
-    digest = hashlib.sha256(content)
+def identify(digest: hashlib._Hash, label: str) -> str:
+    """Return the id of a sample, 32 hex digits: ``digest``, the SHA-256 of its content, continued with its given label's name."""
     digest.update(b"\0label\0" + label.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:32]
 
@@ -140,7 +139,7 @@ class Dataset(ABC):
 
     def sample_id(self, index: int) -> str:
         """Identity of a sample: hash of its content and given label, never of its position (32 hex digits)."""
-        return identify(self.content(index), self.label_name(index))
+        return identify(hashlib.sha256(self.content(index)), self.label_name(index))
 
     def holds(self, index: int, sample_id: str) -> bool:
         """Whether a position still has the sample of this identity; not so where it is gone or cannot be read."""

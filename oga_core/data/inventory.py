@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -38,10 +38,6 @@ class Inventory:
     sizes: np.ndarray
     conversions: Counter[str]
 
-    def take(self, rows: np.ndarray) -> Inventory:
-        """Return that of some of the samples; the conversions are still those of all."""
-        return replace(self, sample_ids=self.sample_ids[rows], contents=self.contents[rows], sizes=self.sizes[rows])
-
     def notes(self, dataset: Dataset) -> list[str]:
         """Return what the user should know of these samples, one line each."""
         converted = [f"{count:,} images {what}" for what, count in sorted(self.conversions.items())]
@@ -67,8 +63,9 @@ def take_inventory(dataset: Dataset, progress: Progress = silent) -> Inventory:
                     content = dataset.content(i)
                 except SampleError:  # listed, with the reason, when it is scored
                     continue
-                sample_ids[i] = identify(content, dataset.label_name(i)).encode("ascii")
-                contents[i] = int.from_bytes(hashlib.sha256(content).digest()[:8], "little") or 1
+                digest = hashlib.sha256(content)
+                contents[i] = int.from_bytes(digest.digest()[:8], "little") or 1
+                sample_ids[i] = identify(digest, dataset.label_name(i)).encode("ascii")
                 sizes[i] = len(content)
                 conversions.update(dataset.conversions(content))
     progress(STAGE, n, n)

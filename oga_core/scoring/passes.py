@@ -11,9 +11,7 @@ import numpy as np
 from oga_core.containment import reading
 from oga_core.data import Dataset, Part, SampleError, Unreadable
 from oga_core.errors import InputError
-from oga_core.gradients import (
-    out_of_memory,
-)
+from oga_core.gradients import out_of_memory
 from oga_core.models import Classifier
 from oga_core.scoring.parts import Parts, Shard, identity
 from oga_core.scoring.scored_samples import ScoredSamples
@@ -88,7 +86,6 @@ def run_pass(
         Called with the number of samples done, and of all.
     parts, name
         Where closed shards are kept, and the name of those of this pass; a shard that was kept is not done again.
-
     sizes
         Bytes of each sample (`Inventory.sizes`), int64, shape ``(n,)``: of texts the longest come first.
 

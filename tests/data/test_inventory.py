@@ -67,13 +67,6 @@ def test_what_decoding_changes_is_counted_and_a_file_that_is_gone_has_no_id(tmp_
     assert np.array_equal(np.delete(found.sample_ids, 1), np.delete(whole.sample_ids, 1))
 
 
-def test_take_returns_the_rows_in_the_order_wanted() -> None:
-    found = take_inventory(texts([("a", "x"), ("b", "y"), ("c c", "z")]))
-    taken = found.take(np.array([2, 0]))
-    assert taken.sample_ids.tolist() == found.sample_ids[[2, 0]].tolist()
-    assert taken.sizes.tolist() == [3, 1]
-
-
 def test_progress_is_reported_by_block_to_the_end() -> None:
     told: list[tuple[str, int, int]] = []
     n = 2 * BLOCK + 1
