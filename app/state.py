@@ -33,7 +33,7 @@ RUN, VIEW, SAMPLE = "run", "view", "sample"
 """Names in the URL."""
 BROWSER_COOKIE = "oga_browser"
 _SELECTION, _SELECTION_RUN, _ROWS = "selection", "selection_run", "rows"
-FOCUS, LAYOUT = "focus", "review_layout"
+FOCUS, LAYOUT, HEARD = "focus", "review_layout", "heard"
 """Id of the sample that is looked at, and whether alone (``single``) or among others (``gallery``)."""
 GUIDE_CLOSED = "guide_closed"
 

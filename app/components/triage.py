@@ -75,6 +75,7 @@ def _mount(run: Run, rows: np.ndarray, groups: np.ndarray | None, cosines: np.nd
             "layout": layout,
             "own": cosines is not None,
             "asked": st.session_state.get(state.LAYOUT),
+            "heard": st.session_state.get(state.HEARD, 0),
             "focus": st.session_state.get(state.FOCUS) or st.query_params.get(state.SAMPLE),
             "keyed": keys_of_classes(run.class_names) if "relabel" in run.task.decisions else {},
             "decisions": list(run.task.decisions),
@@ -93,6 +94,8 @@ def _take(run: Run, key: str) -> None:
     sent: Any = getattr(st.session_state.get(key), "act", None)  # missing where the page has changed meanwhile
     if not isinstance(sent, dict):
         return
+    if isinstance(turn := sent.get("turn"), int):
+        st.session_state[state.HEARD] = turn
     focus = sent.get("focus")
     if isinstance(focus, str) and len(run.rows_of([focus])):
         st.session_state[state.FOCUS] = focus

@@ -59,6 +59,7 @@ def test_a_server_that_is_gone_is_told_and_the_review_goes_on_when_it_is_back(
     expect(loose.locator(".stands")).to_have_text("undecided")
     again = serve(workspace, port=int(server.url.split(":")[2].split("/")[0]))
     try:
+        expect(loose.get_by_role("dialog")).to_have_count(0)  # Streamlit's own, that the connection is lost
         press(loose, "x", "Saved: remove")
         # The new server knows nothing of the session: the page loads itself again, and is where it was.
         expect(loose.get_by_test_id("stSidebar").get_by_text(f"2 of {SAMPLES} decided")).to_be_visible()
@@ -110,7 +111,9 @@ def test_two_browsers_are_two_reviewers_from_the_moment_the_second_comes(
     picture(other, "review_name")
     dialog.get_by_role("button", name="Cancel").click()
     expect(said(other)).to_contain_text("Not saved: your name is needed first")
+    other.wait_for_timeout(1500)  # nothing that is asked meanwhile takes them elsewhere
     at(other, 2)
+    expect(said(other)).to_contain_text("Not saved: your name is needed first")
     assert len(decisions(run)) == 1
     name_asked(other, "x", "Sam", "Saved: remove")
     expect(other.get_by_role("textbox", name="Reviewer")).to_have_value("Sam")
@@ -295,6 +298,22 @@ def test_a_click_on_the_strip_below_the_map_opens_the_sample(start_server: Start
         page.get_by_role("link", name="Map").first.click()
         expect(page.get_by_role("option")).to_have_count(12)
         settled(page)
+
+
+def test_a_page_is_not_empty_that_was_opened_before_the_last_move_was_sent(
+    start_server: StartServer, page: Page, run: Run
+) -> None:
+    server = start_server()
+    review(page, server, run)
+    os.kill(server.process.pid, signal.SIGSTOP)  # so busy that the next page takes a while
+    page.get_by_role("button", name="Gallery").click()
+    page.keyboard.press("ArrowRight")
+    page.get_by_role("link", name="Map").first.click(no_wait_after=True)
+    page.wait_for_timeout(2000)
+    os.kill(server.process.pid, signal.SIGCONT)
+    expect(page.get_by_role("heading", name="Map", exact=True)).to_be_visible()
+    expect(page.get_by_role("option")).to_have_count(12)
+    settled(page)
 
 
 def test_the_other_layers_are_told_where_the_scope_is_more_than_the_head(

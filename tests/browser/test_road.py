@@ -42,7 +42,8 @@ def message(page: Page) -> Locator:
 
 def press(page: Page, key: str, said: str) -> None:
     """Press a key and wait until the page has answered it."""
-    expect(page.locator(".place").first).to_contain_text(" of ")  # the component listens, and has a sample in focus
+    focused = page.locator(".tile.current").or_(page.locator(".place", has_text=" of "))
+    expect(focused.first).to_be_visible()  # the component listens, and has a sample in focus
     before = message(page).inner_text() if message(page).count() else ""
     page.keyboard.press(key)
     expect(message(page)).to_contain_text(said)

@@ -3,9 +3,11 @@
 import { identity } from "./server.js";
 
 const QUIET = 400; // milliseconds without a key before the place is sent to Python
+const LEAVING = 10_000; // that a page may take to come after a click on its link
 export const QUIET_MOVES = 1200; // after a move, which changes no counts
 
 const memories = new Map(); // by run and layout
+let sent = 0; // places sent to Python so far
 
 /** Where the reviewer was in a run, in the strip or on the page of the review. */
 export function remembered(run, strip) {
@@ -16,16 +18,27 @@ export function remembered(run, strip) {
 
 export class Telling {
   constructor(triage) {
-    this.triage = triage;
+    Object.assign(this, { triage, last: 0, leaving: 0 });
+    this.onClick = (event) => this.leave(event);
+    document.addEventListener("click", this.onClick, true);
+  }
+
+  /** After a click on a link nothing is sent: Streamlit would draw the next page empty if this one asked for a run meanwhile. */
+  leave(event) {
+    if (!event.composedPath().some((target) => target.nodeName === "A")) return;
+    this.leaving = performance.now() + LEAVING;
+    if (this.timer) this.tell();
   }
 
   dispose() {
+    document.removeEventListener("click", this.onClick, true);
     clearTimeout(this.timer);
     if (this.timer && this.triage.memory) this.triage.memory.told = {}; // not sent: the next value from Python counts
   }
 
   /** Python's value of a field where it has changed; otherwise the browser keeps its own. */
   taken(field) {
+    if ((this.triage.data.heard ?? 0) < this.last) return undefined; // sent before Python heard of the latest place
     const told = (this.triage.memory.told ??= {});
     const now = this.triage.data[field];
     if (told[field] === now) return undefined;
@@ -35,11 +48,12 @@ export class Telling {
 
   /** Sends the reviewer's place to Python once the keys have been quiet; the counts on the page then follow. */
   tell(quiet = QUIET, more = {}) {
-    const due = performance.now() + quiet;
+    const now = performance.now();
+    const due = Math.max(now + quiet, this.leaving);
     if (this.timer && quiet > 0 && this.due < due && quiet === QUIET_MOVES) return;
     clearTimeout(this.timer);
     this.due = due;
-    this.timer = setTimeout(() => this.tellNow(more), quiet);
+    this.timer = setTimeout(() => this.tellNow(more), due - now);
   }
 
   tellNow(more) {
@@ -53,6 +67,7 @@ export class Telling {
     const { id = null } = triage.focus ?? {};
     if (!triage.strip) triage.memory.told = { focus: id, asked: triage.layout };
     const layout = triage.data.own ? {} : { layout: triage.layout };
-    triage.component.setTriggerValue("act", { id: identity(), focus: id, ...layout, ...more });
+    this.last = ++sent;
+    triage.component.setTriggerValue("act", { id: identity(), turn: sent, focus: id, ...layout, ...more });
   }
 }

@@ -95,8 +95,10 @@ export class Saving {
     const more = lost.length > 1 ? ` Nor ${counted(lost.length - 1, "action")} after it.` : "";
     this.triage.say(`Not saved: ${error.message}${/[.!?]$/.test(error.message) ? "" : "."}${more}`, "wrong");
     const [item] = first.items;
-    if (item && first.place !== undefined) this.triage.focusOn(first.place, item);
-    else this.triage.draw();
+    if (item && first.place !== undefined) {
+      this.triage.sharing.hold(first.place);
+      this.triage.focusOn(first.place, item);
+    } else this.triage.draw();
   }
 }
 

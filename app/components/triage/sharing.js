@@ -41,6 +41,11 @@ export class Sharing {
     this.mine = [];
   }
 
+  /** Counts a sample as this reviewer's: one whose decision was not saved is not left, whoever else has it. */
+  hold(place) {
+    if (!this.mine.includes(place)) this.mine.push(place);
+  }
+
   /** The samples that this reviewer has, as far as they are known. */
   get items() {
     return this.mine.map((place) => this.triage.queue.at(place)).filter(Boolean);

@@ -131,7 +131,19 @@ class Session(dict[str, Any]):
 
 @pytest.mark.parametrize(
     "act",
-    [None, "x", 3, [], {}, {"focus": 3}, {"focus": "no such sample"}, {"layout": "table"}, {"layout": []}, {"open": "yes"}],
+    [
+        None,
+        "x",
+        3,
+        [],
+        {},
+        {"focus": 3},
+        {"focus": "no such sample"},
+        {"layout": "table"},
+        {"layout": []},
+        {"open": "yes"},
+        {"turn": "7"},
+    ],
 )
 def test_what_is_no_act_is_ignored(run: Run, monkeypatch: pytest.MonkeyPatch, act: object) -> None:
     session = Session(act)
@@ -141,11 +153,12 @@ def test_what_is_no_act_is_ignored(run: Run, monkeypatch: pytest.MonkeyPatch, ac
 
 
 def test_where_the_reviewer_is_is_remembered(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    session = Session({"focus": run.table["sample_id"].iloc[4], "layout": "gallery"})
+    session = Session({"turn": 7, "focus": run.table["sample_id"].iloc[4], "layout": "gallery"})
     monkeypatch.setattr(triage.st, "session_state", session)
     triage._take(run, "review")
     assert session[state.FOCUS] == run.table["sample_id"].iloc[4]
     assert session[state.LAYOUT] == "gallery"
+    assert session[state.HEARD] == 7
 
 
 def test_keys_are_the_digits_themselves_where_the_classes_are_digits() -> None:

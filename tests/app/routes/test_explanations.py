@@ -25,8 +25,9 @@ def test_why_tells_all_that_is_known_and_how_the_samples_it_names_look(client: T
 
 
 def test_the_shares_of_the_layers_are_told_where_asked_for(client: TestClient, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.routes.explanations.layer_shares", lambda *_: [("conv", 0.25), ("head", 0.75)])
-    found = client.get(f"/oga/layers/{run.id}/4")
+    monkeypatch.setattr("app.routes.explanations.state.model", lambda _: None)
+    with monkeypatch.context() as patched:
+        patched.setattr("app.routes.explanations.layer_shares", lambda *_: [("conv", 0.25), ("head", 0.75)])
+        found = client.get(f"/oga/layers/{run.id}/4")
     assert found.json() == [{"layer": "conv", "share": 0.25}, {"layer": "head", "share": 0.75}]
-    monkeypatch.undo()
     assert client.get(f"/oga/layers/{run.id}/4").json() == []  # the head is one layer
