@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import streamlit as st
 
-from oga_core.addresses import is_loopback, named_origins
+from oga_core.addresses import is_loopback, list_origins
 
 _open: Counter[str] = Counter()
 _lock = Lock()
@@ -39,7 +39,7 @@ def others(identity: str) -> bool:
 
 def is_public() -> bool:
     """Return whether the server is reached from beyond this machine: it listens there, or a proxy's origin is named."""
-    return _is_public(st.get_option("server.address") or "", tuple(named_origins()))
+    return _is_public(st.get_option("server.address") or "", tuple(list_origins()))
 
 
 @cache  # a name is looked up

@@ -33,7 +33,7 @@ from app.routes.requests import Refusal, answer_error
 from app.state import BROWSER_COOKIE, identity_of
 from app.streamlit_internals import disable_nagle, inline_scripts
 from oga_core import InputError
-from oga_core.addresses import is_loopback, named_origins, origin_of
+from oga_core.addresses import is_loopback, list_origins, origin_of
 from oga_core.children import end_with_parent
 from oga_core.errors import one_line
 from oga_core.floors import check_floors
@@ -290,7 +290,7 @@ def _origins() -> list[str]:
     scheme, port = "https" if st.get_option("server.sslCertFile") else "http", st.get_option("server.port")
     names = [f"[{name}]" if ":" in name else name for name in st.get_option("server.allowedHosts")]
     own = [origin_of(f"{scheme}://{name}:{port}") for name in names]
-    return [*own, *named_origins()]
+    return [*own, *list_origins()]
 
 
 end_with_parent()

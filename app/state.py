@@ -15,7 +15,7 @@ from oga_core.maps import pictures
 from oga_core.review import (
     Reviewer,
     Selection,
-    arranged,
+    arrange_rows,
     browser_identity,
     browser_reviewer,
     load_view,
@@ -232,7 +232,7 @@ def _arranged(run: Run) -> tuple[np.ndarray, np.ndarray | None]:
     key = (run.id, chosen, found.version if chosen.decisions or chosen.disputed else 0, there)
     if st.session_state.get(_ROWS, (None,))[0] != key:
         data = dataset(run.id) if chosen.search else None
-        st.session_state[_ROWS] = (key, arranged(run, chosen, found, positions(run) if there else {}, data))
+        st.session_state[_ROWS] = (key, arrange_rows(run, chosen, found, positions(run) if there else {}, data))
     both: tuple[np.ndarray, np.ndarray | None] = st.session_state[_ROWS][1]
     return both
 

@@ -58,7 +58,7 @@ def find_place(address: str, port: int, hosts: Sequence[str] = ()) -> Place:
     found = _look_up(address)
     if found[0] in EVERYWHERE and not hosts:
         raise InputError(f"address {address} is all of this machine; say by which name it is reached (--host NAME)")
-    _must_be_free(found[0], port)
+    _check_free(found[0], port)
     name = [] if _ip(address) else [address]
     # A name with several addresses may lead a browser to one of them where another program listens.
     host = hosts[0] if hosts else address if name and len(found) == 1 else found[0]
@@ -136,7 +136,7 @@ def origin_of(url: str) -> str:
     return f"{split.scheme}://{shown}" + ("" if port in (None, _PORTS[split.scheme]) else f":{port}")
 
 
-def named_origins() -> list[str]:
+def list_origins() -> list[str]:
     """Return the origins that were named when this server was started."""
     return os.environ.get(ORIGINS, "").split()
 
@@ -148,7 +148,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _must_be_free(address: str, port: int) -> None:
+def _check_free(address: str, port: int) -> None:
     """Refuse what the server could not listen on."""
     try:
         with socket.create_connection((EVERYWHERE.get(address, address), port), timeout=2):

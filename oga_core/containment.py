@@ -105,13 +105,13 @@ _limited = False
 
 
 def limit_reading() -> None:
-    """Have `reading` bound what this process reads from now on: in a process of its own, which may be ended for it."""
+    """Have `bound_reading` bound what this process reads from now on: in a process of its own, which may be ended for it."""
     global _limited
     _limited = True
 
 
 @contextmanager
-def reading() -> Iterator[None]:
+def bound_reading() -> Iterator[None]:
     """Bound what is read inside as the sandbox is bounded: READER_SECONDS, and READER_BYTES of further memory.
 
     A process that takes longer is ended with SIGXCPU, for code that hangs in a library hears nothing else. Nothing is bounded

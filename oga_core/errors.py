@@ -25,7 +25,7 @@ class InputError(ValueError):
 
 
 @contextmanager
-def raised_as(kind: type[Exception], message: str, *, reason: int = 300) -> Iterator[None]:
+def raise_as(kind: type[Exception], message: str, *, reason: int = 300) -> Iterator[None]:
     """Raise ``kind(f"{message}: …")`` in place of anything that a library or the owner's code raises inside.
 
     That need not be an ``Exception``: a library in Rust that gives up raises a ``PanicException``, code that calls ``exit`` a

@@ -28,12 +28,12 @@ def allow() -> None:
     os.environ[ALLOWED] = "1"
 
 
-def allowed() -> bool:
+def is_allowed() -> bool:
     """Whether the owner of the machine has allowed the network."""
     return os.environ.get(ALLOWED) == "1"
 
 
-def fetched(name: str) -> Path:
+def download_model(name: str) -> Path:
     """The folder of a model on the hub, and with an adapter also its base, from the local cache where it is there.
 
     Raises
@@ -43,7 +43,7 @@ def fetched(name: str) -> Path:
     """
     if not NAME.fullmatch(name) or Path(name).suffix[1:].isalpha():  # a missing file
         raise InputError(f"weights file not found: {name}")
-    if not allowed():
+    if not is_allowed():
         raise InputError(
             f"weights file not found: {name}; a model of this name on the Hugging Face hub is downloaded only where the owner of "
             f"the machine allows it (--allow-hub, or {ALLOWED}=1): allow it, or download the folder and give that"
@@ -69,9 +69,9 @@ def fetched(name: str) -> Path:
     return Path(told["path"])
 
 
-def cached(name: str) -> Path | None:
+def find_downloaded(name: str) -> Path | None:
     """The folder of a downloaded model of the hub; None where it is missing, or the owner does not allow the network."""
-    if not allowed() or not NAME.fullmatch(name):
+    if not is_allowed() or not NAME.fullmatch(name):
         return None
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError

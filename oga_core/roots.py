@@ -22,7 +22,7 @@ MOST_LINKS = 40
 """That lead to one another, as Linux has it."""
 
 
-def named_roots() -> list[str] | None:
+def list_roots() -> list[str] | None:
     """Return the folders that a server may read, resolved; None where no server has named any."""
     value = os.environ.get(ROOTS)
     return None if value is None else [os.path.realpath(root) for root in value.split(os.pathsep) if root]
@@ -46,7 +46,7 @@ class Bounds:
     @classmethod
     def of(cls, folder: Path) -> Bounds:
         """Return the bounds of a folder as this process has them."""
-        return cls(str(folder), named_roots() is not None)
+        return cls(str(folder), list_roots() is not None)
 
     def hold(self, real: str) -> bool:
         """Whether a resolved path lies within them."""
@@ -71,7 +71,7 @@ class Bounds:
 
     @cached_property
     def _allowed(self) -> list[str]:
-        return [_own_folder(self.folder), *(named_roots() or [])]
+        return [_own_folder(self.folder), *(list_roots() or [])]
 
     @cached_property
     def _parents(self) -> dict[str, str]:
@@ -100,7 +100,7 @@ def is_below(real: str, folders: list[str]) -> bool:
 
 def may_open(path: Path) -> bool:
     """Whether a path that a file names, and not the owner, may be opened: for a server, one below its roots."""
-    roots = named_roots()
+    roots = list_roots()
     return roots is None or is_below(os.path.realpath(path), roots)
 
 

@@ -190,7 +190,9 @@ def command(port: int, address: str = ADDRESS, hosts: Sequence[str] = (), origin
     options["server.corsAllowedOrigins"] = list(origins)
     options["server.allowedHosts"] = list(dict.fromkeys([*options.get("server.allowedHosts", []), *own]))
     flags = [
-        f"--{name}={_written(v)}" for name, value in options.items() for v in (value if isinstance(value, list) else [value])
+        f"--{name}={_format_option(v)}"
+        for name, value in options.items()
+        for v in (value if isinstance(value, list) else [value])
     ]
     return ["streamlit", "run", str(dashboard_folder() / "app" / "server.py"), *flags]
 
@@ -211,7 +213,7 @@ def token_cookie(port: int) -> str:
     return f"oga_token_{port}"
 
 
-def allowed_path(path: str) -> Path:
+def check_path(path: str) -> Path:
     """A path that the page may open: below one of the roots that the owner of the machine has named.
 
     Raises
@@ -249,7 +251,7 @@ def _flat(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield prefix + key, value
 
 
-def _written(value: Any) -> str:
+def _format_option(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -49,12 +49,12 @@ def add_commands(commands: Any, common: argparse.ArgumentParser, say: Say) -> No
     measure.set_defaults(do=partial(_measure, say))
 
 
-def _existing(options: argparse.Namespace) -> Workspace:
+def _find_existing(options: argparse.Namespace) -> Workspace:
     return Workspace(options.workspace, create=False)
 
 
 def _delete(say: Say, options: argparse.Namespace) -> None:
-    workspace = _existing(options)
+    workspace = _find_existing(options)
     for run in workspace.delete(options.runs):
         say(f"deleted: {run.id}  {run.title}")
     plan = plan_cleaning(workspace, {run.id for run in workspace.trash()})
@@ -68,12 +68,12 @@ def _delete(say: Say, options: argparse.Namespace) -> None:
 
 
 def _undelete(say: Say, options: argparse.Namespace) -> None:
-    for run in _existing(options).undelete(options.runs):
+    for run in _find_existing(options).undelete(options.runs):
         say(f"put back: {run.id}  {run.title}")
 
 
 def _clean(say: Say, options: argparse.Namespace) -> None:
-    workspace = _existing(options)
+    workspace = _find_existing(options)
     plan = plan_cleaning(workspace)
     for one in plan.removed:
         say(f"{one.kind:<6}  {one.name}  {format_bytes(one.size.bytes)}{'  ' if one.title else ''}{one.title}")
@@ -93,7 +93,7 @@ def _clean(say: Say, options: argparse.Namespace) -> None:
 
 
 def _measure(say: Say, options: argparse.Namespace) -> None:
-    sizes = measure_workspace(_existing(options))
+    sizes = measure_workspace(_find_existing(options))
     if options.json:
         say(json.dumps(sizes.to_dict()))
         return

@@ -59,7 +59,7 @@ def test_a_name_is_refused_where_the_owner_has_not_allowed_the_network(
 def test_what_is_no_name_is_never_asked_for(asked: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(hub.ALLOWED, "1")
     with pytest.raises(InputError, match=r"weights file not found: "):
-        hub.fetched(name)
+        hub.download_model(name)
     assert not asked.exists()
 
 
@@ -90,7 +90,7 @@ def test_an_adapter_comes_with_its_base(
     adapted(base, lora)
     settings = json.loads((lora / "adapter_config.json").read_text())
     (lora / "adapter_config.json").write_text(json.dumps({**settings, "base_model_name_or_path": "some/base"}))
-    assert hub.fetched("some/lora") == lora
+    assert hub.download_model("some/lora") == lora
     assert [json.loads(line)[0] for line in asked.read_text().splitlines()] == ["some/lora", "some/base"]
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, **_: {"some/base": str(base)}[name])
     assert load_model(None, lora, dataset).name == "some/lora"  # type: ignore[arg-type]
@@ -104,11 +104,11 @@ def test_what_the_hub_answers_is_told(asked: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(
         InputError, match=r"some/missing could not be fetched .*: ValueError: 404: there is no model some/missing"
     ):
-        hub.fetched("some/missing")
+        hub.download_model("some/missing")
 
 
 def test_a_process_that_dies_is_told(asked: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(hub.ALLOWED, "1")
     (tmp_path / "fake" / "huggingface_hub.py").write_text("import os; os._exit(7)")
     with pytest.raises(InputError, match=r"some/model could not be fetched .*: the process that fetches ended with code 7"):
-        hub.fetched("some/model")
+        hub.download_model("some/model")

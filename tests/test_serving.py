@@ -181,7 +181,7 @@ def test_where_it_listens_is_what_url_token_and_names_say(
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 0)) for ip in names[name]]
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    monkeypatch.setattr(addresses, "_must_be_free", lambda *_: None)
+    monkeypatch.setattr(addresses, "_check_free", lambda *_: None)
     monkeypatch.setenv("OGA_WORKSPACE", str(tmp_path))
     dashboard, environment, command = started_with(monkeypatch, address=address)
     assert f"--server.address={listens}" in command

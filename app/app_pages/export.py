@@ -9,8 +9,8 @@ import streamlit as st
 
 from app import state
 from app.components import empty
-from oga_core.detectors import named
-from oga_core.export import FORMATS, WHAT, exported, remember, render, rows
+from oga_core.detectors import make_detector
+from oga_core.export import FORMATS, WHAT, list_exports, remember, render, rows
 
 PREVIEWED = 200
 LISTED = 20
@@ -22,7 +22,7 @@ st.title("Export")
 left, right = st.columns([3, 1])
 what = left.selectbox("What", list(WHAT), format_func=WHAT.__getitem__, key="export_what")
 fmt = right.selectbox("Format", list(FORMATS), key="export_format")
-title = named(chosen.detector).title
+title = make_detector(chosen.detector).title
 flags_too = what == "flags" or (
     what != "relabelled"
     and st.toggle(
@@ -66,7 +66,7 @@ if fmt == "csv":
         "control characters begins with '\\\\ and has each as \\\\xNN. OGA decodes both when it opens the file. JSONL and "
         "parquet are exact."
     )
-if earlier := exported(run):
+if earlier := list_exports(run):
     st.subheader("Exported before")
     for one in earlier[:LISTED]:
         note = "superseded: decisions have changed since, export again" if one.superseded else "as the decisions stand now"

@@ -12,7 +12,7 @@ from app import state
 from app.components.embedding_map import PALETTE
 from app.components.literal import in_chart
 from oga_core import Run
-from oga_core.detectors import named
+from oga_core.detectors import make_detector
 from oga_core.review import STATES, Selection, standing_of
 
 WAYS = ["selection", "given label", "decision"]
@@ -30,7 +30,7 @@ def draw(run: Run, chosen: Selection, by: str) -> None:
 
     A range that is drawn across it becomes part of the selection.
     """
-    detector = named(chosen.detector)
+    detector = make_detector(chosen.detector)
     edges, bins = _bins(run.id, chosen.detector)
     codes, names = _groups(run, by)
     counts = np.bincount(codes.astype(np.int64) * BINS + bins, minlength=BINS * len(names)).reshape(len(names), BINS)

@@ -23,7 +23,7 @@ from app.components.embedding_map import (
 from app.components.job_progress import job_progress
 from app.components.literal import literal
 from oga_core import InputError, Run, worker
-from oga_core.detectors import named
+from oga_core.detectors import make_detector
 from oga_core.maps import JOBS, picture, pictures
 from oga_core.review import STATES, Selection, standing_of
 
@@ -252,7 +252,7 @@ def _colours(run: Run, chosen: Selection, by: str) -> Colours:
         codes = np.empty(len(ranked), np.uint8)
         codes[ranked] = np.arange(len(ranked))[::-1] * SEQUENTIAL_STEPS // max(len(ranked), 1)
         ends = (float(score[ranked[-1]]), float(score[ranked[0]])) if len(ranked) else (0.0, 0.0)
-        return Colours(by, codes, SEQUENTIAL, continuous=(*ends, f"{named(chosen.detector).title} (by rank)"))
+        return Colours(by, codes, SEQUENTIAL, continuous=(*ends, f"{make_detector(chosen.detector).title} (by rank)"))
     if by == "flag":
         codes = np.zeros(len(ranked), np.uint8)
         codes[run.flagged(chosen.detector, chosen.budget)] = 1

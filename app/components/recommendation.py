@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.components.embedding_map import PALETTE
 from oga_core import Run
-from oga_core.detectors import BUDGETS, Interval, Recommendation, named
+from oga_core.detectors import BUDGETS, Interval, Recommendation, make_detector
 
 SHOWN = (0.01, 0.05, 0.2)
 """Budgets of the table of canaries."""
@@ -66,7 +66,7 @@ def draw(run: Run) -> None:
                 delta_arrow="off",
                 help="Expected precision at the suggested budget, with a 90 % interval.",
             )
-        st.text(f"Recommended score: {' and '.join(named(name).title for name in found.detectors)}.")
+        st.text(f"Recommended score: {' and '.join(make_detector(name).title for name in found.detectors)}.")
         with st.expander("Evidence", icon=":material/science:"):
             _draw_evidence(found)
 
@@ -100,7 +100,7 @@ def canary_table(found: Recommendation) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "score": named(c.detector).title,
+                "score": make_detector(c.detector).title,
                 "flips": "to any class" if c.kind == "uniform" else "to a likely class",
                 "average precision": c.average_precision,
                 **{f"precision at {100 * b:g} %": c.precision[i] for b, i in zip(SHOWN, at)},

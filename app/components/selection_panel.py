@@ -10,8 +10,8 @@ import streamlit as st
 from app import login, state
 from app.components.literal import literal, visible
 from oga_core import InputError, Run
-from oga_core.detectors import named
-from oga_core.review import UNDECIDED, Selection, default_selection, forget_view, name_view, named_views, standing_of
+from oga_core.detectors import make_detector
+from oga_core.review import UNDECIDED, Selection, default_selection, forget_view, list_views, name_view, standing_of
 from oga_core.review.reviewers import LONGEST_NAME
 
 BUDGETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5]
@@ -38,8 +38,8 @@ def _draw_budget(run: Run, chosen: Selection) -> None:
     st.selectbox(
         "Score",
         [d.name for d in run.detectors],
-        format_func=lambda name: named(name).title,
-        help=f"{named(chosen.detector).meaning} Higher = more suspicious.",
+        format_func=lambda name: make_detector(name).title,
+        help=f"{make_detector(chosen.detector).meaning} Higher = more suspicious.",
         **_bind(run, "detector", chosen.detector),
     )
     st.select_slider(
@@ -136,7 +136,7 @@ def _draw_count(run: Run) -> None:
 def _draw_views(run: Run) -> None:
     """Draw the selections that have a name."""
     with st.popover("Views", icon=":material/bookmarks:"):
-        views = named_views(run)
+        views = list_views(run)
         if not views:
             st.caption("No view is saved yet: a view is a selection with a name.")
         for name, view in views.items():

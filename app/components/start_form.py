@@ -14,11 +14,11 @@ from app.components.upload import upload
 from oga_core import InputError, hub, worker
 from oga_core.data import SOURCES
 from oga_core.data.saved_datasets import MARKS
-from oga_core.detectors import ALWAYS, CONTROLS, DEFAULT, DETECTORS, chosen as chosen_detectors, named
+from oga_core.detectors import ALWAYS, CONTROLS, DEFAULT, DETECTORS, choose_detectors as chosen_detectors, make_detector
 from oga_core.model_files import ADAPTER, CONFIG, SUFFIXES
 from oga_core.sandbox import Outlook, SandboxedDataset, SandboxedModel, list_architectures, open_sandboxed, start_spare
 from oga_core.scoring import NAMED, prepare
-from oga_core.serving import allowed_path
+from oga_core.serving import check_path
 
 WAYS = ["Example", "Upload", "Server path"]
 STARTER = "A starter model, trained here"
@@ -109,8 +109,8 @@ def _draw_options() -> Options:
         label = right.text_input("Label column or array", key="label", placeholder="Auto-detect")
         seed = left.number_input("Seed", 0, 2**31 - 1, 0, help="Of the starter model, the forest and the random control.")
         offered = [*DETECTORS, *(name for name in CONTROLS if name not in ALWAYS)]
-        names = st.multiselect("Detectors", offered, default=DEFAULT, format_func=lambda name: named(name).title)
-        st.caption("Beside them, always: Recommended, " + ", ".join(named(name).title for name in ALWAYS))
+        names = st.multiselect("Detectors", offered, default=DEFAULT, format_func=lambda name: make_detector(name).title)
+        st.caption("Beside them, always: Recommended, " + ", ".join(make_detector(name).title for name in ALWAYS))
         folds = st.number_input(
             "More starter models for the recommendation",
             0,
@@ -152,7 +152,7 @@ def _choose_path(label: str, key: str, hub_too: bool = False) -> Path | None:
         return None
     try:
         try:
-            return allowed_path(given)
+            return check_path(given)
         except InputError:
             if hub_too and hub.NAME.fullmatch(given):
                 return _download(given)
@@ -164,7 +164,7 @@ def _choose_path(label: str, key: str, hub_too: bool = False) -> Path | None:
 
 @st.cache_resource(max_entries=16, show_spinner="Downloading the model …")
 def _download(name: str) -> Path:
-    return hub.fetched(name)
+    return hub.download_model(name)
 
 
 def _choose_model(dropped: bool) -> Model | None:
@@ -189,7 +189,7 @@ def _choose_model(dropped: bool) -> Model | None:
         if dropped:
             weights = upload("Weights", (*SUFFIXES, ".zip"), (CONFIG, ADAPTER), key="weights_file")
         else:
-            weights = _choose_path("Path of the weights", "weights_path", hub_too=hub.allowed())
+            weights = _choose_path("Path of the weights", "weights_path", hub_too=hub.is_allowed())
     if weights is None:
         return None
     return Model(None if name == BY_FILE else name, weights, weights.stat().st_mtime_ns)

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from app import queues, state
 from app.routes.requests import FOREVER, answer_json, find_queue, find_row, find_run
 from oga_core import review
-from oga_core.detectors import named
+from oga_core.detectors import make_detector
 from oga_core.review import layer_shares
 
 
@@ -20,7 +20,7 @@ def why(request: Request) -> Response:
     found = review.why(run, row, queue.selection).to_dict()
     near = list({neighbour["row"]: None for neighbour in [*found["near"], *found["near_label"]]})
     entries = {entry["row"]: entry for entry in queues.items(run, near, queue.selection.detector)}
-    found |= {"title": named(found["detector"]).title, "items": entries, "layers": run.summary.scope != "head"}
+    found |= {"title": make_detector(found["detector"]).title, "items": entries, "layers": run.summary.scope != "head"}
     return answer_json(found, cache="private, max-age=600")
 
 

@@ -2,6 +2,6 @@
 
 from oga_core.benchmarks.gradients import compare
 from oga_core.benchmarks.models import SHOWN
-from oga_core.benchmarks.table import markdown
+from oga_core.benchmarks.table import format_table
 
-__all__ = ["SHOWN", "compare", "markdown"]
+__all__ = ["SHOWN", "compare", "format_table"]

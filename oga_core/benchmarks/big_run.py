@@ -34,7 +34,7 @@ def big_run(workspace: Workspace, samples: int, seed: int = 0, progress: Progres
         seed=seed,
         workspace=workspace,
         title=f"{samples:,} digits",
-        transform=_encoded,
+        transform=_encode,
         progress=progress,
     )
 
@@ -61,14 +61,14 @@ def digits(samples: int, seed: int = 0) -> Dataset:
     return from_arrays(pixels, labels, [str(c) for c in range(10)])
 
 
-def _encoded(image: object) -> torch.Tensor:
+def _encode(image: object) -> torch.Tensor:
     return torch.from_numpy(np.asarray(image)[..., 0].astype(np.float32).ravel() / 255)
 
 
 def _model(dataset: Dataset, seed: int) -> nn.Module:
     """A small network, trained on the first samples."""
     some = range(min(TRAINED_ON, len(dataset)))
-    inputs = torch.stack([_encoded(dataset.load(i)) for i in some])
+    inputs = torch.stack([_encode(dataset.load(i)) for i in some])
     labels = torch.from_numpy(dataset.labels[: len(inputs)])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -139,7 +139,7 @@ def chromium_path() -> str | None:
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-def markdown(rows: Sequence[dict[str, Any]]) -> str:
+def format_table(rows: Sequence[dict[str, Any]]) -> str:
     """A table with a column for each number of samples."""
     sizes = sorted({row["samples"] for row in rows})
     cells = {(row["what"], row["samples"]): f"{row['median']:.2f}" for row in rows}

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from oga_core.benchmarks.gradients import compare
-from oga_core.benchmarks.table import markdown
+from oga_core.benchmarks.table import format_table
 from oga_core.errors import InputError
 
 BATCHES = {
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{model} in {dtype}: {error}", file=sys.stderr, flush=True)
             continue
         rows += [{**row, "dtype": dtype, "batch": batch} for row in found]
-        print(markdown(found), end="\n\n", flush=True)
+        print(format_table(found), end="\n\n", flush=True)
         if options.json:
             options.json.write_text(json.dumps(rows, indent=1), "utf-8")
         if options.device == "cuda":

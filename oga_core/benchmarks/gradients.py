@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from oga_core.benchmarks.machine import counted, described, peak_of, wait
+from oga_core.benchmarks.machine import count_flops, describe_machine, peak_of, wait_for_device
 from oga_core.benchmarks.memory import LONG, peak_memory, peak_on
 from oga_core.benchmarks.methods import LIMITS, NAIVE, OURS, PLAIN, plain
-from oga_core.benchmarks.models import DTYPES, MODELS, Case, Method, Norms, Work
+from oga_core.benchmarks.models import DTYPES, MODELS, Case, Measured, Method, Norms
 from oga_core.benchmarks.others import OTHERS
 from oga_core.errors import InputError
 from oga_core.gradients import HEAD
@@ -42,7 +42,7 @@ class _Measured:
     method: Method
     case: Case
     chunk: int = 0
-    compute: Work | None = None
+    compute: Measured | None = None
     cold: bool = False
     error: float | None = None
     reason: str = ""
@@ -95,7 +95,7 @@ def compare(
         raise InputError(f"unknown --dtype {dtype!r}; there are: {', '.join(DTYPES)}")
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise InputError(f"--device {device}: there is none here")
-    methods = [*LIMITS, *OURS, *NAIVE, *named(against)]
+    methods = [*LIMITS, *OURS, *NAIVE, *find_methods(against)]
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     rows = []
@@ -111,7 +111,7 @@ def compare(
     return rows
 
 
-def named(against: str) -> list[Method]:
+def find_methods(against: str) -> list[Method]:
     """The other libraries' methods of these names."""
     names = [n.strip() for n in against.split(",") if n.strip()]
     chosen = list(OTHERS) if names == ["all"] else [] if names == ["none"] else names
@@ -137,13 +137,13 @@ def _compare(model: str, case: Case, methods: Sequence[Method], repeats: int, pr
             )
     # A plain pass over plain passes shows how much of a spread is the machine's.
     measured.insert(0, _Measured(PLAIN, case, len(case.targets), floor))
-    before, _ = _timed(floor, device)
+    before, _ = _time_method(floor, device)
     for k in range(repeats):
         for i, one in enumerate(measured):
             progress(f"{model}: measuring", len(methods) * (k + 1) + i, total)
             if one.compute and not one.cold:
-                seconds, _ = _timed(one.compute, device)
-                after, _ = _timed(floor, device)
+                seconds, _ = _time_method(one.compute, device)
+                after, _ = _time_method(floor, device)
                 one.measure(before, seconds, after)
                 before = after
     threads = torch.get_num_threads()
@@ -160,7 +160,7 @@ def _compare(model: str, case: Case, methods: Sequence[Method], repeats: int, pr
             peak = peak_memory(one.method, one.chunk, of, threads)
         rows.append(_row(model, one, peak, rows[0]["peak_memory"] if rows else peak, speed, peak_of(device, dtype)))
     progress(f"{model}: memory", total, total)
-    rows[0]["note"] = described(case, floor)
+    rows[0]["note"] = describe_machine(case, floor)
     return rows
 
 
@@ -168,12 +168,12 @@ def _speed(one: _Measured) -> float | None:
     """Floating point operations a second; None where they cannot be counted."""
     assert one.compute is not None
     try:
-        return counted(one.compute) / float(np.median(one.seconds))
+        return count_flops(one.compute) / float(np.median(one.seconds))
     except Exception:  # a counter watches modules, and not every method leaves that alone
         return None
 
 
-def _try(one: _Measured, floor: Work) -> Norms:
+def _try(one: _Measured, floor: Measured) -> Norms:
     """Choose the fastest number of samples at a time; the norms that it gives."""
     if one.method.package and importlib.util.find_spec(one.method.package) is None:
         one.reason = "not installed"
@@ -183,11 +183,11 @@ def _try(one: _Measured, floor: Work) -> Norms:
     for chunk in chunks:
         try:
             compute = one.method.prepare(one.case, chunk)
-            before, _ = _timed(floor, device)
-            seconds, norms = _timed(compute, device)
+            before, _ = _time_method(floor, device)
+            seconds, norms = _time_method(compute, device)
             if (len(chunks) > 1 or device.type == "cuda") and seconds[0] < LONG:
-                seconds, norms = _timed(compute, device)  # the first call is slower
-            after, _ = _timed(floor, device)
+                seconds, norms = _time_method(compute, device)  # the first call is slower
+            after, _ = _time_method(floor, device)
         except Exception as error:  # another library may raise anything
             if best == np.inf:
                 kind = "" if isinstance(error, InputError) else f"raises {type(error).__name__}: "
@@ -204,11 +204,11 @@ def _try(one: _Measured, floor: Work) -> Norms:
     return found
 
 
-def _timed(compute: Work, device: torch.device) -> tuple[Seconds, Norms]:
-    wait(device)
+def _time_method(compute: Measured, device: torch.device) -> tuple[Seconds, Norms]:
+    wait_for_device(device)
     wall, cpu = time.perf_counter(), time.process_time()
     norms = compute()
-    wait(device)
+    wait_for_device(device)
     return (time.perf_counter() - wall, time.process_time() - cpu), norms
 
 

@@ -95,7 +95,7 @@ class FixedNorm(nn.Module):
         return (x - self.mean) * self.scale * self.weight.view(-1, 1, 1) + self.bias.view(-1, 1, 1)
 
 
-def layered(case: Case, *, norms: bool) -> nn.Module:
+def make_layered(case: Case, *, norms: bool) -> nn.Module:
     """A copy of the model that other libraries can do more of; only parameters in the scope want a gradient."""
     module = deepcopy(case.module)
     if isinstance(module, Encoder):

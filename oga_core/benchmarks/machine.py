@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from oga_core.benchmarks.models import Case, Work
+from oga_core.benchmarks.models import Case, Measured
 
 SIDE, SIDE_CUDA, TIMES = 1536, 8192, 5
 PEAKS = {
@@ -25,14 +25,14 @@ PEAKS = {
 """Operations a second by the maker's data sheet (SXM): dense, float32 without TF32."""
 
 
-def described(case: Case, floor: Work) -> str:
+def describe_machine(case: Case, floor: Measured) -> str:
     """The plain pass's speed against a matrix product's, threads, machine, version and allocator settings in one line."""
     device, dtype = case.inputs.device, next(case.module.parameters()).dtype
-    operations = counted(floor)
+    operations = count_flops(floor)
     case.module.zero_grad(set_to_none=True)
     side = SIDE if device.type == "cpu" else SIDE_CUDA
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    took, took_product = _fastest(device, floor, lambda: torch.mm(a, b))
+    took, took_product = _time_fastest(device, floor, lambda: torch.mm(a, b))
     case.module.zero_grad(set_to_none=True)
     speed, best = operations / took / 1e9, 2 * side**3 / took_product / 1e9
     where = f"threads {torch.get_num_threads()}, {cpu()}" if device.type == "cpu" else torch.cuda.get_device_name(device)
@@ -43,7 +43,7 @@ def described(case: Case, floor: Work) -> str:
     )
 
 
-def counted(compute: Work) -> float:
+def count_flops(compute: Measured) -> float:
     """Floating point operations of its matrix products, convolutions and attention."""
     with FlopCounterMode(display=False, custom_mapping=COUNTS) as counter:
         compute()
@@ -78,21 +78,21 @@ def peak_of(device: torch.device, dtype: torch.dtype) -> float | None:
     return next((peak for (chip, of), peak in PEAKS.items() if chip in name and of == dtype), None)
 
 
-def wait(device: torch.device) -> None:
+def wait_for_device(device: torch.device) -> None:
     """Until all that was begun on a device is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def _fastest(device: torch.device, *functions: Callable[[], object]) -> list[float]:
+def _time_fastest(device: torch.device, *functions: Callable[[], object]) -> list[float]:
     """Seconds of each, which take turns."""
     seconds = []
     for _ in range(TIMES):
         for do in functions:
-            wait(device)
+            wait_for_device(device)
             started = time.perf_counter()
             do()
-            wait(device)
+            wait_for_device(device)
             seconds.append(time.perf_counter() - started)
     return [min(seconds[k :: len(functions)]) for k in range(len(functions))]
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from oga_core.benchmarks.models import Case, Method, Work
+from oga_core.benchmarks.models import Case, Measured, Method
 
 LONG = 20.0
 """Seconds above which a second pass is not waited for."""
@@ -54,11 +54,11 @@ def _peak(method: Method, chunk: int, of: tuple[str, int, str, str, str], thread
     compute()
     if not long:
         compute()
-    after = _highest()
+    after = _find_highest()
     return None if before is None or after is None else max(0, after - before)
 
 
-def peak_on(device: torch.device, compute: Work) -> int:
+def peak_on(device: torch.device, compute: Measured) -> int:
     """Bytes at the peak of a pass on a GPU over those before."""
     torch.cuda.synchronize(device)
     before = torch.cuda.memory_allocated(device)
@@ -81,11 +81,11 @@ def _begin() -> int | None:
     try:
         FORGET.write_text("5", "ascii")
     except OSError:
-        return _highest()
+        return _find_highest()
     return _status("VmRSS")
 
 
-def _highest() -> int | None:
+def _find_highest() -> int | None:
     if STATUS.exists():
         return _status("VmHWM")
     if sys.platform == "win32":

@@ -8,11 +8,11 @@ from functools import partial
 import torch
 from torch import nn
 
-from oga_core.benchmarks.models import HEAD, Case, Method, Norms, Work, l2_of, squared
-from oga_core.gradients import PerSampleGradients, captured_features, head_gradients
+from oga_core.benchmarks.models import HEAD, Case, Measured, Method, Norms, l2_of, square_norms
+from oga_core.gradients import PerSampleGradients, capture_features, head_gradients
 
 
-def plain(case: Case, chunk: int = 0) -> Work:
+def plain(case: Case, chunk: int = 0) -> Measured:
     """One forward and backward, as a user writes it."""
 
     def compute() -> Norms:
@@ -23,7 +23,7 @@ def plain(case: Case, chunk: int = 0) -> Work:
     return compute
 
 
-def forward(case: Case, chunk: int) -> Work:
+def forward(case: Case, chunk: int) -> Measured:
     def compute() -> Norms:
         with torch.no_grad():
             case.module(case.inputs)
@@ -32,7 +32,7 @@ def forward(case: Case, chunk: int) -> Work:
     return compute
 
 
-def activations(case: Case, chunk: int) -> Work:
+def activations(case: Case, chunk: int) -> Measured:
     """A backward that stops at the activations: the limit of what needs one, since no weight gradient is computed."""
     module = deepcopy(case.module).requires_grad_(False)
     inputs = case.inputs
@@ -50,7 +50,7 @@ def activations(case: Case, chunk: int) -> Work:
     return compute
 
 
-def ours(case: Case, chunk: int, *, l1: bool, l2: bool, width: int) -> Work:
+def ours(case: Case, chunk: int, *, l1: bool, l2: bool, width: int) -> Measured:
     head = HEAD if case.classifies else None
     engine = PerSampleGradients(case.module, case.scope, loss=case.loss, l1=l1, l2=l2, width=width, head=head)
 
@@ -61,18 +61,18 @@ def ours(case: Case, chunk: int, *, l1: bool, l2: bool, width: int) -> Work:
     return compute
 
 
-def closed_form(case: Case, chunk: int) -> Work:
+def closed_form(case: Case, chunk: int) -> Measured:
     """The computation of scoring with the scope ``head``."""
 
     def compute() -> Norms:
-        with captured_features(case.module.get_submodule(HEAD)) as seen, torch.no_grad():  # type: ignore[arg-type]
+        with capture_features(case.module.get_submodule(HEAD)) as seen, torch.no_grad():  # type: ignore[arg-type]
             gradients = head_gradients(case.module(case.inputs), seen[-1], case.targets)
         return {"l1": gradients.l1, "l2": gradients.l2}
 
     return compute
 
 
-def one_at_a_time(case: Case, chunk: int) -> Work:
+def one_at_a_time(case: Case, chunk: int) -> Measured:
     """Autograd of each sample alone, L2 only."""
     parameters = list(case.parameters.values())
 
@@ -80,13 +80,13 @@ def one_at_a_time(case: Case, chunk: int) -> Work:
         squares = []
         for i in range(len(case.targets)):
             loss = case.summed(case.module(case.inputs[i : i + 1]), case.targets[i : i + 1])
-            squares.append(squared([g[None].float() for g in torch.autograd.grad(loss, parameters)]))
+            squares.append(square_norms([g[None].float() for g in torch.autograd.grad(loss, parameters)]))
         return l2_of(squares)
 
     return compute
 
 
-def kept(case: Case, chunk: int) -> Work:
+def store_each_gradient(case: Case, chunk: int) -> Measured:
     """As DataInf's published code does it: a whole backward pass of each sample alone, and every gradient copied to the CPU."""
     parameters = list(case.parameters.values())
 
@@ -97,7 +97,7 @@ def kept(case: Case, chunk: int) -> Work:
             case.summed(case.module(case.inputs[i : i + 1]), case.targets[i : i + 1]).backward()
             found.append([p.grad.cpu() for p in parameters if p.grad is not None])
         case.module.zero_grad(set_to_none=True)
-        return l2_of([squared([g[None].float() for g in grads]) for grads in found])
+        return l2_of([square_norms([g[None].float() for g in grads]) for grads in found])
 
     return compute
 
@@ -111,4 +111,4 @@ OURS = (
 )
 PLAIN = Method("plain", plain)
 LIMITS = (Method("forward only", forward), Method("activations only", activations))
-NAIVE = (Method("one at a time", one_at_a_time), Method("one at a time, gradients kept (DataInf)", kept))
+NAIVE = (Method("one at a time", one_at_a_time), Method("one at a time, gradients kept (DataInf)", store_each_gradient))

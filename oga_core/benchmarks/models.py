@@ -225,7 +225,7 @@ class Case:
 
 Norms = dict[str, np.ndarray]
 """Norms that a method gives for a batch: ``l1``, ``l2``, both or neither, each float64 of shape ``(n,)``."""
-Work = Callable[[], Norms]
+Measured = Callable[[], Norms]
 
 
 @dataclass(frozen=True)
@@ -249,14 +249,14 @@ class Method:
     """
 
     name: str
-    prepare: Callable[[Case, int], Work]
+    prepare: Callable[[Case, int], Measured]
     chunks: tuple[int, ...] = (0,)
     scope: str | None = None
     package: str | None = None
     note: str = ""
 
 
-def parts(n: int, chunk: int) -> list[slice]:
+def split_rows(n: int, chunk: int) -> list[slice]:
     """The rows of a batch, so many at a time."""
     step = chunk or n
     return [slice(start, min(start + step, n)) for start in range(0, n, step)]
@@ -267,7 +267,7 @@ def l2_of(squares: list[Tensor]) -> Norms:
     return {"l2": torch.cat(squares).double().sqrt().cpu().numpy()}
 
 
-def squared(grads: list[Tensor]) -> Tensor:
+def square_norms(grads: list[Tensor]) -> Tensor:
     """Squared norms over gradients of shape ``(n, …)``; dot products are quick and keep the digits."""
     sums = [torch.stack([torch.dot(row, row) for row in grad.detach().flatten(1)]).double() for grad in grads]
     return torch.stack(sums).sum(0)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from oga_core.benchmarks.layered import layered
-from oga_core.benchmarks.models import Case, Method, Norms, Work, l2_of, parts, squared
+from oga_core.benchmarks.layered import make_layered
+from oga_core.benchmarks.models import Case, Measured, Method, Norms, l2_of, split_rows, square_norms
 from oga_core.errors import InputError
 
 WIDTH = 512
@@ -37,7 +37,7 @@ def gradients_by_vmap(case: Case, chunk: int) -> Callable[[], Iterator[dict[str,
     every = vmap(grad(loss), in_dims=(None, 0, 0))
 
     def compute() -> Iterator[dict[str, Tensor]]:
-        for rows in parts(len(case.targets), chunk):
+        for rows in split_rows(len(case.targets), chunk):
             with sdpa_kernel(SDPBackend.MATH):  # vmap has no rule for the other kernels and takes one sample at a time
                 found = every(wanted, case.inputs[rows], case.targets[rows])
             yield found
@@ -45,39 +45,39 @@ def gradients_by_vmap(case: Case, chunk: int) -> Callable[[], Iterator[dict[str,
     return compute
 
 
-def by_vmap(case: Case, chunk: int) -> Work:
+def by_vmap(case: Case, chunk: int) -> Measured:
     gradients = gradients_by_vmap(case, chunk)
-    return lambda: l2_of([squared(list(found.values())) for found in gradients()])
+    return lambda: l2_of([square_norms(list(found.values())) for found in gradients()])
 
 
-def opacus(case: Case, chunk: int) -> Work:
+def opacus(case: Case, chunk: int) -> Measured:
     from opacus import GradSampleModule
 
-    module = GradSampleModule(layered(case, norms=True).train(), loss_reduction="sum", strict=False)
+    module = GradSampleModule(make_layered(case, norms=True).train(), loss_reduction="sum", strict=False)
     wanted: list[Any] = [p for p in module.parameters() if p.requires_grad]
 
     def compute() -> Norms:
         squares = []
-        for rows in parts(len(case.targets), chunk):
+        for rows in split_rows(len(case.targets), chunk):
             module.zero_grad(set_to_none=True)
             case.summed(module(case.inputs[rows]), case.targets[rows]).backward()
-            squares.append(squared([p.grad_sample for p in wanted]))
+            squares.append(square_norms([p.grad_sample for p in wanted]))
             module.zero_grad(set_to_none=True)
         return l2_of(squares)
 
     return compute
 
 
-def opacus_ghost(case: Case, chunk: int) -> Work:
+def opacus_ghost(case: Case, chunk: int) -> Measured:
     from opacus.grad_sample import GradSampleModuleFastGradientClipping
 
     module = GradSampleModuleFastGradientClipping(
-        layered(case, norms=True).train(), loss_reduction="sum", strict=False, max_grad_norm=1.0, use_ghost_clipping=True
+        make_layered(case, norms=True).train(), loss_reduction="sum", strict=False, max_grad_norm=1.0, use_ghost_clipping=True
     )
 
     def compute() -> Norms:
         squares = []
-        for rows in parts(len(case.targets), chunk):
+        for rows in split_rows(len(case.targets), chunk):
             module.zero_grad(set_to_none=True)
             case.summed(module(case.inputs[rows]), case.targets[rows]).backward()
             squares.append(module.get_norm_sample().double() ** 2)
@@ -86,18 +86,18 @@ def opacus_ghost(case: Case, chunk: int) -> Work:
     return compute
 
 
-def backpack(case: Case, chunk: int) -> Work:
+def backpack(case: Case, chunk: int) -> Measured:
     from backpack import backpack as extended_backward, extend
     from backpack.extensions import BatchL2Grad
 
     _classifier(case)
-    module = extend(layered(case, norms=False))
+    module = extend(make_layered(case, norms=False))
     loss = extend(nn.CrossEntropyLoss(reduction="sum"))
     wanted: list[Any] = [p for p in module.parameters() if p.requires_grad]
 
     def compute() -> Norms:
         squares = []
-        for rows in parts(len(case.targets), chunk):
+        for rows in split_rows(len(case.targets), chunk):
             module.zero_grad(set_to_none=True)
             with extended_backward(BatchL2Grad()):
                 loss(module(case.inputs[rows]), case.targets[rows]).backward()
@@ -110,20 +110,20 @@ def backpack(case: Case, chunk: int) -> Work:
     return compute
 
 
-def captum(case: Case, chunk: int) -> Work:
+def captum(case: Case, chunk: int) -> Measured:
     from captum._utils.gradient import _compute_jacobian_wrt_params_with_sample_wise_trick as jacobian
 
     _classifier(case)
-    module, loss = layered(case, norms=False), nn.CrossEntropyLoss(reduction="sum")
+    module, loss = make_layered(case, norms=False), nn.CrossEntropyLoss(reduction="sum")
     layers = [m for m in module.modules() if any(p.requires_grad for p in m.parameters(recurse=False))]
     known = [m for m in layers if type(m) in (nn.Conv2d, nn.Linear)]
 
     def compute() -> Norms:
         squares = []
-        for rows in parts(len(case.targets), chunk):
+        for rows in split_rows(len(case.targets), chunk):
             jacobian(module, (case.inputs[rows],), case.targets[rows], loss, "sum", known)
             wanted: list[Any] = [p for m in known for p in m.parameters() if p.requires_grad]
-            squares.append(squared([p.sample_grad for p in wanted]))
+            squares.append(square_norms([p.sample_grad for p in wanted]))
             for p in wanted:
                 del p.sample_grad
         return l2_of(squares)
@@ -136,26 +136,26 @@ def _classifier(case: Case) -> None:
         raise InputError("takes a loss that is a module of torch")
 
 
-def trak(case: Case, chunk: int) -> Work:
+def trak(case: Case, chunk: int) -> Measured:
     from trak.projectors import BasicProjector, ProjectionType
 
-    return _projected(case, chunk, partial(BasicProjector, proj_type=ProjectionType.rademacher))
+    return _project(case, chunk, partial(BasicProjector, proj_type=ProjectionType.rademacher))
 
 
-def dattri(case: Case, chunk: int) -> Work:
+def dattri(case: Case, chunk: int) -> Measured:
     from dattri.func.projection import BasicProjector, ProjectionType
 
-    return _projected(case, chunk, partial(BasicProjector, proj_type=ProjectionType.rademacher))
+    return _project(case, chunk, partial(BasicProjector, proj_type=ProjectionType.rademacher))
 
 
-def _projected(case: Case, chunk: int, make: Callable[..., Any]) -> Work:
+def _project(case: Case, chunk: int, make: Callable[..., Any]) -> Measured:
     gradients = gradients_by_vmap(case, chunk)
     numbers = sum(p.numel() for p in case.parameters.values())
 
     def compute() -> Norms:
         projector = make(numbers, proj_dim=WIDTH, seed=0, device=case.inputs.device, block_size=BLOCK)
         rows = torch.empty(len(case.targets), numbers, device=case.inputs.device)
-        for some, found in zip(parts(len(rows), chunk), gradients()):
+        for some, found in zip(split_rows(len(rows), chunk), gradients()):
             torch.cat([g.flatten(1) for g in found.values()], 1, out=rows[some])
         projector.project(rows, 0)
         return {}

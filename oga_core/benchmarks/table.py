@@ -10,7 +10,7 @@ HEADINGS = ("method", "time", "spread", "CPU time", "peak memory", "error", "not
 ON_A_GPU = ("method", "time", "spread", "samples/s", "TFLOP/s", "of the peak", "memory, GB", "error", "note")
 
 
-def markdown(rows: Sequence[dict[str, Any]]) -> str:
+def format_table(rows: Sequence[dict[str, Any]]) -> str:
     """One table per model, below the line that names what was measured against."""
     tables = []
     for model, group in groupby(rows, lambda row: row["model"]):

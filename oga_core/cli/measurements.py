@@ -114,7 +114,7 @@ def _bench_gradients(options: argparse.Namespace) -> None:
             dtype=options.dtype,
             progress=bar,
         )
-    write(json.dumps(rows) if options.json else benchmarks.markdown(rows))
+    write(json.dumps(rows) if options.json else benchmarks.format_table(rows))
 
 
 def _bench_dashboard(options: argparse.Namespace) -> None:
@@ -126,4 +126,4 @@ def _bench_dashboard(options: argparse.Namespace) -> None:
             for samples in options.samples or dashboard.SIZES
             for row in dashboard.measure(samples, repeats=options.repeats, keep=options.keep, progress=bar)
         ]
-    write(json.dumps(rows) if options.json else dashboard.markdown(rows))
+    write(json.dumps(rows) if options.json else dashboard.format_table(rows))

@@ -7,8 +7,8 @@ import json
 from typing import Any
 
 from oga_core.cli.arguments import Shared, open_existing, parse_file
-from oga_core.containment import reading
-from oga_core.detectors import Interval, named
+from oga_core.containment import bound_reading
+from oga_core.detectors import Interval, make_detector
 from oga_core.errors import InputError
 from oga_core.export import FORMATS, WHAT, export
 from oga_core.runs import Run, recommend
@@ -53,7 +53,7 @@ def _recommend(options: argparse.Namespace) -> None:
     if options.json:
         write(json.dumps(found.to_dict()))
         return
-    say(f"recommended score: {' and '.join(named(name).title for name in found.detectors)}")
+    say(f"recommended score: {' and '.join(make_detector(name).title for name in found.detectors)}")
     say(f"estimated label errors: {_in_percent(found.wrong)}")
     if found.at_budget is None:
         say("suggested budget: nothing to trim")
@@ -75,7 +75,7 @@ def _influence(options: argparse.Namespace) -> None:
         raise InputError(f"--top {options.top}: at least one is needed")
     if (options.row is None) == (options.prompt is None) or (options.prompt is None) != (options.answer is None):
         raise InputError("give a test sample: --prompt with --answer, or --row")
-    with reading():
+    with bound_reading():
         if options.row is not None:
             found = influence.influence_of_row(run, options.row)
         else:

@@ -8,7 +8,7 @@ from typing import Any
 
 from oga_core import models, scoring
 from oga_core.cli.arguments import Shared, open_existing, parse_file, parse_path, parse_seed
-from oga_core.containment import reading
+from oga_core.containment import bound_reading
 from oga_core.data import open_dataset
 from oga_core.detectors import DEFAULT
 from oga_core.errors import InputError
@@ -78,7 +78,7 @@ def _train(options: argparse.Namespace) -> None:
         raise InputError(f"--out {options.out}: weights are saved as .safetensors")
     if not options.out.resolve().parent.is_dir():
         raise InputError(f"--out {options.out}: folder not found")
-    with reading():
+    with bound_reading():
         dataset = open_dataset(options.data, inputs=options.inputs, label=options.label)
     with Bar() as bar:
         trained = models.train(dataset, options.arch, seed=options.seed, epochs=options.epochs, progress=bar)

@@ -112,7 +112,7 @@ def open_npz(path: Path, inputs: str | None = None, label: str | None = None) ->
     InputError
         If it is damaged, needs pickle, declares more than it stores, or it is ambiguous which arrays are samples and labels.
     """
-    shapes = _checked_headers(path)
+    shapes = _check_headers(path)
     x = _pick(path, shapes, inputs, INPUT_NAMES, lambda shape, dtype: len(shape) >= 2)
     y = _pick(
         path,
@@ -135,7 +135,7 @@ def open_npz(path: Path, inputs: str | None = None, label: str | None = None) ->
     return Arrays(samples, labels, None if names is None else list(names))
 
 
-def _checked_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+def _check_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
     """Shape and type of every array, after checking that each stores the bytes it declares."""
     shapes: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
     total = 0

@@ -119,7 +119,7 @@ class Directory(Files):
                 if enforced and not self.bounds.hold_open(handle.fileno(), path):  # a link above it, or made a moment ago
                     raise LinkError(name)
                 there = os.fstat(handle.fileno()).st_size  # memory is set aside for as much as is asked for
-                return _bounded(handle.read(min(there, most.value) + 1), most)
+                return _bound(handle.read(min(there, most.value) + 1), most)
         except OSError as error:
             raise SampleError(f"cannot be read: {error.strerror}") from error
         except ValueError as error:  # a NUL in the name
@@ -177,7 +177,7 @@ class Zip(Files):
     def read(self, name: str, most: Limit = FILE_BYTES) -> bytes:
         try:
             with self.lock, self.archive.open(self.entries[name]) as handle:
-                return _bounded(handle.read(most.value + 1), most)
+                return _bound(handle.read(most.value + 1), most)
         except SampleError:
             raise
         except Exception as error:  # zlib, CRC and header faults of a single entry
@@ -228,7 +228,7 @@ def _open_plain(path: str, flags: int) -> int:
     return file
 
 
-def _bounded(data: bytes, most: Limit) -> bytes:
+def _bound(data: bytes, most: Limit) -> bytes:
     if len(data) > most.value:
         raise SampleError(f"the file is too large: {most}")
     return data

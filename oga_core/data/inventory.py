@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from oga_core.containment import reading
+from oga_core.containment import bound_reading
 from oga_core.data.dataset import Dataset, SampleError, identify
 from oga_core.progress import Progress, silent
 
 STAGE = "looking at every sample"
 BLOCK = 256
-"""Samples between two reports of progress, and for whose reading the bounds of `oga_core.containment.reading` are."""
+"""Samples between two reports of progress, and for whose reading the bounds of `oga_core.containment.bound_reading` are."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def take_inventory(dataset: Dataset, progress: Progress = silent) -> Inventory:
     conversions: Counter[str] = Counter()
     for start in range(0, n, BLOCK):
         progress(STAGE, start, n)
-        with reading():
+        with bound_reading():
             for i in range(start, min(start + BLOCK, n)):
                 try:
                     content = dataset.content(i)

@@ -46,14 +46,14 @@ def open_dataset(source: str | Path, *, inputs: str | None = None, label: str | 
     >>> len(dataset), dataset.class_names
     (2, ['neg', 'pos'])
     """
-    spec = located(source)
+    spec = locate(source)
     options = {key: value for key, value in (("inputs", inputs), ("label", label)) if value}
     dataset = _open(spec, options)
     dataset.origin = (spec, options)
     return dataset
 
 
-def located(source: str | Path) -> str:
+def locate(source: str | Path) -> str:
     """The source with its whole path, so that another process opens the same one.
 
     Raises
@@ -70,7 +70,7 @@ def located(source: str | Path) -> str:
             raise InputError(f"not found: {one_line(source)}")
         if not path.is_file() and not path.is_dir():
             raise InputError(f"{one_line(source)} is neither a file nor a folder")  # to open a pipe would wait for ever
-        return torchvision_sets.recognised(path) or str(path)
+        return torchvision_sets.recognise(path) or str(path)
     except InputError:
         raise
     except (OSError, RuntimeError, ValueError) as error:  # no such home, a name too long, a NUL in it, …

@@ -234,13 +234,13 @@ def of_columns(columns: dict[str, list[str]], inputs: str | None, label: str | N
         As `open_table`.
     """
     if asked := _prompt_columns(columns, inputs, name):
-        return _noted(PromptTable(columns, asked, _group_column(columns, label, asked, name), name), notes)
+        return _add_notes(PromptTable(columns, asked, _group_column(columns, label, asked, name), name), notes)
     label = _label_column(columns, label, name)
     chosen = _input_columns(columns, inputs, label, name, notes)
-    return _noted(TextTable(columns, chosen, label, name) if chosen else FeatureTable(columns, label, name), notes)
+    return _add_notes(TextTable(columns, chosen, label, name) if chosen else FeatureTable(columns, label, name), notes)
 
 
-def _noted(dataset: Dataset, notes: list[str]) -> Dataset:
+def _add_notes(dataset: Dataset, notes: list[str]) -> Dataset:
     """With what was noticed while the file was read before its own notes."""
     dataset.notes[:0] = notes
     return dataset
@@ -254,7 +254,7 @@ def _label_column(columns: dict[str, list[str]], asked: str | None, name: str) -
     for usual in LABEL_COLUMNS:
         if usual in lowered:
             return lowered[usual]
-    raise InputError(f"{name}: no label column among {_listed(columns)}; name it (--label)")
+    raise InputError(f"{name}: no label column among {_list_names(columns)}; name it (--label)")
 
 
 def _prompt_columns(columns: dict[str, list[str]], asked: str | None, name: str) -> list[str]:
@@ -282,7 +282,7 @@ def _group_column(columns: dict[str, list[str]], asked: str | None, inputs: list
 
 def _check_columns(columns: dict[str, list[str]], wanted: list[str], name: str) -> None:
     if missing := [c for c in wanted if c not in columns]:
-        raise InputError(f"{name} has no column {missing[0]!r}; it has: {_listed(columns)}")
+        raise InputError(f"{name} has no column {missing[0]!r}; it has: {_list_names(columns)}")
 
 
 def _input_columns(columns: dict[str, list[str]], asked: str | None, label: str, name: str, notes: list[str]) -> list[str]:
@@ -351,5 +351,5 @@ class FeatureTable(Table, Arrays):
         self.notes.append(f"the rows are features: {len(names)} numeric columns")
 
 
-def _listed(columns: dict[str, list[str]]) -> str:
+def _list_names(columns: dict[str, list[str]]) -> str:
     return ", ".join(repr(c) for c in list(columns)[:20])

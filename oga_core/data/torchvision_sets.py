@@ -150,7 +150,7 @@ def _split_spec(spec: str) -> tuple[str, str, str]:
     return name, root, split
 
 
-def recognised(folder: Path) -> str | None:
+def recognise(folder: Path) -> str | None:
     """The spec of the torchvision set that lies in a folder, if one does."""
     found = [name for below, name in FOLDERS.items() if (folder / below).is_dir()]
     return f"{PREFIX}{found[0]}:{folder}" if found else None

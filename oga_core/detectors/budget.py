@@ -25,7 +25,7 @@ def flag_count(budget: float, n: int) -> int:
     return min(round(budget * n) if budget < 1 else int(budget), n)
 
 
-def flagged(score: np.ndarray, budget: float) -> np.ndarray:
+def flag_rows(score: np.ndarray, budget: float) -> np.ndarray:
     """Positions of the most suspicious samples, most suspicious first, int64.
 
     Parameters

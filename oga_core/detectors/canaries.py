@@ -12,10 +12,10 @@ from oga_core.detectors.controls import EL2N, LowConfidence, Margin
 from oga_core.detectors.detector import Detector
 from oga_core.detectors.forest import IsolationForest
 from oga_core.detectors.gradients import Gradients, of_units
-from oga_core.detectors.noise import Noise, NoiseModel, drawn
+from oga_core.detectors.noise import Noise, NoiseModel, draw_rows
 from oga_core.detectors.norms import L1, L2
 from oga_core.detectors.out_of_fold import scores_by_fold
-from oga_core.detectors.refit import needed_features, out_of_fold_logits
+from oga_core.detectors.refit import out_of_fold_logits, require_features
 from oga_core.progress import Progress, silent
 
 CANDIDATES: dict[str, Callable[[], Detector]] = {
@@ -67,7 +67,7 @@ def trial(gradients: Gradients, seen: Gradients, noise: NoiseModel, seed: int, p
     noise
         Fitted to these.
     """
-    rows = drawn(len(gradients), TRIED, np.random.default_rng(seed))
+    rows = draw_rows(len(gradients), TRIED, np.random.default_rng(seed))
     some, base = gradients.take(rows), seen.take(rows)
     right = 1.0 - noise.wrong(base.logits, base.labels)
     budgets = np.array([max(1, round(b * len(some))) for b in BUDGETS])
@@ -75,7 +75,7 @@ def trial(gradients: Gradients, seen: Gradients, noise: NoiseModel, seed: int, p
     for done in range(ROUNDS * len(KINDS)):
         kind, rng = KINDS[done % len(KINDS)], np.random.default_rng((seed, done))
         planted, canaries = plant(base, noise, kind, rng)
-        with_canaries = _relabelled(some, base, planted, seed)
+        with_canaries = _relabel(some, base, planted, seed)
         for name, make in CANDIDATES.items():
             score = scores_by_fold(make, with_canaries, seed)
             measured.setdefault((name, kind), []).append(_measures(score, canaries, right, budgets))
@@ -109,8 +109,8 @@ def plant(gradients: Gradients, noise: NoiseModel, kind: str, rng: np.random.Gen
     return labels, canaries
 
 
-def _relabelled(some: Gradients, base: Gradients, labels: np.ndarray, seed: int) -> Gradients:
-    features, norms = needed_features(base)
+def _relabel(some: Gradients, base: Gradients, labels: np.ndarray, seed: int) -> Gradients:
+    features, norms = require_features(base)
     logits = base.logits
     if some.out_of_fold is None:
         logits = out_of_fold_logits(features, norms, labels, some.classes, seed=seed)

@@ -19,7 +19,7 @@ class Detector(ABC):
     Attributes
     ----------
     name
-        Name of the column, as `named` takes it.
+        Name of the column, as `make_detector` takes it.
     title, meaning
         For people: a few words, and one sentence.
     compares

@@ -85,7 +85,7 @@ class Noise(Detector):
     def fit(self, gradients: Gradients, *, seed: int = 0, progress: Progress = silent) -> Self:
         from oga_core.detectors.noise_search import fit_noise  # torch, for those only who fit
 
-        rows = drawn(len(gradients), LEARNED_FROM, np.random.default_rng(seed))
+        rows = draw_rows(len(gradients), LEARNED_FROM, np.random.default_rng(seed))
         self.model = fit_noise(gradients.logits[rows], gradients.labels[rows])
         return self
 
@@ -93,6 +93,6 @@ class Noise(Detector):
         return self.model.wrong(gradients.logits, gradients.labels)
 
 
-def drawn(n: int, most: int, rng: np.random.Generator) -> np.ndarray:
+def draw_rows(n: int, most: int, rng: np.random.Generator) -> np.ndarray:
     """All positions, or that many of them drawn uniformly, in order, int64."""
     return np.arange(n) if n <= most else np.sort(rng.choice(n, most, replace=False))

@@ -9,7 +9,7 @@ import numpy as np
 
 from oga_core.detectors.detector import Around, Detector, OfFitted
 from oga_core.detectors.gradients import Gradients, of_units
-from oga_core.detectors.refit import needed_features, out_of_fold_logits
+from oga_core.detectors.refit import out_of_fold_logits, require_features
 from oga_core.progress import Progress, silent
 
 PREFIX = "oof:"
@@ -28,7 +28,7 @@ def out_of_fold(gradients: Gradients, seed: int) -> Gradients:
     """
     if gradients.out_of_fold is not None:
         return gradients.out_of_fold
-    features, norms = needed_features(gradients)
+    features, norms = require_features(gradients)
     logits = out_of_fold_logits(features, norms, gradients.labels, gradients.classes, seed=seed)
     return of_units(logits, features, norms, gradients.labels)
 

@@ -38,11 +38,11 @@ class PyOD(Detector):
 
     def require(self) -> None:
         """Raise `InputError` if PyOD is not installed or has no such detector."""
-        _found(self.wanted)
+        _find(self.wanted)
 
     def fit(self, gradients: Gradients, *, seed: int = 0, progress: Progress = silent) -> Self:
         self.seed = seed
-        make = _found(self.wanted)
+        make = _find(self.wanted)
         try:
             self.detector = make(random_state=seed)
         except TypeError:
@@ -77,7 +77,7 @@ class PyOD(Detector):
         return np.asarray(factors.sketch(WIDTH, self.seed) * lengths[:, None], dtype=np.float64)
 
 
-def _found(wanted: str) -> Any:
+def _find(wanted: str) -> Any:
     try:
         from pyod import models
     except ImportError as error:

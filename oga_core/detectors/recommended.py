@@ -11,7 +11,7 @@ import numpy as np
 from oga_core.detectors.canaries import BUDGETS, CANDIDATES, Found, trial
 from oga_core.detectors.detector import OfFitted
 from oga_core.detectors.gradients import Gradients
-from oga_core.detectors.noise import Noise, NoiseModel, drawn
+from oga_core.detectors.noise import Noise, NoiseModel, draw_rows
 from oga_core.detectors.out_of_fold import PREFIX, out_of_fold, scores_by_fold
 from oga_core.errors import InputError
 from oga_core.progress import Progress, silent
@@ -143,15 +143,15 @@ class Recommended(OfFitted):
         self.gradients, base = gradients, out_of_fold(gradients, seed)
         model = Noise().fit(base, seed=seed).model
         found = trial(gradients, base, model, seed, progress)
-        names = _chosen(found)
+        names = _choose(found)
         scores = [scores_by_fold(CANDIDATES[n], base, seed, progress) for n in names]
         from scipy.stats import rankdata  # half a second, for those only who fit
 
         self.scores = scores[0] if len(scores) == 1 else np.mean([rankdata(s) for s in scores], axis=0) / len(scores[0])
-        wrong, resampled = model.wrong(base.logits, base.labels), _resampled(base, model, seed, progress)
+        wrong, resampled = model.wrong(base.logits, base.labels), _resample(base, model, seed, progress)
         order = np.argsort(-self.scores, kind="stable")
         counts = [max(1, round(b * len(order))) for b in BUDGETS]
-        count = _suggested(np.quantile(resampled, SURE, axis=0)[order])
+        count = _suggest_trim(np.quantile(resampled, SURE, axis=0)[order])
         mistaken = model.mistaken(base.logits, base.labels)
         pairs = [divmod(int(i), gradients.classes) for i in np.argsort(-mistaken, axis=None, kind="stable")[:10]]
         self.recommendation = Recommendation(
@@ -167,7 +167,7 @@ class Recommended(OfFitted):
         return self
 
 
-def _chosen(found: list[Found]) -> list[str]:
+def _choose(found: list[Found]) -> list[str]:
     """The probability of a wrong label, with the detector that clearly beats it on canaries, where there is one."""
     by_name: dict[str, np.ndarray] = {}
     for one in found:
@@ -178,21 +178,21 @@ def _chosen(found: list[Found]) -> list[str]:
     return [Noise.name, best] if surely[best] > BETTER else [Noise.name]
 
 
-def _resampled(base: Gradients, fitted: NoiseModel, seed: int, progress: Progress) -> np.ndarray:
+def _resample(base: Gradients, fitted: NoiseModel, seed: int, progress: Progress) -> np.ndarray:
     """P(wrong) by each bootstrap of the noise model, float32, shape ``(RESAMPLED, n)``."""
     from oga_core.detectors.noise_search import fit_noise  # torch, for those only who fit
 
     rng = np.random.default_rng(seed)
     resampled = np.empty((RESAMPLED, len(base)), np.float32)
     for i in range(RESAMPLED):
-        rows = drawn(len(base), RESAMPLED_FROM, rng)
+        rows = draw_rows(len(base), RESAMPLED_FROM, rng)
         model = fit_noise(base.logits[rows], base.labels[rows], rng.poisson(1.0, len(rows)), fitted)
         resampled[i] = model.wrong(base.logits, base.labels)
         progress("estimating wrong labels", i + 1, RESAMPLED)
     return resampled
 
 
-def _suggested(surely: np.ndarray) -> int:
+def _suggest_trim(surely: np.ndarray) -> int:
     """How many samples to trim of those in order: as far as the last ones are surely enough wrong."""
     gain = np.cumsum(surely - CERTAIN)
     count = int(gain.argmax()) + 1 if len(gain) and gain.max() > 0 else 0

@@ -108,19 +108,19 @@ def out_of_fold_logits(
         others, own = np.flatnonzero(fold != i), np.flatnonzero(fold == i)
         if len(others) > LEARNED_FROM:
             others = np.sort(rng.choice(others, LEARNED_FROM, replace=False))
-        head = fit_head(restored(features, feature_norms, others), labels[others], classes)
+        head = fit_head(scale_features(features, feature_norms, others), labels[others], classes)
         for start in range(0, len(own), BLOCK):
             rows = own[start : start + BLOCK]
-            out[rows] = head.logits(restored(features, feature_norms, rows))
+            out[rows] = head.logits(scale_features(features, feature_norms, rows))
     return out
 
 
-def restored(features: np.ndarray, feature_norms: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def scale_features(features: np.ndarray, feature_norms: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Some samples' features with their lengths, float64, shape ``(m, d)``."""
     return np.asarray(features[rows].astype(np.float64) * feature_norms[rows, None])
 
 
-def needed_features(gradients: Gradients) -> tuple[np.ndarray, np.ndarray]:
+def require_features(gradients: Gradients) -> tuple[np.ndarray, np.ndarray]:
     """The features and their lengths.
 
     Raises

@@ -38,7 +38,7 @@ ALWAYS = ("random", "loss", "low_confidence")
 """Controls that every result has."""
 
 
-def named(name: str) -> Detector:
+def make_detector(name: str) -> Detector:
     """A fresh detector or control.
 
     Parameters
@@ -73,12 +73,12 @@ def _maker(name: str, asked: str) -> Callable[[], Detector]:
     )
 
 
-def listed(names: str | list[str]) -> list[str]:
+def list_names(names: str | list[str]) -> list[str]:
     """Names as a list, from one or from ``"l1,iforest"``."""
     return [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
 
 
-def chosen(names: str | list[str], task: Task = CLASSIFICATION) -> list[Detector]:
+def choose_detectors(names: str | list[str], task: Task = CLASSIFICATION) -> list[Detector]:
     """The detectors asked for, as ``"l1,iforest"`` or a list, followed by the controls that every result has.
 
     Parameters
@@ -92,10 +92,10 @@ def chosen(names: str | list[str], task: Task = CLASSIFICATION) -> list[Detector
     InputError
         For a name that is not a detector, none at all, or one that needs classes where there are none.
     """
-    wanted = listed(names)
+    wanted = list_names(names)
     if not wanted:
         raise InputError("no detector is named")
-    found = [named(n) for n in dict.fromkeys([*(n for n in wanted if n not in ALWAYS), *ALWAYS])]
+    found = [make_detector(n) for n in dict.fromkeys([*(n for n in wanted if n not in ALWAYS), *ALWAYS])]
     for detector in found:
         detector.require()
     if task.class_probabilities:

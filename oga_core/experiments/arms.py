@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from oga_core.detectors import RECOMMENDED, Gradients, named
+from oga_core.detectors import RECOMMENDED, Gradients, make_detector
 from oga_core.detectors.influence import INFLUENCE
 from oga_core.experiments.paper import ONLY_IN_THE_PAPER
 
@@ -15,7 +15,7 @@ RANDOM_IS_LIKE = "l1"
 PAPER = ("l1", "l2", "iforest", "ocsvm")
 """Detectors of the paper."""
 OURS = (RECOMMENDED,)
-"""Detectors beyond the paper, by a name that `oga_core.detectors.named` takes."""
+"""Detectors beyond the paper, by a name that `oga_core.detectors.make_detector` takes."""
 CONTROLS = ("low_confidence", "margin", "confidence_entropy", "el2n")
 SCORED = (*PAPER, *OURS, *CONTROLS, *INFLUENCE)
 """All that give every sample a score, beside the random arm."""
@@ -71,7 +71,7 @@ def score(name: str, train: Gradients, validation: Gradients, seed: int) -> np.n
     train, validation
         Gradients by the same model; influence is that on the mean loss of the validation samples.
     """
-    detector = INFLUENCE[name](validation) if name in INFLUENCE else named(name)
+    detector = INFLUENCE[name](validation) if name in INFLUENCE else make_detector(name)
     return detector.fit_score(train, seed=seed)
 
 

@@ -110,7 +110,7 @@ class Causal:
 
 
 def about(arch: str | None, data: Path | None) -> str:
-    """Describe the model from which `loaded` starts."""
+    """Describe the model from which `load_causal` starts."""
     if arch is not None:
         return Path(arch).name
     return "a small Llama with random weights" if _stories(data) is None else "the 260,000-parameter Llama trained on TinyStories"
@@ -122,7 +122,7 @@ def _stories(data: Path | None) -> tuple[Path, Path] | None:
     return (model, tokens) if data is not None and model.is_file() and tokens.is_file() else None
 
 
-def loaded(arch: str | None, data: Path | None, examples: Sequence[Example], seed: int, kept: Path) -> Causal:
+def load_causal(arch: str | None, data: Path | None, examples: Sequence[Example], seed: int, kept: Path) -> Causal:
     """The model to start from: a Hugging Face folder, else the small Llama among the data, else a random one.
 
     Parameters

@@ -45,7 +45,7 @@ class Shift:
     wrong: np.ndarray | None = None
 
 
-def found(folder: Path) -> dict[str, Shift]:
+def find_shifts(folder: Path) -> dict[str, Shift]:
     """The shifts below a folder: ``train.csv`` and ``test.csv``, or census files ``YEAR/…/psam_pNN.csv`` or ``ssYYpST.csv``.
 
     Of census files the first state in the earliest year is trained on; the test is the latest year, the last state, and both.
@@ -156,7 +156,7 @@ def _texts(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     return table.assign(**{name: table[name].astype(str) for name in names})
 
 
-def simulated(seed: int, train: int, test: int) -> dict[str, Shift]:
+def simulate(seed: int, train: int, test: int) -> dict[str, Shift]:
     """A made-up population whose incomes depend on age, schooling, trade, hours and more; wages, trades and schooling differ by
     year and place. What is wrong is known: the label that the same person would have there and then is another."""
     rng = np.random.default_rng([seed, 11])

@@ -113,7 +113,7 @@ def _pretrain(hf: Any, texts: Sequence[str], folder: Path, steps: int, progress:
     )
     encode, collate = TextTokens(tokenizer, LONGEST, segments=True), TokenCollate(0)
     rows = [encode(text) for text in texts]
-    with torch.random.fork_rng(devices=_seeded(device)):
+    with torch.random.fork_rng(devices=_seed_devices(device)):
         torch.manual_seed(0)
         config = hf.RobertaConfig(
             **SIZE,
@@ -174,7 +174,7 @@ def word_vectors(texts: Sequence[np.ndarray], words: int, size: int, special: in
     return (found * VECTORS / max(float(found.std()), 1e-12)).astype(np.float32)
 
 
-def _seeded(device: str) -> list[str]:
+def _seed_devices(device: str) -> list[str]:
     """The devices whose random numbers are kept, beside the CPU's."""
     return [] if device == "cpu" else [device]
 
@@ -207,7 +207,7 @@ class Adapted(Starter):
         tokens = self.inputs(self.base.encode, "train")
         labels, epochs = torch.from_numpy(self.train.labels).to(self.device), self.epochs or EPOCHS
         collate = TokenCollate(self.base.padding)
-        with torch.random.fork_rng(devices=_seeded(self.device)):
+        with torch.random.fork_rng(devices=_seed_devices(self.device)):
             torch.manual_seed(self.seed)
             module = hf.AutoModelForSequenceClassification.from_pretrained(
                 self.base.folder,
@@ -234,7 +234,7 @@ class Adapted(Starter):
                     schedule.step()
                 if after_epoch is not None:
                     adapted.eval()
-                    with torch.random.fork_rng(devices=_seeded(self.device)):
+                    with torch.random.fork_rng(devices=_seed_devices(self.device)):
                         after_epoch(epoch + 1, classifier)
                     adapted.train()
         adapted.eval()

@@ -88,7 +88,7 @@ def of_arms(
     from plotly.subplots import make_subplots
 
     sides = sides or ["average_precision"] * bool(rows["average_precision"].notna().any()) + ["accuracy"]
-    here = [set(_chosen(rows, setting, budget)["arm"]) - {arms.UNTRIMMED} for setting, budget, _ in panels]
+    here = [set(_choose(rows, setting, budget)["arm"]) - {arms.UNTRIMMED} for setting, budget, _ in panels]
     present = [[arm for arm in arms.TITLES if arm in there] for there in here]
     lines = sum(len(names) + 1 for names in present)
     height = ROW * lines + GAP * len(panels)
@@ -123,7 +123,7 @@ def of_arms(
         figure.add_scatter(x=[None], y=[None], mode="markers", marker=dict(color=COLOURS[kind], size=9), name=kind)
     if rows["random_accuracy"].notna().any():
         figure.add_scatter(x=[None], y=[None], mode="markers", name="random trim of the same class shares", marker=TWIN)
-    return styled(figure, title, width=420 + 400 * len(sides), height=height + 150)
+    return style(figure, title, width=420 + 400 * len(sides), height=height + 150)
 
 
 def of_curves(
@@ -147,13 +147,13 @@ def of_curves(
     """
     figure, places = _panels([p[2] for p in panels], columns)
     for (setting, budget, _), (i, j) in zip(panels, places):
-        here = _chosen(rows, setting, budget)
+        here = _choose(rows, setting, budget)
         curves = {arm: [c for c in here.loc[here["arm"] == arm, "by_epoch"] if len(c)] for arm in names}
         points = {arm: [_band(100 * np.array(v)) for v in zip(*own)] for arm, own in curves.items() if own}
         _lines(figure, (i, j), np.arange(1, 1 + max(map(len, points.values()), default=0)), points)
         figure.update_xaxes(title_text="epoch", dtick=1, row=i, col=j)
         figure.update_yaxes(title_text=f"{measure}, %" if j == 1 else None, row=i, col=j)
-    return styled(figure, title, width=480 * min(columns, len(panels)) + 60, height=330 * (places[-1][0]) + 130)
+    return style(figure, title, width=480 * min(columns, len(panels)) + 60, height=330 * (places[-1][0]) + 130)
 
 
 def of_budgets(
@@ -171,10 +171,10 @@ def of_budgets(
         _lines(figure, (i, j), np.array([0, *(100 * share for share in budgets.values())]), points)
         figure.update_xaxes(title_text="trimmed, % of the training samples", row=i, col=j)
         figure.update_yaxes(title_text="gain over untrimmed, points" if j == 1 else None, row=i, col=j)
-    return styled(figure, title, width=400 * min(columns, len(settings)) + 60, height=350 * places[-1][0] + 130)
+    return style(figure, title, width=400 * min(columns, len(settings)) + 60, height=350 * places[-1][0] + 130)
 
 
-def styled(figure: go.Figure, title: str, width: int, height: int) -> go.Figure:
+def style(figure: go.Figure, title: str, width: int, height: int) -> go.Figure:
     """The look of all figures."""
     figure.update_layout(
         template="plotly_white",
@@ -222,7 +222,7 @@ def save(figures: Sequence[Figure], out: Path) -> str:
     return reason
 
 
-def _chosen(rows: pd.DataFrame, setting: str, budget: str) -> pd.DataFrame:
+def _choose(rows: pd.DataFrame, setting: str, budget: str) -> pd.DataFrame:
     return rows[(rows["setting"] == setting) & rows["budget"].isin(["", budget])]
 
 

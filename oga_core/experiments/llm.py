@@ -14,7 +14,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from oga_core.errors import InputError
 from oga_core.experiments import arms, figures, paper
 from oga_core.experiments.asked import Asked
-from oga_core.experiments.causal import AdapterGradients, Causal, Example, Recipe, about, fine_tuned, loaded
+from oga_core.experiments.causal import AdapterGradients, Causal, Example, Recipe, about, fine_tuned, load_causal
 from oga_core.experiments.figures import Figure
 from oga_core.experiments.measures import detection, mean_and_half
 from oga_core.experiments.reading import column
@@ -117,7 +117,7 @@ def run(asked: Asked) -> Study:
         if (name, seed, RELATED, TEST_LOSS) not in results:
             recipe = replace(setting.recipe, epochs=QUICK_EPOCHS) if asked.quick else setting.recipe
             asked.progress(f"{setting.title}, seed {seed}", 0, 1)
-            base = loaded(asked.arch, asked.data, train[setting.task], seed, asked.out / "base")
+            base = load_causal(asked.arch, asked.data, train[setting.task], seed, asked.out / "base")
             base.module.to(asked.device)
             results.add_all(_rows(name, seed, train[setting.task], test[setting.task], base, recipe, asked))
     rows = results.of(asked.seeds)
@@ -129,7 +129,7 @@ def run(asked: Asked) -> Study:
         rows,
         asked.quick,
         {"auc": paper.LLM_AUC, "recall": paper.LLM_RECALL},
-        reading=_reading(rows),
+        reading=_describe(rows),
         notes=[f"The model is {model}.", *_losses(rows)],
         how=HOW,
         figures=() if asked.part else _draw_figures(rows, titles),
@@ -253,7 +253,7 @@ def _measure(score: np.ndarray, related: np.ndarray) -> dict[str, float]:
     return {m: float(np.mean([one[m] for one in found])) for m in ("auc", "average_precision", "recall")}
 
 
-def _reading(rows: pd.DataFrame) -> list[str]:
+def _describe(rows: pd.DataFrame) -> list[str]:
     """Describe the tasks by their controls, and the effect of training on the gradients."""
     told = []
     auc = {

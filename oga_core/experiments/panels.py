@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from oga_core.experiments.figures import GRID, INK, styled
+from oga_core.experiments.figures import GRID, INK, style
 
 CLASSES = ("#0072B2", "#E69F00")
 SIDES = [[0, "#E3EEF6"], [0.5, "#E3EEF6"], [0.5, "#FCF0DA"], [1, "#FCF0DA"]]
@@ -85,7 +85,7 @@ def four_panels(shown: Shown, title: str, detector: str) -> go.Figure:
     figure.update_annotations(font_size=14, xanchor="left")
     for annotation, place in zip(figure.layout.annotations, ((1, 1), (1, 2), (2, 1), (2, 2))):
         annotation.x = figure.get_subplot(*place).xaxis.domain[0]
-    styled(figure, title, width=1040, height=920)
+    style(figure, title, width=1040, height=920)
     figure.update_xaxes(gridcolor=GRID)
     return figure
 

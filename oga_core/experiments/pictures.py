@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from oga_core.data import Arrays, Dataset, Part, open_dataset
+from oga_core.data import Arrays, Dataset, Subset, open_dataset
 from oga_core.data.examples import make_example
 from oga_core.errors import InputError
 from oga_core.experiments.noise import flip_by_class
@@ -71,7 +71,7 @@ class Pictures:
     notes: list[str]
 
 
-def found(folder: Path) -> Pictures:
+def find_images(folder: Path) -> Pictures:
     """The images below a folder.
 
     Raises
@@ -91,7 +91,7 @@ def found(folder: Path) -> Pictures:
     )
 
 
-def embedded(out: Path) -> Pictures:
+def embedded_digits(out: Path) -> Pictures:
     """The embedded digits under their true labels; every third one is tested on."""
     path = make_example("digits", out / "example")
     scans = open_dataset(path)
@@ -102,8 +102,8 @@ def embedded(out: Path) -> Pictures:
     order = np.random.default_rng(0).permutation(len(labels))
     test, train = order[::3], np.delete(order, np.s_[::3])
     return Pictures(
-        Part(scans, train, labels[train]),
-        Part(scans, test, labels[test]),
+        Subset(scans, train, labels[train]),
+        Subset(scans, test, labels[test]),
         *_by_class(labels[train], 10, SHARES[:1]),
         {},
         ["Without --data: scikit-learn's handwritten digits, two thirds to train on."],
@@ -182,11 +182,11 @@ def _cifar(folder: Path, below: str) -> Pictures:
             train.class_names
         ):
             raise InputError(f"{path}: {column} are not classes of {name}'s training images")
-        given[setting] = _fixed(labels[column])
+        given[setting] = _fix(labels[column])
     return Pictures(train, test, given, {s: f"{name}-N, {TITLES[s]}" for s in given}, {s: s for s in given}, [])
 
 
-def _fixed(labels: np.ndarray) -> Given:
+def _fix(labels: np.ndarray) -> Given:
     return lambda rng: labels
 
 

@@ -108,7 +108,7 @@ def first_in(rows: pd.DataFrame, budgets: dict[str, str], first: dict[str, str])
     found = []
     for setting, arm in first.items():
         if setting in budgets:
-            others = [o for o in trained(rows, setting, budgets[setting]) if o not in (arm, arms.ORACLE)]
+            others = [o for o in list_trained(rows, setting, budgets[setting]) if o not in (arm, arms.ORACLE)]
             found += [
                 Claim(
                     setting, "accuracy", arm, other, np.nan, _difference(rows, setting, budgets[setting], arm, other, "accuracy")
@@ -118,7 +118,7 @@ def first_in(rows: pd.DataFrame, budgets: dict[str, str], first: dict[str, str])
     return [claim for claim in found if claim.here.seeds]
 
 
-def trained(rows: pd.DataFrame, setting: str, budget: str) -> list[str]:
+def list_trained(rows: pd.DataFrame, setting: str, budget: str) -> list[str]:
     """The arms that a model was trained for, in the order of their rows; one that is the same as an earlier one is left out."""
     here = rows[(rows["setting"] == setting) & rows["budget"].isin(["", budget]) & rows["accuracy"].notna()]
     found: dict[str, pd.DataFrame] = {}
@@ -148,7 +148,7 @@ def overall(rows: pd.DataFrame, budgets: dict[str, str]) -> str:
         beside: dict[str, list[int]] = {"of the untrimmed model": [], "of a random trim of the same size and class shares": []}
         for setting, budget in budgets.items():
             untrimmed = column(rows, setting, budget, arms.UNTRIMMED, "accuracy")
-            for arm in (a for a in trained(rows, setting, budget) if arms.KINDS[a] == kind):
+            for arm in (a for a in list_trained(rows, setting, budget) if arms.KINDS[a] == kind):
                 own = column(rows, setting, budget, arm, "accuracy")
                 twin = column(rows, setting, budget, arm, "random_accuracy")
                 for signs, other in zip(beside.values(), (untrimmed, twin)):
@@ -194,53 +194,53 @@ def _detection(rows: pd.DataFrame, setting: str, budget: str) -> str:
         f"{arms.TITLES[arm]} among the {PLURAL[kind]} ({_plain(column(rows, setting, budget, arm, 'average_precision'))})"
         for kind, arm in best.items()
     ]
-    text = f"Average precision is highest for {_listed(told)}."
+    text = f"Average precision is highest for {_list(told)}."
     if arms.OGA in best and arms.CONTROL in best:
         first, second = best[arms.OGA], best[arms.CONTROL]
         apart = _difference(rows, setting, budget, first, second, "average_precision")
-        text += f" {arms.TITLES[first]} − {arms.TITLES[second]}: {_signed(apart, 1, 3)}, {_told(apart)}."
+        text += f" {arms.TITLES[first]} − {arms.TITLES[second]}: {_sign(apart, 1, 3)}, {_describe(apart)}."
     return text
 
 
 def _accuracy(rows: pd.DataFrame, setting: str, budget: str) -> list[str]:
-    there = trained(rows, setting, budget)
+    there = list_trained(rows, setting, budget)
     if arms.UNTRIMMED not in there:
         return []
     base = column(rows, setting, budget, arms.UNTRIMMED, "accuracy")
     out = [f"The untrimmed model has a test accuracy of {_percent(base)}."]
     if arms.ORACLE in there:
         apart = _difference(rows, setting, budget, arms.ORACLE, arms.UNTRIMMED, "accuracy")
-        out.append(f"Trained without exactly the wrong samples it changes by {_signed(apart, 100, 2)} points ({_told(apart)}).")
+        out.append(f"Trained without exactly the wrong samples it changes by {_sign(apart, 100, 2)} points ({_describe(apart)}).")
     trims = [arm for arm in there if arm not in (arms.UNTRIMMED, arms.ORACLE)]
     against = {arm: _difference(rows, setting, budget, arm, arms.UNTRIMMED, "accuracy") for arm in trims}
-    out.append(f"Beside the untrimmed model: {_sorted(against)}.")
+    out.append(f"Beside the untrimmed model: {_sort(against)}.")
     twins = {}
     for arm in trims:
         twin = column(rows, setting, budget, arm, "random_accuracy")
         if len(twin):
             twins[arm] = difference(column(rows, setting, budget, arm, "accuracy"), twin)
     if twins:
-        out.append(f"Beside a random trim of the same size and class shares: {_sorted(twins)}.")
+        out.append(f"Beside a random trim of the same size and class shares: {_sort(twins)}.")
     return out
 
 
-def _sorted(found: dict[str, Difference]) -> str:
+def _sort(found: dict[str, Difference]) -> str:
     """Arms by whether they are better or worse, with their differences in points; the others are counted."""
     sentences = []
     for sign, word in ((1, "better"), (-1, "worse")):
-        told = [f"{arms.TITLES[arm]} ({_signed(d, 100, 2)})" for arm, d in found.items() if d.sign == sign]
-        sentences.append(f"{word}: {_listed(told) if told else 'none'}")
+        told = [f"{arms.TITLES[arm]} ({_sign(d, 100, 2)})" for arm, d in found.items() if d.sign == sign]
+        sentences.append(f"{word}: {_list(told) if told else 'none'}")
     rest = sum(d.sign == 0 for d in found.values())
     return "; ".join([*sentences, f"interval contains zero: {rest} of {len(found)}"])
 
 
-def _told(d: Difference) -> str:
+def _describe(d: Difference) -> str:
     if np.isnan(d.half):
         return "one seed, no interval"
     return "the interval leaves out zero" if d.sign else "the interval contains zero"
 
 
-def _listed(words: Sequence[str]) -> str:
+def _list(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
@@ -254,6 +254,6 @@ def _percent(values: pd.Series) -> str:
     return f"{100 * mean:.1f} %" if np.isnan(half) else f"{100 * mean:.1f} ± {100 * half:.1f} %"
 
 
-def _signed(d: Difference, factor: float, digits: int) -> str:
+def _sign(d: Difference, factor: float, digits: int) -> str:
     mean = f"{factor * d.mean:+.{digits}f}"
     return mean if np.isnan(d.half) else f"{mean} ± {factor * d.half:.{digits}f}"

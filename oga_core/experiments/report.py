@@ -85,8 +85,8 @@ def write(study: Study, out: Path) -> Path:
     InputError
         If the folder cannot be written.
     """
-    table = tables.summarised(study.rows, list(study.settings), study.budgets, study.paper)
-    readable = tables.markdown(table, study.settings)
+    table = tables.summarise(study.rows, list(study.settings), study.budgets, study.paper)
+    readable = tables.format_tables(table, study.settings)
     try:
         write_whole(out / TABLE, lambda path: table.to_csv(path, index=False))
         write_whole(out / READABLE, lambda path: path.write_text(readable + "\n", "utf-8"))

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
-from oga_core.data import Part, from_arrays
-from oga_core.detectors import Gradients, named, of_head
+from oga_core.data import Subset, from_arrays
+from oga_core.detectors import Gradients, make_detector, of_head
 from oga_core.experiments import arms, census, figures, paper
 from oga_core.experiments.asked import Asked
 from oga_core.experiments.census import LABEL, Shift
@@ -17,7 +17,7 @@ from oga_core.experiments.figures import Figure
 from oga_core.experiments.report import TWO_CLASSES, Study
 from oga_core.experiments.results import VALIDATED, Results
 from oga_core.experiments.starter import Starter
-from oga_core.experiments.trial import Plan, Scorer, Trained, Trial, tried
+from oga_core.experiments.trial import Plan, Scorer, Trained, Trial, run_trial
 
 BUDGETS = {"0.05": 0.05, "0.1": 0.1, "0.15": 0.15, "0.2": 0.2}
 QUICK_BUDGETS = {"0.05": 0.05, "0.2": 0.2}
@@ -90,7 +90,7 @@ def run(asked: Asked) -> Study:
     InputError
         If tables do not fit, or a model is named that does not take features.
     """
-    real = None if asked.data is None else census.found(asked.data)
+    real = None if asked.data is None else census.find_shifts(asked.data)
     budgets = QUICK_BUDGETS if asked.quick else BUDGETS
     sizes = (QUICK_TRAIN, QUICK_TEST) if asked.quick else (TRAIN, TEST)
     results = Results(
@@ -106,14 +106,14 @@ def run(asked: Asked) -> Study:
     plan = Plan(more={"ocsvm_test": _inliers("test"), "ocsvm_validation": _inliers("validation")})
     titles: dict[str, str] = {}
     for seed in range(asked.seeds):
-        for name, shift in (real or census.simulated(seed, sizes[0], sizes[1] + VALIDATION)).items():
+        for name, shift in (real or census.simulate(seed, sizes[0], sizes[1] + VALIDATION)).items():
             titles[name] = shift.title
-            tables = drawn(shift, seed, *sizes)
+            tables = draw(shift, seed, *sizes)
             fit = Regressions(tables) if asked.arch in (None, LOGISTIC) else _starter(tables, seed, asked.arch)
             wrong = None if shift.wrong is None else shift.wrong[tables.rows]
-            tried(Trial(name, seed, tables.y["train"], wrong, budgets, fit), plan, results, asked.progress)
+            run_trial(Trial(name, seed, tables.y["train"], wrong, budgets, fit), plan, results, asked.progress)
     rows = results.of(asked.seeds)
-    rows = validated(rows[rows["setting"].isin(titles) & rows["budget"].isin(["", *budgets])])
+    rows = validate(rows[rows["setting"].isin(titles) & rows["budget"].isin(["", *budgets])])
     panels = [(name, VALIDATED, title) for name, title in titles.items()]
     return Study(
         "Distribution shift: trained here, tested there",
@@ -138,7 +138,7 @@ def run(asked: Asked) -> Study:
     )
 
 
-def drawn(shift: Shift, seed: int, train: int, test: int) -> Tables:
+def draw(shift: Shift, seed: int, train: int, test: int) -> Tables:
     """Rows of one seed: some of the training table, and of the test table some to validate on and others to test on."""
     rng = np.random.default_rng(seed)
     most = len(shift.train) if shift.wrong is not None else round(DRAWN_AGAIN * len(shift.train))
@@ -157,7 +157,7 @@ def drawn(shift: Shift, seed: int, train: int, test: int) -> Tables:
     return Tables(x, y, rows, len(classes))
 
 
-def validated(rows: pd.DataFrame) -> pd.DataFrame:
+def validate(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows, and for each arm and seed once more the one whose budget has the best accuracy on validation data."""
     own = rows[(rows["budget"] != "") & rows["validation_accuracy"].notna()]
     best = own.groupby(["setting", "seed", "arm"], sort=False)["validation_accuracy"].idxmax()
@@ -168,7 +168,7 @@ def _inliers(split: str) -> Scorer:
     """Scores by a one-class SVM that has learned what gradients look like elsewhere."""
 
     def score(base: Trained, seed: int) -> np.ndarray:
-        return named("ocsvm").fit(base.gradients(split), seed=seed).score_samples(base.gradients("train"))
+        return make_detector("ocsvm").fit(base.gradients(split), seed=seed).score_samples(base.gradients("train"))
 
     return score
 
@@ -176,7 +176,7 @@ def _inliers(split: str) -> Scorer:
 def _starter(tables: Tables, seed: int, arch: str | None) -> Starter:
     names = [str(i) for i in range(tables.classes)]
     train, validation, test = (
-        Part(from_arrays(tables.x[p], tables.y[p], names), np.arange(len(tables.y[p]))) for p in ("train", "validation", "test")
+        Subset(from_arrays(tables.x[p], tables.y[p], names), np.arange(len(tables.y[p]))) for p in ("train", "validation", "test")
     )
     return Starter(train, validation, test, seed, arch)
 

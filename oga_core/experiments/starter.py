@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from oga_core.data import Part
+from oga_core.data import Subset
 from oga_core.detectors import Gradients, of_head
-from oga_core.gradients import captured_features, find_head
+from oga_core.gradients import capture_features, find_head
 from oga_core.models import Classifier, TrainedModel, train
 from oga_core.models.training import AfterEpoch
 from oga_core.scoring.out_of_fold import cross_fit, default_folds
@@ -36,9 +36,9 @@ class Starter:
         Whether each epoch is tested.
     """
 
-    train: Part
-    validation: Part
-    test: Part
+    train: Subset
+    validation: Subset
+    test: Subset
     seed: int
     arch: str | None = None
     epochs: int | None = None
@@ -82,7 +82,7 @@ class Starter:
 
     def inputs(self, encode: Callable[[Any], Any], part: str) -> list[Any]:
         """The samples of a part, encoded once."""
-        samples: Part = getattr(self, part)
+        samples: Subset = getattr(self, part)
         if (part, encode) not in self.encoded:
             self.encoded[part, encode] = [encode(samples.load(i)) for i in range(len(samples))]
         return self.encoded[part, encode]
@@ -102,7 +102,7 @@ class Model:
         classifier, starter = self.classifier, self.starter
         first = next(starter.batches(classifier, part))
         _, layer = find_head(classifier.module, classifier.logits, first, classifier.head)
-        with captured_features(layer) as seen:
+        with capture_features(layer) as seen:
             logits = [classifier.logits(batch) for batch in starter.batches(classifier, part)]
         labels = getattr(starter, part).labels
         found = of_head(torch.cat(logits).cpu().numpy(), torch.cat(seen).cpu().numpy(), labels)

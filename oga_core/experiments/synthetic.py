@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.datasets import make_moons
 from sklearn.linear_model import LogisticRegression
 
-from oga_core.detectors import Gradients, flagged, of_head
+from oga_core.detectors import Gradients, flag_rows, of_head
 from oga_core.errors import InputError
 from oga_core.experiments import arms, figures, paper, toy_network
 from oga_core.experiments.asked import Asked
@@ -115,7 +115,7 @@ SETTINGS = {
 }
 
 
-def drawn(setting: Setting, seed: int) -> Drawn:
+def draw(setting: Setting, seed: int) -> Drawn:
     """The data of one seed."""
     rng = np.random.default_rng(seed)
     points, true = setting.draw(setting.samples, rng)
@@ -130,9 +130,9 @@ def gradients(model: Fitted, points: np.ndarray, labels: np.ndarray) -> Gradient
     return of_head(np.stack([np.zeros(len(logits)), logits], 1), features, labels)
 
 
-def compared(setting: Setting, name: str, seeds: int, progress: Progress) -> tuple[list[Row], Shown]:
+def compare(setting: Setting, name: str, seeds: int, progress: Progress) -> tuple[list[Row], Shown]:
     """Rows of all seeds, and what is drawn of seed 0."""
-    data = [drawn(setting, seed) for seed in range(seeds)]
+    data = [draw(setting, seed) for seed in range(seeds)]
     models = [fitted[0] for fitted in setting.fit(data, np.ones((seeds, 1, setting.samples), bool), progress)]
     scores, trims = [], []
     for seed, (d, model) in enumerate(zip(data, models)):
@@ -184,7 +184,7 @@ def run(asked: Asked) -> Study:
     results = Results(asked.out, {"experiment": "synthetic", "quick": asked.quick, "epochs": toy_network.EPOCHS})
     drawings = []
     for name, setting in SETTINGS.items():
-        found, shown = compared(setting, name, asked.seeds, asked.progress)
+        found, shown = compare(setting, name, asked.seeds, asked.progress)
         results.add_all(found)
         drawings.append(
             Figure(
@@ -230,7 +230,7 @@ def _twin(arm: str) -> str:
 
 def _trims(scores: dict[str, np.ndarray], data: Drawn, seed: int) -> dict[str, np.ndarray]:
     """Return the samples that each model is trained without."""
-    own = {arm: flagged(score, BUDGET) for arm, score in scores.items()}
+    own = {arm: flag_rows(score, BUDGET) for arm, score in scores.items()}
     out = own | {_twin(arm): arms.random_like(rows, data.given, seed) for arm, rows in own.items() if arm != arms.RANDOM}
     return out | {arms.RANDOM: out[_twin(arms.RANDOM_IS_LIKE)], arms.ORACLE: np.flatnonzero(data.wrong)}
 

@@ -31,7 +31,7 @@ ONLY_BESIDE_THE_PAPER = ("detection_accuracy",)
 IN_PERCENT = ("detection_accuracy", "accuracy", "random_accuracy")
 
 
-def summarised(
+def summarise(
     rows: pd.DataFrame, settings: Sequence[str], budgets: dict[str, Sequence[str]], paper: dict[str, Numbers]
 ) -> pd.DataFrame:
     """One row a setting, budget and arm: number of seeds, mean and half of the interval of each measure, the paper's numbers.
@@ -63,13 +63,13 @@ def summarised(
     return pd.DataFrame(out)
 
 
-def markdown(table: pd.DataFrame, settings: dict[str, str]) -> str:
+def format_tables(table: pd.DataFrame, settings: dict[str, str]) -> str:
     """One Markdown table a setting and budget, with the measures that are known.
 
     Parameters
     ----------
     table
-        As `summarised` gives it.
+        As `summarise` gives it.
     settings
         What they are called.
     """

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from oga_core.data import Dataset, Part, SampleError, open_dataset
+from oga_core.data import Dataset, SampleError, Subset, open_dataset
 from oga_core.data.examples import make_example
 from oga_core.errors import InputError
 from oga_core.experiments import arms, figures, paper
@@ -19,7 +19,7 @@ from oga_core.experiments.noise import flip_uniformly
 from oga_core.experiments.report import TWO_CLASSES, Study
 from oga_core.experiments.results import Results
 from oga_core.experiments.starter import Starter
-from oga_core.experiments.trial import Plan, Trial, tried
+from oga_core.experiments.trial import Plan, Trial, run_trial
 
 BUDGET, FLIPPED = 0.3, 0.2
 VALIDATION = 500
@@ -86,10 +86,10 @@ class Opened:
     given: np.ndarray
     true: np.ndarray
     train: int | None
-    validation: Part | None
-    test: Part | None
+    validation: Subset | None
+    test: Subset | None
 
-    def parts(self, seed: int, most: dict[str, int]) -> tuple[Part, np.ndarray, Part, Part]:
+    def parts(self, seed: int, most: dict[str, int]) -> tuple[Subset, np.ndarray, Subset, Subset]:
         """Training samples under their given labels, which of these are wrong, validation and test samples, as a seed draws them.
 
         Parameters
@@ -109,13 +109,13 @@ class Opened:
         validation, test = self.validation, self.test
         if validation is None:
             held = rest[: min(most["validation"], len(rest) if test is not None else len(rest) // 3)]
-            validation, rest = Part(self.pool, held, self.true[held]), rest[len(held) :]
+            validation, rest = Subset(self.pool, held, self.true[held]), rest[len(held) :]
         if test is None:
-            test = Part(self.pool, rest, self.true[rest])
+            test = Subset(self.pool, rest, self.true[rest])
         drawn = [
             split.take(rng.permutation(len(split))[: most[name]]) for name, split in (("validation", validation), ("test", test))
         ]
-        return Part(self.pool, rows, given), given != self.true[rows], drawn[0], drawn[1]
+        return Subset(self.pool, rows, given), given != self.true[rows], drawn[0], drawn[1]
 
     def most_frequent(self) -> float:
         """Share of the most frequent class among the test samples of seed 0."""
@@ -161,7 +161,7 @@ def run(asked: Asked) -> Study:
             if base
             else Starter(train, validation, test, seed, asked.arch, curve=True)
         )
-        tried(Trial(name, seed, train.labels, wrong, {str(BUDGET): BUDGET}, fit), plan, results, asked.progress)
+        run_trial(Trial(name, seed, train.labels, wrong, {str(BUDGET): BUDGET}, fit), plan, results, asked.progress)
     rows = results.of(asked.seeds)
     rows = rows[rows["setting"].isin(tasks)]
     titles = {name: task.title for name, task in tasks.items()}
@@ -239,10 +239,10 @@ def _open_task(task: Task, folder: Path) -> Opened:
             readable = _find_readable(dataset)
             labels = _labels_in(pool.class_names, dataset, str(files[split]))
             if len(readable):  # GLUE's own test files have no labels
-                held[split] = Part(dataset, readable, labels[readable], pool.class_names)
+                held[split] = Subset(dataset, readable, labels[readable], pool.class_names)
     test = held.get("test") or held.get("dev")
     validation = held.get("dev") if "test" in held else None
-    samples = Part(pool, rows)
+    samples = Subset(pool, rows)
     samples.origin = pool.origin
     return Opened(task.title, samples, given[rows], true[rows], task.train, validation, test)
 

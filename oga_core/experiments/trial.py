@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from oga_core.detectors import Gradients, flagged
+from oga_core.detectors import Gradients, flag_rows
 from oga_core.experiments import arms
 from oga_core.experiments.measures import detection
 from oga_core.experiments.results import Results, Row
@@ -85,7 +85,7 @@ class Plan:
     more: dict[str, Scorer] = field(default_factory=dict)
 
 
-def tried(trial: Trial, plan: Plan, results: Results, progress: Progress) -> None:
+def run_trial(trial: Trial, plan: Plan, results: Results, progress: Progress) -> None:
     """Do what is missing of a trial. A trim that another arm has made already is not trained again: it would be the same."""
     n, setting, seed = len(trial.labels), trial.setting, trial.seed
     names = [*plan.scored, *plan.more]
@@ -119,7 +119,7 @@ def tried(trial: Trial, plan: Plan, results: Results, progress: Progress) -> Non
             if (setting, seed, budget, arm) in results:
                 continue
             told(arm)
-            dropped = flagged(scores[arms.RANDOM_IS_LIKE if arm == arms.RANDOM else arm], share)
+            dropped = flag_rows(scores[arms.RANDOM_IS_LIKE if arm == arms.RANDOM else arm], share)
             if arm == arms.RANDOM:
                 dropped = arms.random_like(dropped, trial.labels, seed)
             found: dict[str, Any] = dict(detection(scores[arm], trial.wrong, dropped))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from oga_core.data import Part
+from oga_core.data import Subset
 from oga_core.experiments import arms, figures, paper
 from oga_core.experiments.asked import Asked
 from oga_core.experiments.figures import Figure
 from oga_core.experiments.paper import Numbers
-from oga_core.experiments.pictures import Pictures, embedded, found
+from oga_core.experiments.pictures import Pictures, embedded_digits, find_images
 from oga_core.experiments.report import Study
 from oga_core.experiments.results import AT_NOISE_RATE, Results
 from oga_core.experiments.starter import Starter
 from oga_core.experiments.tables import budget_title
-from oga_core.experiments.trial import Plan, Trial, tried
+from oga_core.experiments.trial import Plan, Trial, run_trial
 
 BUDGET = 0.05
 TRAINED = ("l1", "l2", "iforest", "low_confidence", *arms.OURS)
@@ -33,7 +33,7 @@ def run(asked: Asked) -> Study:
     InputError
         If a folder is named and has no images that are known, or a model is named that does not take images.
     """
-    pictures = embedded(asked.out) if asked.data is None else found(asked.data)
+    pictures = embedded_digits(asked.out) if asked.data is None else find_images(asked.data)
     names = list(pictures.given)
     if asked.quick:
         names = names[:: max(1, len(names) - 1)][:QUICK_SETTINGS]  # the first and the last
@@ -55,10 +55,10 @@ def run(asked: Asked) -> Study:
     shares = {}
     for name in names:
         for seed in range(asked.seeds):
-            train, wrong, validation, test = parts(pictures, name, seed, most)
+            train, wrong, validation, test = split(pictures, name, seed, most)
             budgets = {str(BUDGET): BUDGET} | ({} if asked.quick else {AT_NOISE_RATE: float(wrong.mean())})
             fit = Starter(train, validation, test, seed, asked.arch, epochs)
-            tried(Trial(name, seed, train.labels, wrong, budgets, fit), plan, results, asked.progress)
+            run_trial(Trial(name, seed, train.labels, wrong, budgets, fit), plan, results, asked.progress)
             shares[name] = float(wrong.mean())
     rows = results.of(asked.seeds)
     rows = rows[rows["setting"].isin(names)]
@@ -79,15 +79,15 @@ def run(asked: Asked) -> Study:
     )
 
 
-def parts(pictures: Pictures, name: str, seed: int, most: dict[str, int]) -> tuple[Part, np.ndarray, Part, Part]:
+def split(pictures: Pictures, name: str, seed: int, most: dict[str, int]) -> tuple[Subset, np.ndarray, Subset, Subset]:
     """Training images under their given labels, which of these are wrong, validation and test images, as a seed draws them."""
     rng = np.random.default_rng(seed)
     given = pictures.given[name](rng)
     rows = np.sort(rng.permutation(len(given))[: most["train"]])
     order = rng.permutation(len(pictures.test))
     held = min(most["validation"], len(order) // 5)
-    validation, test = (Part(pictures.test, some) for some in (order[:held], order[held:][: most["test"]]))
-    return Part(pictures.train, rows, given[rows]), (given != pictures.train.labels)[rows], validation, test
+    validation, test = (Subset(pictures.test, some) for some in (order[:held], order[held:][: most["test"]]))
+    return Subset(pictures.train, rows, given[rows]), (given != pictures.train.labels)[rows], validation, test
 
 
 def _beside(pictures: Pictures) -> Numbers:

@@ -52,7 +52,7 @@ def rows(
         raise InputError(f"unknown export {what!r}; there are: {', '.join(WHAT)}")
     if (detector is None) != (budget is None) or (what == "flags" and detector is None):
         raise InputError("flags need both a detector and a budget (--detector NAME --budget 0.05)")
-    marked = _marked(run, detector, budget)
+    marked = _mark(run, detector, budget)
     if what == "flags":
         return marked[marked["flagged"]].drop(columns="flagged").reset_index(drop=True)
     if what == "relabelled":
@@ -60,10 +60,10 @@ def rows(
     removed = marked[(marked["decision"] == "remove") | (marked["flagged"] & (marked["decision"] == ""))]
     if what == "removed":
         return removed.drop(columns="flagged").reset_index(drop=True)
-    return _cleaned(run, marked, set(removed["index"]), run.open_dataset() if dataset is None else dataset)
+    return _clean(run, marked, set(removed["index"]), run.open_dataset() if dataset is None else dataset)
 
 
-def _marked(run: Run, detector: str | None, budget: float | None) -> pd.DataFrame:
+def _mark(run: Run, detector: str | None, budget: float | None) -> pd.DataFrame:
     """The samples that somebody has decided on or that are flagged, in the order of the data."""
     flagged = np.zeros(len(run.table), bool)
     if detector is not None and budget is not None:
@@ -84,7 +84,7 @@ def _marked(run: Run, detector: str | None, budget: float | None) -> pd.DataFram
     return marked.join(table[[d.name for d in run.detectors]]).sort_values("index")
 
 
-def _cleaned(run: Run, marked: pd.DataFrame, removed: set[int], dataset: Dataset) -> pd.DataFrame:
+def _clean(run: Run, marked: pd.DataFrame, removed: set[int], dataset: Dataset) -> pd.DataFrame:
     if len(dataset) != run.summary.samples:
         raise InputError(
             f"the data of run {run.id} have changed: {run.summary.samples:,} samples were scored, "

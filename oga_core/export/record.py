@@ -53,7 +53,7 @@ def remember(run: Run, what: str, fmt: str, rows: int, to: str) -> None:
         os.close(handle)
 
 
-def exported(run: Run) -> list[Exported]:
+def list_exports(run: Run) -> list[Exported]:
     """The exports of a run, newest first; a line that a power cut has left half is left out."""
     try:
         lines = (run.path / RECORD).read_text("utf-8").split("\n")

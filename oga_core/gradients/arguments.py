@@ -10,17 +10,17 @@ from oga_core.errors import InputError
 from oga_core.gradients.tensor_tree import map_tensors
 
 
-def as_it_is(inputs: Any) -> Any:
+def return_inputs(inputs: Any) -> Any:
     """The inputs themselves."""
     return inputs
 
 
-def items_of(inputs: list[Any], rows: list[int]) -> list[Any]:
+def select_entries(inputs: list[Any], rows: list[int]) -> list[Any]:
     """Return the entries of a list at some rows."""
     return [inputs[i] for i in rows]
 
 
-def rows_of(inputs: Any, rows: list[int]) -> Any:
+def select_rows(inputs: Any, rows: list[int]) -> Any:
     """Rows of every tensor in a batch's inputs that has as many as the longest of them."""
     sizes: list[int] = []
     map_tensors(inputs, lambda t: sizes.append(len(t)) if t.dim() else None)

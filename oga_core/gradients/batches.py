@@ -53,7 +53,7 @@ def in_batches(
     done, ready = 0, gradients.ready
     while done < len(rows):
         # The first batch shows what a sample takes.
-        step = (size or _fitting(gradients)) if ready else PROBED
+        step = (size or _find_fitting(gradients)) if ready else PROBED
         if len(rows) - done - step == 1 and not ready:
             step += 1
         some = rows[done : done + max(1, step)]
@@ -61,7 +61,7 @@ def in_batches(
             inputs, targets = batch_of(some)
             found = gradients(inputs, targets)
         except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if len(some) == 1 or not ready:
                 raise InputError(f"memory does not suffice for the gradients of {len(some)} samples") from error
@@ -76,7 +76,7 @@ def in_batches(
         done += len(some)
 
 
-def _fitting(gradients: PerSampleGradients) -> int:
+def _find_fitting(gradients: PerSampleGradients) -> int:
     device = next(gradients.module.parameters()).device
     if device.type == "cuda":
         # What torch holds without using it is free, too.
@@ -91,6 +91,6 @@ def _free_memory() -> int:
     return int(psutil.virtual_memory().available)
 
 
-def out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether it says that memory did not suffice."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

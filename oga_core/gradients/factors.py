@@ -73,7 +73,7 @@ class Factors:
         """The k gradients with the largest cosine to that of ``row``, itself left out: rows int64 and cosines, ``(k,)``."""
         cosines = self.cosines(row)
         cosines[row] = -np.inf
-        best = largest(cosines, min(k, len(self) - 1))
+        best = find_largest(cosines, min(k, len(self) - 1))
         return best, cosines[best]
 
     def sketch(self, width: int, seed: int) -> np.ndarray:
@@ -93,7 +93,7 @@ class Factors:
         return out
 
 
-def largest(values: np.ndarray, k: int) -> np.ndarray:
+def find_largest(values: np.ndarray, k: int) -> np.ndarray:
     """Positions of the k largest of n values, largest first, int64; equal ones keep their order."""
     if k < 1:
         return np.zeros(0, np.int64)
@@ -101,7 +101,7 @@ def largest(values: np.ndarray, k: int) -> np.ndarray:
     return among[np.argsort(-values[among], kind="stable")[:k]]
 
 
-def nearest(queries: Factors, among: Factors, k: int) -> tuple[np.ndarray, np.ndarray]:
+def find_nearest(queries: Factors, among: Factors, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k gradients of ``among`` with the largest cosine to each query: rows int64 and cosines float32, ``(n, k)``."""
     import torch  # whose search for the largest is the faster; who reads a run has no other need of it
 

@@ -21,14 +21,14 @@ SMALL = 1 << 17
 _LINEAR: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 
 
-def fast(*tensors: Tensor) -> bool:
+def is_fast(*tensors: Tensor) -> bool:
     """Whether oneDNN's product takes these tensors."""
     return _LINEAR is not None and all(t.dtype == torch.float32 and t.device.type == "cpu" and t.numel() for t in tensors)
 
 
 def product(x: Tensor, y: Tensor) -> Tensor:
     """x yᵀ for x of shape ``(m, k)`` and y of shape ``(n, k)``."""
-    if not fast(x, y):
+    if not is_fast(x, y):
         return x @ y.t()
     out: Tensor = _LINEAR(x, _dense(y), None, "none", [], "")
     return out
@@ -36,7 +36,7 @@ def product(x: Tensor, y: Tensor) -> Tensor:
 
 def magnitudes(x: Tensor, y: Tensor) -> Tensor:
     """|x yᵀ|, number by number; oneDNN does it within the product, as a leaky ReLU of slope -1."""
-    if not fast(x, y):
+    if not is_fast(x, y):
         return (x @ y.t()).abs_()
     out: Tensor = _LINEAR(x, _dense(y), None, "leaky_relu", [-1.0], "")
     return out
@@ -74,7 +74,7 @@ def samples_at_once(n: int, numbers: int, like: Tensor) -> Iterator[slice]:
         yield slice(start, min(start + step, n))
 
 
-def batched(x: Tensor, y: Tensor) -> Tensor:
+def multiply_batches(x: Tensor, y: Tensor) -> Tensor:
     """x y of every sample, from shapes ``(n, p, t)`` and ``(n, t, d)``; single precision of half precision on a GPU."""
     if x.element_size() < 4 and x.device.type == "cuda":
         return torch.bmm(x, y, out_dtype=torch.float32)
@@ -83,9 +83,9 @@ def batched(x: Tensor, y: Tensor) -> Tensor:
 
 def outer(left: Tensor, right: Tensor) -> Tensor:
     """Σ_t left_t ⊗ right_t of every sample, from shapes ``(n, t, p)`` and ``(n, t, d)``: ``(n, p, d)``."""
-    if fast(left, right) and left[0].numel() * right.shape[2] >= SMALL:
+    if is_fast(left, right) and left[0].numel() * right.shape[2] >= SMALL:
         return torch.stack([product(a.t(), b.t()) for a, b in zip(left, right)])
-    return batched(left.transpose(1, 2), right)
+    return multiply_batches(left.transpose(1, 2), right)
 
 
 def outer_sums(left: Tensor, right: Tensor) -> Iterator[tuple[int | slice, Tensor]]:
@@ -103,7 +103,7 @@ def outer_sums(left: Tensor, right: Tensor) -> Iterator[tuple[int | slice, Tenso
     n, t, p = left.shape
     d = right.shape[2]
     pieces = -(-p * d // piece(left))
-    if pieces > 1 or (fast(left, right) and t * p * d >= SMALL):
+    if pieces > 1 or (is_fast(left, right) and t * p * d >= SMALL):
         rows = -(-p // pieces)
         for i in range(n):
             other = right[i].t()
@@ -111,4 +111,4 @@ def outer_sums(left: Tensor, right: Tensor) -> Iterator[tuple[int | slice, Tenso
                 yield i, magnitudes(columns.t(), other)
         return
     for samples in samples_at_once(n, p * d, left):
-        yield samples, batched(left[samples].transpose(1, 2), right[samples]).abs_()
+        yield samples, multiply_batches(left[samples].transpose(1, 2), right[samples]).abs_()

@@ -135,7 +135,7 @@ def _same(output: Tensor, logits: Tensor) -> bool:
 
 
 @contextmanager
-def captured_features(head: nn.Linear) -> Iterator[list[Tensor]]:
+def capture_features(head: nn.Linear) -> Iterator[list[Tensor]]:
     """While open, every forward pass appends the head's input, shape ``(n, d)``, to the list."""
     seen: list[Tensor] = []
     handle = head.register_forward_pre_hook(

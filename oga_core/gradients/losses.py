@@ -44,7 +44,7 @@ class CrossEntropy:
         if output.dim() < 2 or targets.shape != (
             output.shape if targets.is_floating_point() else (len(output), *output.shape[2:])
         ):
-            raise _unfit(output, targets)
+            raise _make_error(output, targets)
         if targets.is_floating_point():
             targets = targets.to(output.dtype)
         each = partial(
@@ -115,7 +115,7 @@ class NextToken:
     def __call__(self, output: Tensor, targets: Tensor) -> Tensor:
         """For logits ``(n, length, tokens)`` and the tokens themselves, int64 ``(n, length)``."""
         if output.dim() != 3 or targets.shape != output.shape[:2]:
-            raise _unfit(output, targets)
+            raise _make_error(output, targets)
         # The last position predicts nothing. Its logits stay: without them all would be copied.
         following = F.pad(targets[:, 1:], (0, 1), value=self.ignore_index)
         return CrossEntropy(ignore_index=self.ignore_index, mean=self.mean)(output.transpose(1, 2), following)
@@ -124,11 +124,11 @@ class NextToken:
 def _like(output: Tensor, targets: Tensor) -> Tensor:
     """Targets in the output's shape and type; one number a sample may have either of the two shapes for it."""
     if targets.shape != output.shape and not len(targets) == len(output) == targets.numel() == output.numel():
-        raise _unfit(output, targets)
+        raise _make_error(output, targets)
     return targets.to(output.dtype).reshape(output.shape)
 
 
-def _unfit(output: Tensor, targets: Tensor) -> InputError:
+def _make_error(output: Tensor, targets: Tensor) -> InputError:
     return InputError(f"targets of shape {tuple(targets.shape)} do not go with an output of shape {tuple(output.shape)}")
 
 

@@ -46,7 +46,7 @@ def possible(shape: torch.Size, n: int) -> list[Layout]:
     return found
 
 
-def owned(grads: list[Tensor], n: int, layouts: list[Layout]) -> list[Layout]:
+def find_owned(grads: list[Tensor], n: int, layouts: list[Layout]) -> list[Layout]:
     """The layouts in which the gradient of the loss of sample i is zero outside the rows of sample i.
 
     Parameters

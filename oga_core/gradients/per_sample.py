@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from oga_core.errors import InputError
 from oga_core.gradients import sketch as sketches
-from oga_core.gradients.arguments import as_it_is, items_of, rows_of, tensor_in
+from oga_core.gradients.arguments import return_inputs, select_entries, select_rows, tensor_in
 from oga_core.gradients.batch_pass import BatchPass
 from oga_core.gradients.context import disable_checkpointing, set_requires_grad
 from oga_core.gradients.fallback import Model
 from oga_core.gradients.losses import LOSSES, Loss
 from oga_core.gradients.plan import Plan
 from oga_core.gradients.probe import Probe
-from oga_core.gradients.results import GradientBatch, joined
+from oga_core.gradients.results import GradientBatch, join_batches
 from oga_core.gradients.scope import ALL, parameters_in
 from oga_core.gradients.totals import Wanted
 from oga_core.models.classifier import run
@@ -107,8 +107,8 @@ class PerSampleGradients:
             module,
             lambda inputs: find(run(module, inputs)),
             LOSSES[loss] if isinstance(loss, str) else loss,
-            take or (items_of if collate else rows_of),
-            collate or as_it_is,
+            take or (select_entries if collate else select_rows),
+            collate or return_inputs,
         )
         self._pass = BatchPass(model, in_scope, module.get_parameter(f"{head}.weight") if head else None)
         self._wanted = Wanted(l1, l2, width, seed, kind)
@@ -145,7 +145,7 @@ class PerSampleGradients:
             finally:
                 torch.set_num_threads(threads)
             # The fallback changes the module's parameters for a while: one after the other.
-            return joined([self._pass.complete(*batch, partial) for batch, partial in zip(batches, partials)])
+            return join_batches([self._pass.complete(*batch, partial) for batch, partial in zip(batches, partials)])
 
     @property
     def ready(self) -> bool:

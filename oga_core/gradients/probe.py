@@ -16,7 +16,7 @@ from oga_core.gradients.batch_pass import BatchPass
 from oga_core.gradients.capture import Capture, mark_inputs
 from oga_core.gradients.context import fill_zero_parameters, restore_buffers
 from oga_core.gradients.fallback import one_by_one
-from oga_core.gradients.ownership import follows, owned, possible
+from oga_core.gradients.ownership import find_owned, follows, possible
 from oga_core.gradients.plan import Plan
 from oga_core.gradients.terms import Dense
 from oga_core.gradients.totals import Totals, Wanted
@@ -167,7 +167,7 @@ class Probe:
             plan.n, plan.trace, plan.shapes = n, capture.trace, {index: out.shape for index, out in outputs.items()}
             shared = None
             for index in sorted(outputs):
-                layouts = owned(grads[index], n, possible(outputs[index].shape, n)) if index in grads else []
+                layouts = find_owned(grads[index], n, possible(outputs[index].shape, n)) if index in grads else []
                 if index in capture.of_samples:
                     layouts = follows(outputs[index], after[index], n, layouts or possible(outputs[index].shape, n))
                 elif not any(g.any() for g in grads.get(index, [])):

@@ -36,7 +36,7 @@ class GradientBatch:
     features: Tensor | None
 
 
-def joined(batches: list[GradientBatch]) -> GradientBatch:
+def join_batches(batches: list[GradientBatch]) -> GradientBatch:
     """Several batches as one, in their order."""
 
     def whole(name: str) -> Any:

@@ -71,11 +71,11 @@ class Kronecker:
 
     def left(self, vectors: Tensor) -> Tensor:
         """Vectors along the rows, shape ``(..., p)``, projected: ``(..., at most 64)``."""
-        return _projected(vectors, self.row_directions)
+        return _project(vectors, self.row_directions)
 
     def right(self, vectors: Tensor) -> Tensor:
         """Vectors along the columns, shape ``(..., d)``, projected."""
-        return _projected(vectors, self.column_directions)
+        return _project(vectors, self.column_directions)
 
     def left_rows(self, rows: Tensor) -> Tensor:
         """The unit vectors of some rows, int64 of shape ``(k,)``, projected: ``(k, at most 64)``."""
@@ -100,7 +100,7 @@ def _thin(shape: Sequence[int]) -> bool:
     return len(shape) == 2 and min(shape) <= FACTOR
 
 
-def _projected(vectors: Tensor, directions: Tensor | None) -> Tensor:
+def _project(vectors: Tensor, directions: Tensor | None) -> Tensor:
     if directions is None:
         return vectors
     out = product(vectors.reshape(-1, vectors.shape[-1]), directions.to(vectors.dtype).t())

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from oga_core.gradients.terms import Derived, Outer, Term, Turned, View, summed
+from oga_core.gradients.terms import Derived, Outer, Term, Turned, View, combine_terms
 
 FROM_PARAMETERS = "_oga_from_parameters"
 """Attribute of a tensor computed from parameters alone: their sources."""
@@ -81,14 +81,14 @@ def sum_gradient(source: Source, variables: list[Variable]) -> Term | None:
         if variable.view is None:
             assert isinstance(variable, _Computed)
             back = partial(_differentiate, variable.graph, source.proxy)
-            of = summed([(t, None) for t in variable.terms], variable.tensor)
+            of = combine_terms([(t, None) for t in variable.terms], variable.tensor)
             terms.append((Derived(of, source.plain, variable.tensor.shape, back), None))
             continue
         terms += [_extend(term, variable.view, source.proxy) for term in variable.terms]
     if len(variables) == 1 and terms[0][1] is not None and variables[0].tensor.numel() == source.plain.numel():
-        of = summed([(term, None) for term, _ in terms], variables[0].tensor)
+        of = combine_terms([(term, None) for term, _ in terms], variables[0].tensor)
         return Turned(of, source.plain, terms[0][1])
-    return summed(terms, source.plain) if terms else None
+    return combine_terms(terms, source.plain) if terms else None
 
 
 def _place(tensor: Tensor) -> Placement:

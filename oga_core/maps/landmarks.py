@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from oga_core.detectors import flagged
-from oga_core.gradients import Factors, nearest
+from oga_core.detectors import flag_rows
+from oga_core.gradients import Factors, find_nearest
 from oga_core.progress import Progress, silent
 
 LANDMARKS = 20_000
@@ -22,7 +22,7 @@ BLOCK, AT_ONCE = 65_536, 4096
 """Samples that are read, and compared with one set of candidates, at a time: 34 MB of cosines."""
 
 
-def chosen_landmarks(labels: pd.Series, scores: np.ndarray, *, seed: int = 0) -> np.ndarray:
+def choose_landmarks(labels: pd.Series, scores: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Rows that carry the map, sorted, int64: all up to 20,000; beyond, the most suspicious 10,000, and as many others drawn in
     proportion to the given classes.
 
@@ -36,7 +36,7 @@ def chosen_landmarks(labels: pd.Series, scores: np.ndarray, *, seed: int = 0) ->
     n = len(labels)
     if n <= LANDMARKS:
         return np.arange(n)
-    suspicious = flagged(scores, LANDMARKS // 2)
+    suspicious = flag_rows(scores, LANDMARKS // 2)
     rest = np.random.default_rng(seed).permutation(np.setdiff1d(np.arange(n), suspicious))
     classes = pd.Series(pd.factorize(labels)[0][rest])
     place = classes.groupby(classes).cumcount().to_numpy()
@@ -46,7 +46,7 @@ def chosen_landmarks(labels: pd.Series, scores: np.ndarray, *, seed: int = 0) ->
     return np.sort(np.concatenate([suspicious, rest[order[: LANDMARKS - len(suspicious)]]]))
 
 
-def placed(
+def place_samples(
     factors: Factors, landmarks: np.ndarray, positions: np.ndarray, *, seed: int = 0, progress: Progress = silent
 ) -> np.ndarray:
     """Positions of all samples, float32 ``(n, 2)``: of landmarks their own, of others the mean of their 5 nearest landmarks,
@@ -82,7 +82,7 @@ class Landmarks:
         if len(factors) > CANDIDATES:
             pivots = np.sort(np.random.default_rng(seed).choice(len(factors), PIVOTS, replace=False))
             self.pivots = torch.from_numpy(pivots)
-            self.candidates = torch.from_numpy(nearest(factors.take(pivots), factors, CANDIDATES)[0])
+            self.candidates = torch.from_numpy(find_nearest(factors.take(pivots), factors, CANDIDATES)[0])
 
     def nearest(self, queries: Factors, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k landmarks with the largest cosine to each query: their places int64, and cosines float32, ``(n, k)``."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from oga_core.files import PRIVATE_FOLDER, make_private
-from oga_core.gradients import Factors, nearest
+from oga_core.gradients import Factors, find_nearest
 from oga_core.progress import Progress, silent
 
 NEIGHBOURS = 15
@@ -48,7 +48,7 @@ def umap(
     n = len(factors)
     progress("nearest neighbours", 0, 100)
     k = min(NEIGHBOURS + 1, n - 1)  # UMAP wants fewer than all, the sample itself counted
-    indices, cosines = nearest(factors, factors, k)
+    indices, cosines = find_nearest(factors, factors, k)
     # The sample itself first, as UMAP expects; ties can put a twin before it, or push it out.
     own = np.arange(n)[:, None]
     distances = np.where(indices == own, -1.0, np.clip(1 - cosines, 0, None))

@@ -106,19 +106,19 @@ def _factors(run: Run, space: str) -> Factors:
 
 
 def _compute(run: Run, space: str, seed: int, progress: Progress) -> np.ndarray:
-    from oga_core.maps.landmarks import chosen_landmarks, placed  # torch, for those only who compute
+    from oga_core.maps.landmarks import choose_landmarks, place_samples  # torch, for those only who compute
     from oga_core.maps.neighbours import umap
 
     factors = _factors(run, space)
     start = embedding(run, space, "pca", seed=seed, progress=_within(progress, 0, 5))
-    rows = chosen_landmarks(run.table["label"], run.table[run.detectors[0].name].to_numpy(), seed=seed)
+    rows = choose_landmarks(run.table["label"], run.table[run.detectors[0].name].to_numpy(), seed=seed)
     if len(rows) == len(factors):
         return umap(factors, start, seed=seed, cache=run.workspace.path / "numba", progress=_within(progress, 5, 100))
     carried = 5 + 95 * MILLION // (MILLION + len(factors))  # to place a million takes as long as to lay out the landmarks
     of_landmarks = umap(
         factors.take(rows), start[rows], seed=seed, cache=run.workspace.path / "numba", progress=_within(progress, 5, carried)
     )
-    return placed(factors, rows, of_landmarks, seed=seed, progress=_within(progress, carried, 100))
+    return place_samples(factors, rows, of_landmarks, seed=seed, progress=_within(progress, carried, 100))
 
 
 def _within(progress: Progress, low: int, high: int) -> Progress:

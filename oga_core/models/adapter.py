@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from oga_core.errors import InputError, raised_as
+from oga_core.errors import InputError, raise_as
 from oga_core.model_files import ADAPTER
 from oga_core.models.model_folder import ADAPTER_WEIGHTS, ModelFolder
 
@@ -60,7 +60,7 @@ def add_adapter(module: PreTrainedModel, folder: ModelFolder, missing: list[str]
     tensors, noticed = folder.tensors(ADAPTER_WEIGHTS)
     notes += noticed
     _check_rank(folder, given, tensors)
-    with raised_as(InputError, f"the adapter {folder.name} does not fit its base"):  # its target modules, its shapes, …
+    with raise_as(InputError, f"the adapter {folder.name} does not fit its base"):  # its target modules, its shapes, …
         adapted = peft.get_peft_model(module, peft.LoraConfig(**{k: v for k, v in given.items() if k in ADAPTED}))
         told: Any = peft.set_peft_model_state_dict(adapted, tensors)
     trained = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}

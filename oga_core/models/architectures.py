@@ -6,7 +6,7 @@ import difflib
 import functools
 from typing import TYPE_CHECKING, Any
 
-from oga_core.errors import InputError, raised_as
+from oga_core.errors import InputError, raise_as
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,7 +23,7 @@ def architectures() -> tuple[str, ...]:
     return (*STARTERS, *models.list_models(module=models))
 
 
-def known(name: str) -> str:
+def check_architecture(name: str) -> str:
     """The name itself.
 
     Raises
@@ -67,7 +67,7 @@ def build(name: str, num_classes: int, spec: dict[str, Any]) -> nn.Module:
     InputError
         For an unknown name or arguments that the architecture cannot be built with.
     """
-    known(name)
+    check_architecture(name)
     if name not in STARTERS:
         from torchvision import models
 
@@ -78,5 +78,5 @@ def build(name: str, num_classes: int, spec: dict[str, Any]) -> nn.Module:
         return module
     from oga_core.models import starters
 
-    with raised_as(InputError, f"{name} cannot be built with {str(spec)[:200]}"):
+    with raise_as(InputError, f"{name} cannot be built with {str(spec)[:200]}"):
         return starters.build(name, num_classes, spec)

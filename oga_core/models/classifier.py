@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from oga_core.data.dataset import SampleError
-from oga_core.errors import InputError, raised_as
+from oga_core.errors import InputError, raise_as
 from oga_core.task import CLASSIFICATION, Task
 
 
@@ -66,7 +66,7 @@ class Classifier:
         SampleError
             If it raises anything: it may be the owner's, and one sample must not end the run.
         """
-        with raised_as(SampleError, "cannot be made the input of the model"):
+        with raise_as(SampleError, "cannot be made the input of the model"):
             return self.encode(sample)
 
     @torch.no_grad()
@@ -78,13 +78,13 @@ class Classifier:
         InputError
             If the module cannot take the batch, or logits are not to be found in what it returns.
         """
-        with refusing(self.name):
+        with refuse_unfit_samples(self.name):
             output = run(self.module, batch)
         return find_logits(output, self.name)
 
 
 @contextmanager
-def refusing(name: str) -> Iterator[None]:
+def refuse_unfit_samples(name: str) -> Iterator[None]:
     """InputError in the place of what the module of a model raises for samples that it cannot take."""
     try:
         yield

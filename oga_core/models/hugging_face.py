@@ -14,12 +14,12 @@ from torch import nn
 
 from oga_core.data.dataset import IN_WORDS, Dataset
 from oga_core.data.tables import ANSWERED
-from oga_core.errors import InputError, raised_as
+from oga_core.errors import InputError, raise_as
 from oga_core.model_files import ADAPTER
 from oga_core.models.classifier import Classifier, token_count
 from oga_core.models.inputs import TokenCollate
 from oga_core.models.language_model import language_model
-from oga_core.models.model_folder import ModelFolder, base_and_adapter, opened
+from oga_core.models.model_folder import ModelFolder, base_and_adapter, open_folder
 from oga_core.models.text_tokens import TextTokens
 from oga_core.models.tokenizer_file import read_tokenizer
 from oga_core.models.transformers_module import load_module, read_config
@@ -53,8 +53,8 @@ def load_folder(path: Path, dataset: Dataset) -> Classifier:
     if dataset.kind not in IN_WORDS:
         raise InputError(f"{path.name} takes texts, and these are {dataset.kind}")
     hf = import_transformers()
-    folder = opened(path)
-    with raised_as(InputError, f"{folder.name} cannot be loaded as a model"):  # settings of types that nobody expects
+    folder = open_folder(path)
+    with raise_as(InputError, f"{folder.name} cannot be loaded as a model"):  # settings of types that nobody expects
         return _load(hf, folder, dataset)
 
 

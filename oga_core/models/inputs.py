@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import default_collate
 
 from oga_core.data.dataset import Dataset, SampleError
-from oga_core.errors import InputError, raised_as
+from oga_core.errors import InputError, raise_as
 
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 MIN_SIZE, MAX_SIZE, MAX_INPUT = 8, 64, 2048
@@ -128,7 +128,7 @@ ENDS = "the model does not read their ends"
 
 
 @runtime_checkable
-class Cutting(Protocol):
+class Truncating(Protocol):
     """An encoder that does not read all of a long text."""
 
     @property
@@ -137,9 +137,9 @@ class Cutting(Protocol):
     def cuts(self, text: str) -> str: ...
 
 
-def cut_texts(encode: Callable[[Any], Any], dataset: Dataset) -> list[str]:
+def describe_truncation(encode: Callable[[Any], Any], dataset: Dataset) -> list[str]:
     """Notes where texts are longer than what the model is given of them."""
-    if not isinstance(encode, Cutting):
+    if not isinstance(encode, Truncating):
         return []
     truncated: Counter[str] = Counter()
     for index in range(len(dataset)):
@@ -247,7 +247,7 @@ def encoder_for(name: str, spec: dict[str, Any]) -> tuple[Callable[[Any], Any], 
     InputError
         If the arguments lack what the input needs.
     """
-    with raised_as(InputError, f"the arguments {str(spec)[:200]} do not describe the input of {name}"):
+    with raise_as(InputError, f"the arguments {str(spec)[:200]} do not describe the input of {name}"):
         if name == "text_ngrams":
             return TextEncoder(int(spec["buckets"])), collate_text
         if name == "feature_mlp":
@@ -262,7 +262,7 @@ def encoder_for(name: str, spec: dict[str, Any]) -> tuple[Callable[[Any], Any], 
 
 
 @dataclass(frozen=True)
-class Alone:
+class EncodeOne:
     """One sample encoded to what a module takes, without the batch dimension."""
 
     encode: Callable[[Any], Any]
@@ -297,7 +297,7 @@ def usual_input(dataset: Dataset) -> tuple[Callable[[Any], Any], str]:
     size, resize = (width, None) if small else (224, 256)
     spec = {"size": size, "resize": resize, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
     note = f"the model is given RGB images of {size} × {size}, normalised with ImageNet's mean and std"
-    return Alone(*encoder_for("image", spec)), note
+    return EncodeOne(*encoder_for("image", spec)), note
 
 
 def first_readable(dataset: Dataset) -> Any:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from oga_core.data import SampleError
-from oga_core.errors import InputError, raised_as
+from oga_core.errors import InputError, raise_as
 from oga_core.measured import Token, TokenLosses
-from oga_core.models.classifier import Classifier, refusing, run, token_count
+from oga_core.models.classifier import Classifier, refuse_unfit_samples, run, token_count
 from oga_core.models.inputs import KEPT, TokenCollate
 from oga_core.task import LANGUAGE_MODELLING, Task
 
@@ -37,7 +37,7 @@ class LanguageModel(Classifier):
     @torch.no_grad()
     def logits(self, batch: Any) -> Tensor:
         """Logits of a collated batch, float, shape ``(n, length, tokens)``; InputError as `Classifier.logits`."""
-        with refusing(self.name):
+        with refuse_unfit_samples(self.name):
             return token_logits(run(self.module, batch))
 
     def batch(self, encoded: Sequence[dict[str, Tensor]]) -> tuple[Any, Tensor]:
@@ -173,7 +173,7 @@ class AnsweredTokens:
         return Read(prompt, answer, before, after, unread)
 
     def _tokens(self, text: str, special: bool) -> list[Place]:
-        with raised_as(SampleError, "cannot be tokenised"):  # for a lone surrogate for example
+        with raise_as(SampleError, "cannot be tokenised"):  # for a lone surrogate for example
             found = self.tokenizer(text, add_special_tokens=special).encodings[0]
         places, at = [], 0
         for number, (_, end) in zip(found.ids, found.offsets, strict=True):

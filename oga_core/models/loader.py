@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from oga_core.data.dataset import Dataset, SampleError
-from oga_core.errors import InputError, raised_as
+from oga_core.errors import InputError, raise_as
 from oga_core.limits import CLASSES
 from oga_core.models import inputs
-from oga_core.models.architectures import architectures, build, kind_of, known
+from oga_core.models.architectures import architectures, build, check_architecture, kind_of
 from oga_core.models.classifier import Classifier
 from oga_core.models.hugging_face import load_folder
 from oga_core.models.model_folder import is_folder
@@ -58,16 +58,16 @@ def load_model(name: str | None, weights: Path | None, dataset: Dataset) -> Clas
     if weights is not None and is_folder(Path(weights)):
         if name is not None:
             raise InputError(f"{Path(weights).name} is a whole model; it needs no {name} (--model)")
-        return checked(load_folder(Path(weights), dataset), dataset)
+        return check_model(load_folder(Path(weights), dataset), dataset)
     factory = name is not None and FACTORY.fullmatch(name) is not None
     if weights is None and not factory:
-        known(name) if name else None
+        check_architecture(name) if name else None
         raise InputError(f"model {name or ''} needs a weights file (--weights); without both, a starter is trained")
     state: dict[str, Tensor] = {}
     metadata: dict[str, Any] = {"notes": []}
     if weights is not None:
         state, metadata = read_state_dict(Path(weights))
-    about = _about(metadata)
+    about = _read_metadata(metadata)
     if name is None:
         if "name" not in about:
             raise InputError(f"{Path(str(weights)).name} does not say which model it belongs to; name it (--model)")
@@ -77,13 +77,13 @@ def load_model(name: str | None, weights: Path | None, dataset: Dataset) -> Clas
     if factory:
         classifier = _from_factory(name, len(about.get("class_names") or dataset.class_names), dataset)
     else:
-        classifier = _build_known(known(name), state, about, dataset)
+        classifier = _build_known(check_architecture(name), state, about, dataset)
     if weights is not None:
         load_strict(classifier.module, state)
     if classifier.class_names is None:
         classifier.class_names = about.get("class_names")
     classifier.notes += metadata["notes"]
-    return checked(classifier, dataset)
+    return check_model(classifier, dataset)
 
 
 def wrap(module: nn.Module, dataset: Dataset, transform: Callable[[Any], Any] | None = None) -> Classifier:
@@ -103,10 +103,10 @@ def wrap(module: nn.Module, dataset: Dataset, transform: Callable[[Any], Any] | 
     InputError
         If it cannot be run on these samples or does not have their classes.
     """
-    return checked(_wrapped(module, dataset, transform), dataset)
+    return check_model(_wrap(module, dataset, transform), dataset)
 
 
-def _wrapped(module: nn.Module, dataset: Dataset, transform: Callable[[Any], Any] | None) -> Classifier:
+def _wrap(module: nn.Module, dataset: Dataset, transform: Callable[[Any], Any] | None) -> Classifier:
     if not isinstance(module, nn.Module):
         raise InputError(f"the model is a {type(module).__name__}; a torch.nn.Module is needed")
     notes = []
@@ -116,7 +116,7 @@ def _wrapped(module: nn.Module, dataset: Dataset, transform: Callable[[Any], Any
     return Classifier(type(module).__name__, module.cpu(), None, transform, inputs.collate_default, notes=notes)
 
 
-def _about(metadata: dict[str, Any]) -> dict[str, Any]:
+def _read_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
     """The metadata that `save_weights` wrote, checked: the file may be untrusted."""
     try:
         about = json.loads(metadata["oga"]) if "oga" in metadata else {}
@@ -169,7 +169,7 @@ def _from_factory(name: str, classes: int, dataset: Dataset) -> Classifier:
     package, _, attribute = name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # the owner's file beside which they work, as with python -m
-    with raised_as(InputError, f"importing the factory {name} failed"):
+    with raise_as(InputError, f"importing the factory {name} failed"):
         try:
             factory = getattr(importlib.import_module(package), attribute)
         except (ImportError, AttributeError, SyntaxError) as error:
@@ -180,18 +180,18 @@ def _from_factory(name: str, classes: int, dataset: Dataset) -> Classifier:
         accepts = "num_classes" in inspect.signature(factory).parameters
     except (ValueError, TypeError):
         accepts = False
-    with raised_as(InputError, f"the factory {name} failed"):
+    with raise_as(InputError, f"the factory {name} failed"):
         made = factory(num_classes=classes) if accepts else factory()
     if isinstance(made, Classifier):
         return made
     if not isinstance(made, nn.Module):
         raise InputError(f"{name} returned a {type(made).__name__}; a torch.nn.Module or a Classifier is needed")
-    classifier = _wrapped(made, dataset, getattr(made, "transform", None))
+    classifier = _wrap(made, dataset, getattr(made, "transform", None))
     classifier.name = name
     return classifier
 
 
-def checked(classifier: Classifier, dataset: Dataset) -> Classifier:
+def check_model(classifier: Classifier, dataset: Dataset) -> Classifier:
     """The classifier in eval mode, after it has run one sample and its outputs were matched with the classes.
 
     Raises
@@ -216,7 +216,7 @@ def checked(classifier: Classifier, dataset: Dataset) -> Classifier:
     if names is None and outputs != len(dataset.class_names):
         raise InputError(
             f"model {classifier.name} has {outputs} outputs, and the data have {len(dataset.class_names)} classes "
-            f"({_shown(dataset.class_names)}); they must be the same classes"
+            f"({_show(dataset.class_names)}); they must be the same classes"
         )
     label_indices(classifier, dataset)
     return classifier
@@ -251,9 +251,7 @@ def label_indices(classifier: Classifier, dataset: Dataset) -> np.ndarray:
     position = {name: i for i, name in enumerate(names)}
     missing = [name for name in dataset.class_names if name not in position]
     if missing:
-        raise InputError(
-            f"{len(missing)} classes of the data are not among the model's: {_shown(missing)}; it has {_shown(names)}"
-        )
+        raise InputError(f"{len(missing)} classes of the data are not among the model's: {_show(missing)}; it has {_show(names)}")
     return np.array([position[name] for name in dataset.class_names], dtype=np.int64)
 
 
@@ -269,5 +267,5 @@ def class_mapping(classifier: Classifier, dataset: Dataset) -> list[tuple[str, i
     return [(name, int(i), names[i]) for name, i in zip(dataset.class_names, positions)]
 
 
-def _shown(names: list[str]) -> str:
+def _show(names: list[str]) -> str:
     return ", ".join(map(repr, names[:5])) + (f", … ({len(names)} in all)" if len(names) > 5 else "")

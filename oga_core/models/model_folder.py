@@ -12,7 +12,7 @@ from torch import Tensor
 from oga_core.data import SampleError
 from oga_core.data.folders import Directory, Folder, Zip
 from oga_core.errors import InputError
-from oga_core.hub import cached
+from oga_core.hub import find_downloaded
 from oga_core.limits import MODEL_BYTES, Limit
 from oga_core.model_files import ADAPTER, CONFIG
 from oga_core.models.weights import read_safetensors, read_state_dict, refuse_more_than_memory
@@ -79,7 +79,7 @@ def is_folder(path: Path) -> bool:
     return path.is_dir() or path.suffix.lower() == ".zip"
 
 
-def opened(path: Path) -> ModelFolder:
+def open_folder(path: Path) -> ModelFolder:
     """A folder on disk or in a zip; InputError as `Folder.at`, and for a link whose target is missing."""
     folder = ModelFolder.at(path)
     if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):  # as the hub's cache has it
@@ -107,14 +107,14 @@ def base_and_adapter(folder: ModelFolder) -> tuple[ModelFolder, ModelFolder | No
             raise InputError(f"{folder.name} has no {CONFIG}; give the folder that save_pretrained has written")
         base_name = str(adapter.settings(ADAPTER).get("base_model_name_or_path") or "")
         inside = may_open(Path(base_name) / CONFIG)
-        at = Path(base_name) if base_name and inside and (Path(base_name) / CONFIG).is_file() else cached(base_name)
+        at = Path(base_name) if base_name and inside and (Path(base_name) / CONFIG).is_file() else find_downloaded(base_name)
         if at is None or not isinstance(folder.files, Directory):
             outside = "" if inside else " or is outside the allowed folders (oga serve --root)"
             raise InputError(
                 f"{folder.name} is an adapter of {base_name or 'a model it does not name'}, which is not a folder on this "
                 f"machine{outside}; put the base model's folder beside the adapter's, and give the folder of both"
             )
-        base = opened(at)
+        base = open_folder(at)
         base.refuse_code()
     return base, adapter
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from oga_core.data.dataset import SampleError
-from oga_core.errors import raised_as
+from oga_core.errors import raise_as
 from oga_core.models.inputs import ENDS, KEPT
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class TextTokens:
 
     def _read(self, texts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, bool]:
         """Token ids and which text each is of, int32, and whether something is left out."""
-        with raised_as(SampleError, "cannot be tokenised"):  # for a lone surrogate for example
+        with raise_as(SampleError, "cannot be tokenised"):  # for a lone surrogate for example
             found = self.tokenizer(*texts, truncation=True, max_length=self.longest)
         encodings = found.encodings or []
         if not encodings or not encodings[0].ids:

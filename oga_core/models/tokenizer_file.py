@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from oga_core.errors import InputError, raised_as
+from oga_core.errors import InputError, raise_as
 from oga_core.models.model_folder import ModelFolder
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def read_tokenizer(hf: Any, base: ModelFolder, adapter: ModelFolder | None) -> P
 
     data = folder.read("tokenizer.json")
     check_growth(folder.name, data)
-    with raised_as(InputError, f"the tokenizer in {folder.name} cannot be read"):
+    with raise_as(InputError, f"the tokenizer in {folder.name} cannot be read"):
         # The class only says what is handed to the model: the file is used as it is.
         own = getattr(hf, str(given.get("tokenizer_class")), hf.PreTrainedTokenizerFast)
         special = {

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from oga_core.data.dataset import Dataset, SampleError, Unreadable
 from oga_core.errors import InputError
 from oga_core.models import inputs
-from oga_core.models.architectures import STARTERS, build, kind_of, known
+from oga_core.models.architectures import STARTERS, build, check_architecture, kind_of
 from oga_core.models.classifier import Classifier, find_logits, run
 from oga_core.progress import Progress, silent
 from oga_core.threads import threads_for
@@ -141,14 +141,14 @@ def train(
         raise InputError(f"{epochs} epochs: at least one is needed")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        classifier = untrained(dataset, arch)
+        classifier = make_untrained(dataset, arch)
         recipe = RECIPES.get(classifier.name, OTHER)
         samples = _Samples(dataset, classifier, _every(progress))
         labels = dataset.labels[samples.rows]
         if len(np.unique(labels)) < 2:
             raise InputError(f"{len(samples.rows)} samples can be read, of {len(np.unique(labels))} class; two are needed")
         rng = np.random.default_rng(seed)
-        held = _held_out(labels, rng) if hold_out else np.empty(0, np.int64)
+        held = _hold_out(labels, rng) if hold_out else np.empty(0, np.int64)
         fit = np.setdiff1d(np.arange(len(labels)), held)
         steps, usual = schedule(classifier.name, len(fit))
         total = epochs or usual
@@ -157,7 +157,7 @@ def train(
     return TrainedModel(classifier, accuracy, samples.rows[held], total, samples.skipped)
 
 
-def untrained(dataset: Dataset, arch: str | None = None) -> Classifier:
+def make_untrained(dataset: Dataset, arch: str | None = None) -> Classifier:
     """The model that `train` begins with, its weights drawn from torch's random state.
 
     Raises
@@ -165,7 +165,7 @@ def untrained(dataset: Dataset, arch: str | None = None) -> Classifier:
     InputError
         If the architecture is unknown or does not take such data, or no sample can be read.
     """
-    name = known(arch or starter_for(dataset))
+    name = check_architecture(arch or starter_for(dataset))
     if kind_of(name) != dataset.kind:
         raise InputError(f"{name} takes {kind_of(name)} data, and these are {dataset.kind}")
     recipe = RECIPES.get(name, OTHER)
@@ -184,7 +184,7 @@ def schedule(name: str, n: int) -> tuple[int, int]:
     return steps, max(usual, min(MOST_EPOCHS, -(-FEWEST_STEPS // steps)))
 
 
-def _held_out(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _hold_out(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Every tenth sample of a random order sorted by class, sorted."""
     order = rng.permutation(len(labels))
     by_class = order[np.argsort(labels[order], kind="stable")]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
-from oga_core.errors import InputError, raised_as
+from oga_core.errors import InputError, raise_as
 from oga_core.limits import MODEL_BYTES
 from oga_core.model_files import CONFIG
 from oga_core.models.adapter import add_adapter
@@ -49,7 +49,7 @@ def read_config(hf: Any, base: ModelFolder, notes: list[str]) -> PretrainedConfi
     if left_out:
         notes.append(f"{CONFIG}: settings that transformers does not know were left out: {', '.join(left_out[:5])}")
     check_sizes(base.name, given)
-    with raised_as(InputError, f"{base.name}: {CONFIG} is no settings of a {kind} model"):  # each checks them in its own way
+    with raise_as(InputError, f"{base.name}: {CONFIG} is no settings of a {kind} model"):  # each checks them in its own way
         config: PretrainedConfig = known.from_dict({key: value for key, value in given.items() if key in allowed})
     return config
 
@@ -89,7 +89,7 @@ def load_module(
     tensors = _read_tensors(base, notes)
     _check_declared(made, config, base, tensors)
     module: PreTrainedModel
-    with raised_as(InputError, f"the weights of {base.name} do not fit its {CONFIG}"):
+    with raise_as(InputError, f"the weights of {base.name} do not fit its {CONFIG}"):
         module, told = made.from_pretrained(
             None,
             config=config,
@@ -132,7 +132,7 @@ def _check_declared(made: Any, config: PretrainedConfig, base: ModelFolder, tens
 
     hook = register_module_module_registration_hook(count)
     try:
-        with raised_as(InputError, f"{base.name}: {CONFIG} describes no model that can be built"), torch.device("meta"):
+        with raise_as(InputError, f"{base.name}: {CONFIG} describes no model that can be built"), torch.device("meta"):
             module = made(config)
     finally:
         hook.remove()

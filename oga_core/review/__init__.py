@@ -10,14 +10,14 @@ from oga_core.review.layer_shares import layer_shares
 from oga_core.review.orders import ORDERS
 from oga_core.review.pace import Pace, pace
 from oga_core.review.reviewers import Reviewer, browser_identity, browser_reviewer, login_reviewer, name_reviewer
-from oga_core.review.selection import Selection, arranged, default_selection, selected
+from oga_core.review.selection import Selection, arrange_rows, default_selection, select_rows
 from oga_core.review.standing import STATES, UNDECIDED, Standing, standing_of
 from oga_core.review.token_losses import token_losses
 from oga_core.review.views import (
     forget_view,
+    list_views,
     load_view,
     name_view,
-    named_views,
     save_view,
 )
 from oga_core.review.why import Neighbour, Number, Probability, Why, why
@@ -38,7 +38,7 @@ __all__ = [
     "Why",
     "Word",
     "agreement",
-    "arranged",
+    "arrange_rows",
     "browser_identity",
     "browser_reviewer",
     "claim",
@@ -51,16 +51,16 @@ __all__ = [
     "history",
     "inside",
     "layer_shares",
+    "list_views",
     "load_view",
     "login_reviewer",
     "name_reviewer",
     "name_view",
-    "named_views",
     "others_decide",
     "pace",
     "redo",
     "save_view",
-    "selected",
+    "select_rows",
     "standing_of",
     "token_losses",
     "undo",

@@ -52,14 +52,14 @@ def leaders(factors: Factors, labels: np.ndarray) -> np.ndarray:
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
         order = rows[np.argsort(-(factors.residual_norms[rows] * factors.feature_norms[rows]), kind="stable")]
-        leader = _nearest_leader(*(values[order].astype(np.float32) for values in (factors.residuals, factors.features)))
+        leader = _find_leaders(*(values[order].astype(np.float32) for values in (factors.residuals, factors.features)))
         leading, number = np.unique(leader, return_inverse=True)
         out[order] = number + found
         found += len(leading)
     return out
 
 
-def _nearest_leader(residuals: np.ndarray, features: np.ndarray) -> np.ndarray:
+def _find_leaders(residuals: np.ndarray, features: np.ndarray) -> np.ndarray:
     """The position of each gradient's leader, int64, shape ``(n,)``; who comes first leads."""
     out = np.empty(len(residuals), np.int64)
     leading = np.empty(0, np.int64)

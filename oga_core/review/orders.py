@@ -28,7 +28,7 @@ def in_clusters(run: Run, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows[order], groups[order]
 
 
-def most_uncertain_first(run: Run, rows: np.ndarray, detector: str, flags: int) -> np.ndarray:
+def order_by_uncertainty(run: Run, rows: np.ndarray, detector: str, flags: int) -> np.ndarray:
     """Rows about which a person's answer tells most, first: it is least known whether their label is wrong.
 
     Uncertainty sampling (Lewis and Gale, A sequential algorithm for training text classifiers, SIGIR 1994): the probability of

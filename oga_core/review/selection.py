@@ -13,7 +13,7 @@ from oga_core.data import Dataset
 from oga_core.data.search import texts, with_words
 from oga_core.detectors import flag_count
 from oga_core.review.lasso import MODES, Drawn, Polygon, within
-from oga_core.review.orders import ORDERS, in_clusters, most_uncertain_first
+from oga_core.review.orders import ORDERS, in_clusters, order_by_uncertainty
 from oga_core.review.standing import STATES, Standing
 from oga_core.runs import Run
 
@@ -93,7 +93,7 @@ def default_selection(run: Run) -> Selection:
     return Selection(run.detectors[0].name, budget)
 
 
-def selected(
+def select_rows(
     run: Run, selection: Selection, standing: Standing, positions: Positions = None, dataset: Dataset | None = None
 ) -> np.ndarray:
     """Rows of ``run.table`` that are selected, in the order of the selection, int64.
@@ -108,13 +108,13 @@ def selected(
     dataset
         The run's data, whose texts are searched; without it only the sources are.
     """
-    return arranged(run, selection, standing, positions, dataset)[0]
+    return arrange_rows(run, selection, standing, positions, dataset)[0]
 
 
-def arranged(
+def arrange_rows(
     run: Run, selection: Selection, standing: Standing, positions: Positions = None, dataset: Dataset | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """As `selected`, and in the order ``cluster`` the number of each row's group, int64, as `clusters` gives it.
+    """As `select_rows`, and in the order ``cluster`` the number of each row's group, int64, as `clusters` gives it.
 
     Groups are made before decisions are looked at, so that deciding does not change them.
     """
@@ -126,7 +126,7 @@ def arranged(
     if selection.order == "cluster":
         rows, groups = in_clusters(run, rows)
     elif selection.order == "uncertainty":
-        rows = most_uncertain_first(run, rows, selection.detector, count)
+        rows = order_by_uncertainty(run, rows, selection.detector, count)
     decided = _by_decision(selection, standing)
     return _left(rows, decided), groups if groups is None or decided is None else groups[decided[rows]]
 
@@ -195,9 +195,9 @@ def from_json(text: str, run: Run) -> Selection:
         detector=detector if detector in {d.name for d in run.detectors} else known.detector,
         budget=budget if 0 < budget < 1 else known.budget,
         flagged_only=bool(found.get("flagged_only", True)),
-        labels=_known(found.get("labels"), run.class_names),
-        predicted=_known(found.get("predicted"), run.class_names if "predicted" in run.task.predictions else ()),
-        decisions=_known(found.get("decisions"), STATES),
+        labels=_check_known(found.get("labels"), run.class_names),
+        predicted=_check_known(found.get("predicted"), run.class_names if "predicted" in run.task.predictions else ()),
+        decisions=_check_known(found.get("decisions"), STATES),
         lassos=tuple(drawn for drawn in lassos if drawn[0] in MODES),
         score_range=_range(found.get("score_range")),
         search=search[:LONGEST_SEARCH],
@@ -207,7 +207,7 @@ def from_json(text: str, run: Run) -> Selection:
     )
 
 
-def _known(values: Any, allowed: Any) -> tuple[str, ...]:
+def _check_known(values: Any, allowed: Any) -> tuple[str, ...]:
     return tuple(v for v in values if v in allowed) if isinstance(values, list) else ()
 
 

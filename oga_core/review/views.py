@@ -54,7 +54,7 @@ def name_view(run: Run, name: str, selection: Selection) -> None:
         )
 
 
-def named_views(run: Run) -> dict[str, Selection]:
+def list_views(run: Run) -> dict[str, Selection]:
     """The selections that were kept under a name, in the order of the names."""
     with database.reading(run.workspace.database) as connection:
         rows = connection.execute("SELECT name, state FROM named_views WHERE run = ? ORDER BY name", (run.id,)).fetchall()

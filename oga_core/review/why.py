@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from oga_core.detectors import flag_count
-from oga_core.gradients.factors import largest
+from oga_core.gradients.factors import find_largest
 from oga_core.gradients.scope import HEAD
 from oga_core.review.selection import Selection
 from oga_core.runs import Run
@@ -247,7 +247,7 @@ def _probabilities(run: Run, row: int) -> list[Probability]:
     p[own] = given
     if predicted not in names.values():  # a class that only the model has
         names[max((i for i in range(len(p)) if i not in names), key=p.__getitem__)] = predicted
-    shown = dict.fromkeys([*largest(p, min(TOP, len(p))).tolist(), own])
+    shown = dict.fromkeys([*find_largest(p, min(TOP, len(p))).tolist(), own])
     return [Probability(names.get(i, f"output {i}"), float(p[i]), i == own, names.get(i) == predicted) for i in shown]
 
 
@@ -317,7 +317,7 @@ def _given_probability(detector: str, score: float, needed: float, loss: float, 
 
 
 def _near(run: Run, cosines: np.ndarray) -> list[Neighbour]:
-    rows = largest(cosines, min(NEIGHBOURS, int(np.isfinite(cosines).sum())))
+    rows = find_largest(cosines, min(NEIGHBOURS, int(np.isfinite(cosines).sum())))
     found = run.table.iloc[rows]
     predicted = found.get("predicted", [""] * len(rows))
     return [

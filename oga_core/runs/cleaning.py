@@ -24,9 +24,9 @@ from oga_core.runs.removal import (
     Size,
     aside_of,
     entries,
+    find_last_change,
     format_bytes,
-    last_changed,
-    named_uploads,
+    list_uploads,
     names_set_aside,
     put_back,
     remove,
@@ -96,7 +96,7 @@ def plan_cleaning(workspace: Workspace, run_ids: Collection[str] | None = None) 
         owners = _owners(connection)
     runs = [run for run in workspace.trash() if run_ids is None or run.id in run_ids]
     going = {run.id for run in runs}
-    plan = Cleaning([*_unfinished(workspace), *_unknown_runs(workspace, owners)])
+    plan = Cleaning([*_list_unfinished(workspace), *_unknown_runs(workspace, owners)])
     plan.removed += _uploads(workspace, owners, going)
     for run in runs:
         plan.removed.append(Removal("run", run.id, run.path, size_of(run.path, aside_of(run.path)), run.title))
@@ -153,7 +153,7 @@ def describe(cleaning: Cleaning) -> str:
 def _owners(connection: sqlite3.Connection) -> dict[str, _Owner]:
     """The uploads of each run, those in the trash included."""
     rows = connection.execute("SELECT id, settings, created FROM runs")
-    return {row["id"]: _Owner(named_uploads(row["settings"]), _seconds(row["created"])) for row in rows}
+    return {row["id"]: _Owner(list_uploads(row["settings"]), _seconds(row["created"])) for row in rows}
 
 
 def _seconds(created: str) -> float:
@@ -185,16 +185,16 @@ def _unknown_runs(workspace: Workspace, owners: dict[str, _Owner]) -> Iterator[R
     names = {path.name for path in entries(folder) if RUN_NAME.fullmatch(path.name)}
     for name in sorted((names | aside) - set(owners)):
         path = folder / name
-        if name in aside or time.time() - last_changed(path) > OLD:
+        if name in aside or time.time() - find_last_change(path) > OLD:
             yield Removal("rest", f"runs/{name}", path, size_of(path, aside_of(path)))
 
 
-def _unfinished(workspace: Workspace) -> Iterator[Removal]:
+def _list_unfinished(workspace: Workspace) -> Iterator[Removal]:
     """Files and folders that were being written when a process was killed, older than a day."""
     for where, folders, files in os.walk(workspace.path):
         for name in [name for name in (*folders, *files) if _UNFINISHED.fullmatch(name)]:
             path = Path(where) / name
-            if time.time() - last_changed(path) > OLD:
+            if time.time() - find_last_change(path) > OLD:
                 yield Removal("rest", str(path.relative_to(workspace.path)), path, size_of(path))
         folders[:] = [name for name in folders if not _UNFINISHED.fullmatch(name) and not name.endswith(".removed")]
 

@@ -145,7 +145,7 @@ def create(path: Path) -> None:
     _only_read.pop(path, None)
     try:
         if path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
-            raise _failed("attempt to write a readonly database", sqlite3.SQLITE_READONLY)
+            raise _make_error("attempt to write a readonly database", sqlite3.SQLITE_READONLY)
         with suppress(OSError):  # SQLite says what is wrong
             os.close(open_private(path, os.O_RDWR | os.O_CREAT))  # its journal gets the same permissions
         _bring_up_to_date(path)
@@ -165,7 +165,7 @@ def _bring_up_to_date(path: Path) -> None:
     with closing(_open(path)) as connection:
         found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
-            raise _failed(found, sqlite3.SQLITE_CORRUPT)
+            raise _make_error(found, sqlite3.SQLITE_CORRUPT)
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA_VERSION:
             raise InputError(f"{path} has schema {version}; this OGA knows {SCHEMA_VERSION}: update OGA to open it")
@@ -214,7 +214,7 @@ def _check_that_it_can_be_read(path: Path) -> None:
         )
 
 
-def _failed(message: str, code: int) -> sqlite3.DatabaseError:
+def _make_error(message: str, code: int) -> sqlite3.DatabaseError:
     """An error as SQLite raises it."""
     error = sqlite3.DatabaseError(message)
     error.sqlite_errorcode = code
@@ -259,7 +259,7 @@ def restore(path: Path) -> tuple[Path, int, int]:
     try:
         _copy(backup, made)
         _bring_up_to_date(made)
-        before, after = _saved(made, path)
+        before, after = _save_readable(made, path)
     except sqlite3.DatabaseError as error:
         made.unlink(missing_ok=True)
         raise InputError(f"the backup {backup} is damaged too ({error})") from error
@@ -280,7 +280,7 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def _saved(made: Path, damaged: Path) -> tuple[int, int]:
+def _save_readable(made: Path, damaged: Path) -> tuple[int, int]:
     """Enter the missing rows that can be read of a damaged file; returns events before and after."""
     with writing(made) as target:
         before = target.execute("SELECT count(*) FROM events").fetchone()[0]
@@ -331,7 +331,7 @@ def _statements(script: str) -> Iterator[str]:
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection for queries; InputError, with what can be done, where the file turns out to be damaged."""
-    with _found_damaged(path), closing(_open(path)) as connection:
+    with _report_damage(path), closing(_open(path)) as connection:
         yield connection
 
 
@@ -348,7 +348,7 @@ def writing(path: Path) -> Iterator[sqlite3.Connection]:
     """
     if path in _only_read:
         raise InputError(_only_read[path])
-    with _found_damaged(path), closing(_open(path)) as connection:
+    with _report_damage(path), closing(_open(path)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
@@ -360,7 +360,7 @@ def writing(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 @contextmanager
-def _found_damaged(path: Path) -> Iterator[None]:
+def _report_damage(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:

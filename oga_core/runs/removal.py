@@ -100,7 +100,7 @@ def size_of(*paths: Path) -> Size:
     return Size(len(sizes), sum(sizes))
 
 
-def last_changed(path: Path) -> float:
+def find_last_change(path: Path) -> float:
     """When a file or folder, or anything in it, was changed last, in seconds since 1970; infinity where it is not found."""
     try:
         return max([path.lstat().st_mtime, *(found.st_mtime for _, found in files_below(path))])
@@ -119,7 +119,7 @@ def format_bytes(count: int) -> str:
     return f"{value:,.0f} {unit}" if value >= 99.95 else f"{value:.1f} {unit}"
 
 
-def named_uploads(settings: str) -> set[str]:
+def list_uploads(settings: str) -> set[str]:
     """The uploads that the settings of a run name, in JSON, each by the name of its folder.
 
     They are known by that name alone, wherever the workspace was when the run was entered.

@@ -237,7 +237,7 @@ class Run:
         key = ("ranked", detector)
         if key not in self.kept:
             score = self.table[detector].to_numpy()
-            self.kept[key] = _fixed(detectors.flagged(score, len(score)).astype(np.int32))
+            self.kept[key] = _freeze(detectors.flag_rows(score, len(score)).astype(np.int32))
         ranked: np.ndarray = self.kept[key]
         return ranked
 
@@ -257,7 +257,7 @@ class Run:
         if key not in self.kept:
             found = pd.Index(self.class_names).get_indexer(pd.Index(self.table[column]))
             found[found < 0] = len(self.class_names)
-            self.kept[key] = _fixed(found.astype(np.uint16 if len(self.class_names) < 1 << 16 else np.int32))
+            self.kept[key] = _freeze(found.astype(np.uint16 if len(self.class_names) < 1 << 16 else np.int32))
         codes: np.ndarray = self.kept[key]
         return codes
 
@@ -305,7 +305,7 @@ class Run:
     def detectors(self) -> list[detectors.Detector]:
         """The detectors that this run has a score of, in the order of its columns; InputError where it is not done."""
         self.require_done()
-        return [detectors.named(name) for name in self.summary.detectors]
+        return [detectors.make_detector(name) for name in self.summary.detectors]
 
     def flag(self, detector: str, budget: float) -> pd.DataFrame:
         """The rows of `table` that a detector finds most suspicious, most suspicious first.
@@ -346,7 +346,7 @@ class Run:
         return open_dataset(data.source, inputs=data.inputs, label=data.label)
 
 
-def _fixed(values: np.ndarray) -> np.ndarray:
+def _freeze(values: np.ndarray) -> np.ndarray:
     """The same array, which nobody can change any more."""
     values.flags.writeable = False
     return values

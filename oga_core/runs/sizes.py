@@ -10,7 +10,7 @@ from oga_core.errors import InputError
 from oga_core.runs import database
 from oga_core.runs.cleaning import UPLOAD_NAME
 from oga_core.runs.deleted import UnknownRun
-from oga_core.runs.removal import Size, aside_of, entries, named_uploads, size_of
+from oga_core.runs.removal import Size, aside_of, entries, list_uploads, size_of
 from oga_core.runs.run import Run
 from oga_core.runs.workspace import DATABASE, UPLOADS, Workspace
 
@@ -76,8 +76,8 @@ class WorkspaceSizes:
             "path": self.path,
             "schema": self.schema,
             "read_only": self.read_only,
-            "runs": _listed(self.runs),
-            "trash": _listed(self.trash),
+            "runs": _list_files(self.runs),
+            "trash": _list_files(self.trash),
             "uploads": {"used": self.used._asdict(), "unused": self.unused._asdict()},
             "examples": self.examples._asdict(),
             "database": {**self.database._asdict(), "copies": self.copies._asdict()},
@@ -88,7 +88,7 @@ class WorkspaceSizes:
         }
 
 
-def _listed(runs: list[RunSize]) -> dict[str, object]:
+def _list_files(runs: list[RunSize]) -> dict[str, object]:
     return {"count": len(runs), "bytes": sum(run.bytes for run in runs), "list": [vars(run) for run in runs]}
 
 
@@ -96,7 +96,7 @@ def measure_workspace(workspace: Workspace) -> WorkspaceSizes:
     """Measure a workspace: every file's size, links not followed. It may change meanwhile."""
     with database.reading(workspace.database) as connection:
         schema = connection.execute("PRAGMA user_version").fetchone()[0]
-        in_use = {name for row in connection.execute("SELECT settings FROM runs") for name in named_uploads(row["settings"])}
+        in_use = {name for row in connection.execute("SELECT settings FROM runs") for name in list_uploads(row["settings"])}
         events = connection.execute("SELECT count(*) FROM events").fetchone()[0]
         decided = connection.execute(f"SELECT count(DISTINCT sample_id) FROM events AS decision WHERE {IN_FORCE}").fetchone()[0]
     runs, trash = (list(filter(None, map(_size, some))) for some in (workspace.runs(), workspace.trash()))
@@ -160,6 +160,6 @@ def run_size(run: Run) -> Size:
 def own_uploads(run: Run) -> Size:
     """The size of the uploads that no other run names; they are removed with the run."""
     with database.reading(run.workspace.database) as connection:
-        uploads = {row["id"]: named_uploads(row["settings"]) for row in connection.execute("SELECT id, settings FROM runs")}
+        uploads = {row["id"]: list_uploads(row["settings"]) for row in connection.execute("SELECT id, settings FROM runs")}
     own = uploads.pop(run.id, set()).difference(*uploads.values())
     return size_of(*(run.workspace.path / UPLOADS / name for name in own))

@@ -41,7 +41,7 @@ class Upload:
 
     def __init__(self, folder: Path, name: str, announced: int = 0) -> None:
         self.name, self.bytes = plain(name), 0
-        _bounded(name, announced)
+        _bound(name, announced)
         folder.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
         _sweep(folder)
         if announced > (free := shutil.disk_usage(folder).free):
@@ -64,7 +64,7 @@ class Upload:
         InputError
             If the file is larger than is taken.
         """
-        _bounded(self.name, self.bytes + len(part))
+        _bound(self.name, self.bytes + len(part))
         self._handle.write(part)
         self._hash.update(part)
         self.bytes += len(part)
@@ -113,7 +113,7 @@ def plain(name: str) -> str:
     return name
 
 
-def _bounded(name: str, count: int) -> None:
+def _bound(name: str, count: int) -> None:
     if count > UPLOAD_BYTES.value:
         raise InputError(
             f"{name!r} has {count:,} bytes or more; {UPLOAD_BYTES}; or open it by path, below a folder given with --root"

@@ -18,7 +18,7 @@ from oga_core.runs import database
 from oga_core.runs.deleted import DeletedRun, UnknownRun
 from oga_core.runs.job import check_idle
 from oga_core.runs.records import RunSpec
-from oga_core.runs.removal import named_uploads, put_back
+from oga_core.runs.removal import list_uploads, put_back
 from oga_core.runs.run import Run
 from oga_core.runs.upload import Upload, plain
 
@@ -33,7 +33,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _chosen(path: str | Path | None) -> Path:
+def _choose(path: str | Path | None) -> Path:
     chosen = path or os.environ.get(ENVIRONMENT) or platformdirs.user_data_path("oga", appauthor=False)
     try:
         return resolve_path(chosen, "workspace")
@@ -49,7 +49,7 @@ def restore(path: str | Path | None = None) -> tuple[Path, int, int]:
     InputError
         As there, and if there is no workspace.
     """
-    folder = _chosen(path)
+    folder = _choose(path)
     _check_exists(folder, DATABASE, database.backup_of(folder / DATABASE).name)
     return database.restore(folder / DATABASE)
 
@@ -88,7 +88,7 @@ class Workspace:
     """
 
     def __init__(self, path: str | Path | None = None, *, create: bool = True) -> None:
-        self.path = _chosen(path)
+        self.path = _choose(path)
         if not create:
             _check_exists(self.path, DATABASE)
         try:
@@ -238,5 +238,5 @@ class Workspace:
     def _put_back_files(self, connection: sqlite3.Connection, run_id: str) -> None:
         """Put back the files of a run that `clean` had set aside before it was killed."""
         settings = connection.execute("SELECT settings FROM runs WHERE id = ?", (run_id,)).fetchone()["settings"]
-        for path in (self.path / "runs" / run_id, *(self.path / UPLOADS / name for name in named_uploads(settings))):
+        for path in (self.path / "runs" / run_id, *(self.path / UPLOADS / name for name in list_uploads(settings))):
             put_back(path)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 from PIL import Image
 
-from oga_core.data import Dataset, SampleError, located
+from oga_core.data import Dataset, SampleError, locate
 from oga_core.data.dataset import Kind
 from oga_core.errors import InputError
 from oga_core.limits import LIMITS
@@ -216,5 +216,5 @@ def open_sandboxed(
         As there; and if the process dies of the data, or needs more memory or time than it may have.
     """
     return SandboxedDataset(
-        located(source), {key: value for key, value in (("inputs", inputs), ("label", label)) if value}, use_spare
+        locate(source), {key: value for key, value in (("inputs", inputs), ("label", label)) if value}, use_spare
     )

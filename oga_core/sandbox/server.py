@@ -164,14 +164,16 @@ def _describe_error(error: BaseException) -> dict[str, Any]:
     """Return the answer to a question that failed."""
     told = str(error) if isinstance(error, TOLD) else "".join(traceback.format_exception(error))
     kind = next((kind.__name__ for kind in TOLD if isinstance(error, kind)), "")
-    return {"is": "error", "kind": kind, "told": told, "memory": _out_of_memory(error)}
+    return {"is": "error", "kind": kind, "told": told, "memory": _is_out_of_memory(error)}
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
     """Whether memory that was refused is behind an error; torch has no type for it."""
     behind = error.__cause__ or error.__context__
     return (
-        isinstance(error, MemoryError) or "can't allocate memory" in str(error) or (behind is not None and _out_of_memory(behind))
+        isinstance(error, MemoryError)
+        or "can't allocate memory" in str(error)
+        or (behind is not None and _is_out_of_memory(behind))
     )
 
 

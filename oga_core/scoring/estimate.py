@@ -13,7 +13,7 @@ from oga_core.data import Dataset
 from oga_core.errors import InputError
 from oga_core.gradients import HEAD, LORA, NAMED, WIDTH, parameters_in
 from oga_core.measured import Estimate
-from oga_core.models import Classifier, schedule, untrained
+from oga_core.models import Classifier, make_untrained, schedule
 from oga_core.scoring.encoding import encode_samples
 from oga_core.scoring.out_of_fold import default_folds
 from oga_core.scoring.passes import BATCH
@@ -43,7 +43,7 @@ def estimate(
     steps = 0.0
     if classifier is None:
         with torch.random.fork_rng(devices=[]):
-            classifier = untrained(dataset)
+            classifier = make_untrained(dataset)
         classifier.module.eval()
         # Beside the first, each fold's model is trained on the other folds.
         steps = 3.0 * schedule(classifier.name, len(dataset))[1] * max(1, default_folds(dataset) if folds is None else folds)

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from oga_core.data import Dataset, Part
+from oga_core.data import Dataset, Subset
 from oga_core.detectors import Gradients, of_units
 from oga_core.detectors.refit import folds
 from oga_core.errors import InputError
@@ -16,8 +16,8 @@ from oga_core.models import train
 from oga_core.progress import Progress, silent
 from oga_core.runs.run import PARTS
 from oga_core.scoring.encoding import encode_samples
-from oga_core.scoring.parts import Parts
 from oga_core.scoring.passes import run_pass
+from oga_core.scoring.saved_state import SavedState
 from oga_core.scoring.tasks import scoring_of
 
 FOLDS = 5
@@ -73,7 +73,7 @@ def cross_fit(
     seed: int = 0,
     epochs: int | None = None,
     progress: Progress = silent,
-    parts: Parts | None = None,
+    parts: SavedState | None = None,
 ) -> OutOfFold | None:
     """Train k starters, each without one of k parts of the samples, and pass that part through it.
 
@@ -90,11 +90,11 @@ def cross_fit(
     fold = folds(dataset.labels[rows], k, seed)
     columns: dict[str, list[np.ndarray]] = {name: [] for name in ("index", "fold", *COLUMNS)}
     for i in range(k):
-        others, own = Part(dataset, rows[fold != i]), Part(dataset, rows[fold == i])
+        others, own = Subset(dataset, rows[fold != i]), Subset(dataset, rows[fold == i])
         if len(np.unique(others.labels)) < 2 or not len(own):
             return None
         tell = partial(progress, f"out-of-fold model {i + 1} of {k}")
-        fit = partial(train, others, seed=seed, epochs=epochs, hold_out=False, progress=_renamed(tell))
+        fit = partial(train, others, seed=seed, epochs=epochs, hold_out=False, progress=_hide_stage(tell))
         try:
             fitted = parts.starter(f"{PARTS}/fold{i}.safetensors", others, fit)[0] if parts else fit().classifier
         except InputError:  # too few of them can be read
@@ -116,7 +116,7 @@ def cross_fit(
     return OutOfFold(**{name: values[order] for name, values in joined.items()})
 
 
-def _renamed(tell: Callable[[int, int], None]) -> Progress:
+def _hide_stage(tell: Callable[[int, int], None]) -> Progress:
     """Progress that passes on the counts and ignores the name of the stage."""
 
     def report(stage: str, done: int, total: int) -> None:

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from oga_core.containment import reading
-from oga_core.data import Dataset, Part, SampleError, Unreadable
+from oga_core.containment import bound_reading
+from oga_core.data import Dataset, SampleError, Subset, Unreadable
 from oga_core.errors import InputError
-from oga_core.gradients import out_of_memory
+from oga_core.gradients import is_out_of_memory
 from oga_core.models import Classifier
-from oga_core.scoring.parts import Parts, Shard, identity
+from oga_core.scoring.saved_state import SavedState, Shard, identity
 from oga_core.scoring.scored_samples import ScoredSamples
 
 BATCH = 64
@@ -73,7 +73,7 @@ def run_pass(
     each: Pass,
     dataset: Dataset,
     progress: Callable[[int, int], None],
-    parts: Parts | None = None,
+    parts: SavedState | None = None,
     name: str = "pass",
     *,
     sizes: np.ndarray | None = None,
@@ -128,9 +128,9 @@ class _Read(NamedTuple):
     reason: str
 
 
-def _read(each: Pass, dataset: Dataset, rows: np.ndarray, parts: Parts | None) -> list[_Read]:
+def _read(each: Pass, dataset: Dataset, rows: np.ndarray, parts: SavedState | None) -> list[_Read]:
     """Some samples, the longest first where a batch is padded to it."""
-    rows_of = dataset.rows if isinstance(dataset, Part) else range(len(dataset))
+    rows_of = dataset.rows if isinstance(dataset, Subset) else range(len(dataset))
     found = []
     for i in rows.tolist():
         encoded, reason = None, ""
@@ -142,7 +142,7 @@ def _read(each: Pass, dataset: Dataset, rows: np.ndarray, parts: Parts | None) -
         except SampleError as error:
             reason = str(error)
         except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             reason = TOO_LARGE
         if reason:
@@ -161,7 +161,7 @@ def _shard(
     first: int,
     end: int,
     progress: Callable[[int, int], None],
-    parts: Parts | None,
+    parts: SavedState | None,
 ) -> Shard:
     """Samples from a place in the order on, until the shard is large or took long.
 
@@ -175,7 +175,7 @@ def _shard(
     while start < end and start - first < SHARD and time.monotonic() - began < SHARD_SECONDS:
         if start >= at + window:
             at = start - start % window
-            with reading():
+            with bound_reading():
                 read = _read(each, dataset, order[at : at + window], parts)
         stop = min(start + BATCH, end)
         some = read[start - at : stop - at]
@@ -183,7 +183,7 @@ def _shard(
         good = [one for one in some if not one.reason]
         if good:
             rows, ids = np.array([one.row for one in good]), np.array([one.sample_id for one in good])
-            for scored, bad in _halved(each, rows, ids, [one.encoded for one in good], dataset.labels[rows]):
+            for scored, bad in _halve(each, rows, ids, [one.encoded for one in good], dataset.labels[rows]):
                 failed += [Unreadable(r, str(dataset.sources[r]), reason) for r, reason in bad]
                 if scored:
                     done.append(scored)
@@ -192,14 +192,14 @@ def _shard(
     return Shard(start, ScoredSamples.concat(done) if done else None, failed)
 
 
-def _halved(
+def _halve(
     each: Pass, rows: np.ndarray, ids: np.ndarray, encoded: list[Any], labels: np.ndarray
 ) -> Iterator[tuple[ScoredSamples | None, list[tuple[int, str]]]]:
     """The samples of a batch, and its rows that could not be scored with their reasons; in halves where memory runs out."""
     try:
         found = each.score_batch(rows, ids, encoded, labels)
     except (RuntimeError, MemoryError, InputError) as error:
-        if not out_of_memory(error.__cause__ or error):
+        if not is_out_of_memory(error.__cause__ or error):
             raise
         found = None
     if found is not None:
@@ -209,4 +209,4 @@ def _halved(
         yield None, [(int(rows[0]), TOO_LARGE)]
     else:  # outside of ``except``: the error holds what was computed
         for half in (slice(len(rows) // 2), slice(len(rows) // 2, None)):
-            yield from _halved(each, rows[half], ids[half], encoded[half], labels[half])
+            yield from _halve(each, rows[half], ids[half], encoded[half], labels[half])

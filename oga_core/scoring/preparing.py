@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from oga_core.data import located
+from oga_core.data import locate
 from oga_core.data.examples import EXAMPLES, make_example
-from oga_core.detectors import chosen, listed
+from oga_core.detectors import choose_detectors, list_names
 from oga_core.errors import InputError
 from oga_core.gradients import NAMED
-from oga_core.hub import fetched
+from oga_core.hub import download_model
 from oga_core.runs import DataSource, Factory, ModelSource, Run, RunSpec, Starter, Weights, Workspace
 
 
@@ -61,14 +61,14 @@ def prepare(
     if folds is not None and (folds < 0 or folds == 1):
         raise InputError(f"{folds} folds: at least two are needed, or 0 for none")
     if weights is not None and not Path(weights).exists():
-        weights = fetched(str(weights))
-    source = located(data)
+        weights = download_model(str(weights))
+    source = locate(data)
     spec = RunSpec(
         data=DataSource(source, inputs or None, label or None),
         model=_source_of(model, weights, Starter(epochs, folds)),
         scope=scope,
         head=head or None,
-        detectors=tuple(listed(detectors)),
+        detectors=tuple(list_names(detectors)),
         seed=seed,
         notes=tuple(notes),
     )
@@ -99,4 +99,4 @@ def check(scope: str, names: str | list[str]) -> None:
     """InputError for no scope, or an unknown detector."""
     if not scope.strip():
         raise InputError(f"no scope is named; there are {', '.join(NAMED)}, and patterns over parameter names")
-    chosen(names)
+    choose_detectors(names)

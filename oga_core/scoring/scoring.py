@@ -16,26 +16,26 @@ import torch
 from torch import nn
 
 from oga_core import detectors
-from oga_core.containment import reading
+from oga_core.containment import bound_reading
 from oga_core.data import Dataset, Unreadable
 from oga_core.data.inventory import Inventory, take_inventory
-from oga_core.detectors import RECOMMENDED, Recommendation, Recommended, listed
+from oga_core.detectors import RECOMMENDED, Recommendation, Recommended, list_names
 from oga_core.detectors.recommended import FEWEST
 from oga_core.errors import InputError
 from oga_core.files import save_array
 from oga_core.gradients import FORM, HEAD, parameters_in
-from oga_core.models import Classifier, class_mapping, label_indices, load_model, starter_for, train, untrained, wrap
-from oga_core.models.inputs import cut_texts
-from oga_core.models.loader import checked
+from oga_core.models import Classifier, class_mapping, label_indices, load_model, make_untrained, starter_for, train, wrap
+from oga_core.models.inputs import describe_truncation
+from oga_core.models.loader import check_model
 from oga_core.progress import Progress, silent
 from oga_core.runs import DataSource, Factory, InMemory, Run, RunSpec, RunSummary, Starter, Weights, Workspace
 from oga_core.runs.records import NO_RECOMMENDATION, Fingerprint, MappedClass
 from oga_core.runs.run import FACTORS, MODEL, NOT_SCORED, RECOMMENDATION, SKETCHES, TABLE
 from oga_core.runs.stale import fingerprint
 from oga_core.scoring.out_of_fold import OutOfFold, cross_fit, default_folds
-from oga_core.scoring.parts import Parts, alone, room
 from oga_core.scoring.passes import run_pass
 from oga_core.scoring.preparing import check
+from oga_core.scoring.saved_state import SavedState, lock_run, reserve_disk
 from oga_core.scoring.scored_samples import ScoredSamples
 from oga_core.scoring.tasks import scoring_of
 
@@ -103,11 +103,11 @@ def score(
     (60, ['recommended', 'l1', 'l2'])
     """
     check(scope, detectors)
-    classifier = checked(model, dataset) if isinstance(model, Classifier) else wrap(model, dataset, transform)
+    classifier = check_model(model, dataset) if isinstance(model, Classifier) else wrap(model, dataset, transform)
     if scope != HEAD:
         parameters_in(classifier.module, scope)
     where = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
-    spec = RunSpec(None, InMemory(classifier.name), scope, head, tuple(listed(detectors)), seed)
+    spec = RunSpec(None, InMemory(classifier.name), scope, head, tuple(list_names(detectors)), seed)
     run = where.new_run(title or f"{classifier.name} on {len(dataset):,} samples", spec)
     with run.job("score").doing(progress) as report:
         source, options = dataset.origin or dataset.save(run.path)
@@ -131,20 +131,20 @@ def do_run(run: Run, progress: Progress = silent) -> None:
     """
     spec = run.spec
     check(spec.scope, list(spec.detectors))
-    with alone(run):
+    with lock_run(run):
         with run.job("score").doing(progress) as report:
             model = run.require_model()
             report("opening the data", 0, 1)
-            with reading():
+            with bound_reading():
                 dataset = run.open_dataset()
             # Models are refused before all samples are read, which takes long.
             if isinstance(model, Starter):
                 _check_starter(dataset, spec.scope)
-                parts = Parts(run, dataset, take_inventory(dataset, report))
+                parts = SavedState(run, dataset, take_inventory(dataset, report))
                 classifier, facts, out_of_fold = _train_starters(spec, model, dataset, parts, report)
             else:
                 classifier, facts = _open_model(model, dataset, report)
-                parts = Parts(run, dataset, take_inventory(dataset, report))
+                parts = SavedState(run, dataset, take_inventory(dataset, report))
                 parts.only_of(classifier)
                 out_of_fold = None
             _score(run, classifier, dataset, parts.inventory, report, facts, out_of_fold, parts)
@@ -155,7 +155,7 @@ def _open_model(model: Weights | Factory, dataset: Dataset, progress: Progress) 
     """Open a model of the user."""
     name, weights = model.arguments
     progress("opening the model", 0, 1)
-    with reading():
+    with bound_reading():
         classifier = load_model(name, weights, dataset)
     if weights is None:
         return classifier, _ModelFacts("made by the owner's factory")
@@ -167,11 +167,11 @@ def _check_starter(dataset: Dataset, scope: str) -> None:
     starter_for(dataset)
     if scope != HEAD:
         with torch.random.fork_rng(devices=[]):
-            parameters_in(untrained(dataset).module, scope)
+            parameters_in(make_untrained(dataset).module, scope)
 
 
 def _train_starters(
-    spec: RunSpec, asked: Starter, dataset: Dataset, parts: Parts, progress: Progress
+    spec: RunSpec, asked: Starter, dataset: Dataset, parts: SavedState, progress: Progress
 ) -> tuple[Classifier, _ModelFacts, OutOfFold | None]:
     """Return the starter, what the summary says of it, and the out-of-fold outputs of further starters."""
     options: dict[str, Any] = {"seed": spec.seed, "epochs": asked.epochs, "progress": progress}
@@ -191,13 +191,13 @@ def _score(
     progress: Progress,
     facts: _ModelFacts,
     out_of_fold: OutOfFold | None = None,
-    parts: Parts | None = None,
+    parts: SavedState | None = None,
 ) -> None:
     """Pass, detect, write."""
     started = time.monotonic()
     spec = run.spec
     task = scoring_of(classifier.task)
-    wanted = [d for d in detectors.chosen(list(spec.detectors), classifier.task) if d.name != RECOMMENDED]
+    wanted = [d for d in detectors.choose_detectors(list(spec.detectors), classifier.task) if d.name != RECOMMENDED]
     each = task.make_pass(classifier, dataset, spec.scope, spec.head, spec.seed)
     unstable = task.note_nondeterminism(classifier, dataset)
     samples, failed = run_pass(each, dataset, partial(progress, "scoring"), parts, sizes=inventory.sizes)
@@ -212,8 +212,8 @@ def _score(
     names = {int(output): dataset.class_names[label] for label, output in enumerate(label_indices(classifier, dataset))}
     _write(run, samples, table, failed, found.recommendation, names)
     progress("writing", 1, 1)
-    with reading():
-        truncated = cut_texts(classifier.encode, dataset)
+    with bound_reading():
+        truncated = describe_truncation(classifier.encode, dataset)
     notes = [*spec.notes, *dataset.notes, *inventory.notes(dataset), *classifier.notes, *unstable, *truncated, *each.notes]
     if found.no_recommendation:
         notes.append(f"{NO_RECOMMENDATION}{found.no_recommendation}")
@@ -268,7 +268,7 @@ def _detect(
     by_id = np.argsort(samples.sample_id, kind="stable")
     ordered = samples.take(by_id)
     gradients = ordered.gradients(out_of_fold.gradients(ordered.index, ordered.targets) if out_of_fold else None)
-    recommended, reason = _recommended(gradients, seed, progress)
+    recommended, reason = _fit_recommended(gradients, seed, progress)
     scores = detectors.scores(wanted, gradients, seed=seed, progress=progress)
     if recommended:
         scores = {RECOMMENDED: recommended.scores, **scores}
@@ -301,7 +301,7 @@ def _write(
     reasons = pd.DataFrame(
         {"index": [f.index for f in failed], "source": [f.source for f in failed], "reason": [f.reason for f in failed]}
     )
-    with room(run, sum(values.nbytes for values in arrays.values()) + int(table.memory_usage(deep=True).sum())):
+    with reserve_disk(run, sum(values.nbytes for values in arrays.values()) + int(table.memory_usage(deep=True).sum())):
         for name, values in arrays.items():
             run.add_file(f"{name}.npy", partial(save_array, values))
         if recommendation:
@@ -312,7 +312,7 @@ def _write(
         run.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
 
 
-def _recommended(gradients: detectors.Gradients, seed: int, progress: Progress) -> tuple[Recommended | None, str]:
+def _fit_recommended(gradients: detectors.Gradients, seed: int, progress: Progress) -> tuple[Recommended | None, str]:
     """The recommended detector, fitted, or why there is none."""
     try:
         return Recommended().fit(gradients, seed=seed, progress=progress), ""

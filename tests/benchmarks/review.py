@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from oga_core.benchmarks.big_run import big_run
-from oga_core.review import Selection, Standing, agreement, claim, clusters, decide, pace, redo, selected, undo, why
+from oga_core.review import Selection, Standing, agreement, claim, clusters, decide, pace, redo, select_rows, undo, why
 from oga_core.review.orders import ORDERS
 from oga_core.runs import Run, Workspace
 
@@ -78,8 +78,8 @@ def measure(run: Run) -> dict[str, float]:
     positions = {"map": np.random.default_rng(0).standard_normal((len(run.table), 2), dtype=np.float32)}
     dataset = run.open_dataset()
     for name, selection in selections(run).items():
-        found[f"selected, first time: {name}"] = once(partial(selected, run, selection, standing, positions, dataset))
-        found[f"selected: {name}"] = best(partial(selected, run, selection, standing, positions, dataset))
+        found[f"selected, first time: {name}"] = once(partial(select_rows, run, selection, standing, positions, dataset))
+        found[f"selected: {name}"] = best(partial(select_rows, run, selection, standing, positions, dataset))
     found["search for other words"] = best(lambda: dataset.search(f"row {time.perf_counter_ns()}"))
     rows = run.ranked(detector)[:5000].astype(np.int64)
     ids = run.table["sample_id"].iloc[rows].tolist()

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from oga_core import benchmarks
 from oga_core.benchmarks import gpu, gradients as measured
-from oga_core.benchmarks.layered import layered
-from oga_core.benchmarks.machine import counted
+from oga_core.benchmarks.layered import make_layered
+from oga_core.benchmarks.machine import count_flops
 from oga_core.benchmarks.methods import OURS
 from oga_core.benchmarks.models import Case
 from oga_core.benchmarks.others import OTHERS, by_vmap
@@ -74,7 +74,7 @@ def test_the_plain_row_says_where_it_was_measured(rows: list[dict[str, Any]]) ->
 
 
 def test_the_table_has_a_line_for_each_row(rows: list[dict[str, Any]]) -> None:
-    lines = benchmarks.markdown([*rows, {**rows[1], "ratio": None, "spread": None, "note": "raises a|b"}]).splitlines()
+    lines = benchmarks.format_table([*rows, {**rows[1], "ratio": None, "spread": None, "note": "raises a|b"}]).splitlines()
     assert lines[0].startswith("**tiny**, scope `all`")
     assert {line.replace("\\|", "").count("|") for line in lines[2:]} == {8}
     assert len(lines) == 2 + 2 + len(rows) + 1
@@ -83,7 +83,7 @@ def test_the_table_has_a_line_for_each_row(rows: list[dict[str, Any]]) -> None:
 
 def test_a_table_of_a_gpu_tells_how_much_of_it_is_used(rows: list[dict[str, Any]]) -> None:
     used = {"tflops": 123.4, "share_of_peak": 0.1247, "peak_memory": 2_340_000_000}
-    lines = benchmarks.markdown([row | used for row in rows]).splitlines()
+    lines = benchmarks.format_table([row | used for row in rows]).splitlines()
     assert "| samples/s | TFLOP/s | of the peak | memory, GB |" in lines[2]
     assert {line.count("|") for line in lines[2:]} == {10}
     assert "| 123 | 12% | 2.3 |" in lines[4]
@@ -114,7 +114,7 @@ def test_adapters_are_measured_too_and_norms_are_those_of_each_sample_alone(
 def test_attention_with_fewer_keys_than_queries_is_counted() -> None:
     query, key = torch.empty(2, 8, 16, 4, device="meta"), torch.empty(2, 2, 16, 4, device="meta")
     attend = torch.ops.aten._scaled_dot_product_flash_attention
-    assert counted(lambda: attend(query, key, key) and {}) == 2 * (2 * 2 * 8 * 16 * 16 * 4)
+    assert count_flops(lambda: attend(query, key, key) and {}) == 2 * (2 * 2 * 8 * 16 * 16 * 4)
 
 
 def test_batched_products_whose_type_is_told_are_counted() -> None:
@@ -124,7 +124,7 @@ def test_batched_products_whose_type_is_told_are_counted() -> None:
         torch.ops.aten.bmm.dtype(x, y, torch.float32)
         return {}
 
-    assert counted(multiply) == 2 * 3 * 4**3
+    assert count_flops(multiply) == 2 * 3 * 4**3
 
 
 def test_the_command_prints_json(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +183,7 @@ def test_vmap_gives_the_norms_of_the_scope(scope: str, chunk: int) -> None:
 def test_the_copy_for_other_libraries_computes_the_same(model: str) -> None:
     case = Case.of(model, 2, "all")
     for norms in (False, True):
-        changed = layered(case, norms=norms)
+        changed = make_layered(case, norms=norms)
         assert torch.allclose(changed(case.inputs), case.module(case.inputs), rtol=1e-3, atol=1e-4)
         assert sum(p.numel() for p in changed.parameters()) == sum(p.numel() for p in case.module.parameters())
     assert all(p.requires_grad for p in changed.parameters())

@@ -15,7 +15,7 @@ from torch import nn
 from oga_core import Run, Workspace, embedding, from_arrays, score
 from oga_core.maps import do_map, pictures
 from oga_core.progress import silent
-from oga_core.review import Selection, load_view, selected, standing_of
+from oga_core.review import Selection, load_view, select_rows, standing_of
 from oga_core.serving import Dashboard
 from tests.browser.conftest import picture, settled
 
@@ -58,7 +58,7 @@ def chosen(page: Page, run: Run) -> Selection:
 
 def chosen_rows(page: Page, run: Run) -> list[int]:
     there = {name: embedding(run, *name.split("-")) for name in pictures(run)}
-    return selected(run, chosen(page, run), standing_of(run), there).tolist()
+    return select_rows(run, chosen(page, run), standing_of(run), there).tolist()
 
 
 def counts(page: Page) -> list[str]:

@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from oga_core import Run, Workspace, decisions, embedding, open_dataset, save_weights, score, train
 from oga_core.data.examples import EXAMPLES
 from oga_core.maps import pictures
-from oga_core.review import Selection, default_selection, load_view, save_view, selected, standing_of
+from oga_core.review import Selection, default_selection, load_view, save_view, select_rows, standing_of
 from oga_core.serving import Dashboard
 from tests.browser.conftest import picture, settled
 
@@ -132,14 +132,14 @@ def test_the_example_from_start_to_an_exported_file(
     settled(page)
     picture(page, "scores")
     expect(page.get_by_text("Recommended score:")).to_be_visible()
-    assert selected_count(page) == len(selected(run, default_selection(run), standing_of(run), {})) > 0
+    assert selected_count(page) == len(select_rows(run, default_selection(run), standing_of(run), {})) > 0
 
     go(page, "Map")
     lasso_right_half(page)
     picture(page, "map")
     chosen = load_view(run, None)
     there = {name: embedding(run, *name.split("-")) for name in pictures(run)}
-    expected = selected(run, chosen, standing_of(run), there)
+    expected = select_rows(run, chosen, standing_of(run), there)
     assert 0 < selected_count(page) == len(expected) < 1797
 
     review_with_keys(page, run, expected)

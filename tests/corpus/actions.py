@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import save
 
 from oga_core import InputError, Workspace, decide, decisions, undo
-from oga_core.export import exported
+from oga_core.export import list_exports
 from oga_core.runs import Run
 from tests.corpus.archives import BLUE, GREEN, RED, images
 from tests.corpus.case import Answer, Case, Given, Oga
@@ -67,11 +67,11 @@ def an_undo_after_an_export(folder: Path, oga: Oga) -> None:
     run = scored(folder, oga)
     decide(run, run.table.iloc[:1], "remove", reviewer="ann")
     assert oga("export", run.id, "--format", "csv", "--out", folder / "out.csv")[0] == 0
-    assert [(e.what, e.rows, e.to, e.superseded) for e in exported(run)] == [("removed", 1, str(folder / "out.csv"), False)]
+    assert [(e.what, e.rows, e.to, e.superseded) for e in list_exports(run)] == [("removed", 1, str(folder / "out.csv"), False)]
     undo(run, reviewer="ann")
-    assert [e.superseded for e in exported(run)] == [True]
+    assert [e.superseded for e in list_exports(run)] == [True]
     assert oga("export", run.id, "--format", "csv", "--out", folder / "out.csv")[0] == 0
-    assert [e.superseded for e in exported(run)] == [False, True]
+    assert [e.superseded for e in list_exports(run)] == [False, True]
 
 
 def relabel_to_an_unknown_class(folder: Path, oga: Oga) -> None:

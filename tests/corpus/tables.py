@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from oga_core.data import open_dataset
-from oga_core.models import save_weights, untrained
+from oga_core.models import make_untrained, save_weights
 from tests.corpus.archives import GOOD, images
 from tests.corpus.case import Answer, Case, Given, Oga
 
@@ -111,7 +111,7 @@ def long_text(folder: Path) -> Given:
     """For a starter with weights of chance."""
     (folder / "t.csv").write_text(f"text,label\n{LONG},x\n" + "a,x\nb,y\n" * 3 + "c,y\n,x\n")
     dataset = open_dataset(folder / "t.csv")
-    save_weights(untrained(dataset), folder / "w.safetensors")
+    save_weights(make_untrained(dataset), folder / "w.safetensors")
     return Given(folder / "t.csv", weights=folder / "w.safetensors")
 
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 import oga_core as oga
 from oga_core.data import dataset as module
-from oga_core.data.part import Part
 from oga_core.data.search import texts, with_words
+from oga_core.data.subset import Subset
 from oga_core.data.tables import TextTable
 
 LETTERS = st.text(alphabet="aAbBäÄßжЖ猫.*[\\ 1", max_size=12)
@@ -66,7 +66,7 @@ def test_images_are_found_by_their_file_names(tmp_path: Path) -> None:
     folder = oga.open_dataset(tmp_path)
     found = [folder.sources[i] for i in np.flatnonzero(folder.search("TOM")).tolist()]
     assert found == ["cat/Tom_1.png", "dog/tom.png"]
-    assert np.flatnonzero(Part(folder, np.array([2, 0])).search("cat")).tolist() == [1]
+    assert np.flatnonzero(Subset(folder, np.array([2, 0])).search("cat")).tolist() == [1]
 
 
 def test_features_are_found_by_their_rows() -> None:

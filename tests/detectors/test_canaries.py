@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 from sklearn.metrics import average_precision_score, precision_score, recall_score
 
 from oga_core.detectors import Gradients, canaries, of_head
-from oga_core.detectors.canaries import BUDGETS, CANDIDATES, KINDS, ROUNDS, _measures, _relabelled, plant, trial
+from oga_core.detectors.canaries import BUDGETS, CANDIDATES, KINDS, ROUNDS, _measures, _relabel, plant, trial
 from oga_core.detectors.noise import NoiseModel
 from oga_core.detectors.out_of_fold import out_of_fold
 from oga_core.detectors.refit import out_of_fold_logits
@@ -141,7 +141,7 @@ def test_a_seed_gives_the_same_trial_and_another_another(gradients: Gradients) -
 def test_a_head_is_fitted_again_with_the_canaries_inside(gradients: Gradients) -> None:
     base = out_of_fold(gradients, 0)
     labels, planted = plant(base, CLEAN, "uniform", np.random.default_rng(0))
-    found = _relabelled(gradients, base, labels, 0)
+    found = _relabel(gradients, base, labels, 0)
     assert gradients.features is not None
     assert gradients.feature_norms is not None
     wanted = out_of_fold_logits(gradients.features, gradients.feature_norms, labels, 3, seed=0)
@@ -156,7 +156,7 @@ def test_models_that_have_not_seen_the_samples_are_not_trained_again(
     unseen = replace(blobs(seed=1), logits=out_of_fold(blobs(seed=1), 0).logits, fold=np.arange(240) % 2)
     labels, _ = plant(unseen, CLEAN, "uniform", np.random.default_rng(0))
     monkeypatch.setattr(canaries, "out_of_fold_logits", lambda *_, **__: pytest.fail("fitted again"))
-    found = _relabelled(replace(gradients, out_of_fold=unseen), unseen, labels, 0)
+    found = _relabel(replace(gradients, out_of_fold=unseen), unseen, labels, 0)
     assert np.array_equal(found.logits, unseen.logits)
     assert np.array_equal(found.labels, labels)
     assert found.fold is unseen.fold

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from oga_core.detectors import CONTROLS, Gradients, named, of_head
+from oga_core.detectors import CONTROLS, Gradients, make_detector, of_head
 
 FORMULAS = [name for name in CONTROLS if name != "random"]
 
@@ -58,7 +58,7 @@ def test_controls_are_what_they_are_called(n: int, classes: int, scale: float, s
     gradients = outputs(logits, labels)
     assert list(wanted) == FORMULAS
     for name in FORMULAS:
-        score = named(name).fit_score(gradients)
+        score = make_detector(name).fit_score(gradients)
         assert (score.shape, score.dtype) == ((n,), np.float64)
         np.testing.assert_allclose(score, wanted[name], rtol=1e-6, atol=1e-12, err_msg=name)
 
@@ -68,7 +68,7 @@ def test_controls_are_what_they_are_called(n: int, classes: int, scale: float, s
 @pytest.mark.parametrize("margin", [-1000.0, -300.0, -40.0, -5.0, 0.0, 5.0, 36.5, 37.2, 60.0, 700.0])
 def test_extreme_logits_keep_their_digits(name: str, rest: tuple[float, ...], margin: float) -> None:
     logits = np.array([[margin, 0.0, *rest]])
-    score = named(name).fit_score(outputs(logits, np.array([0])))[0]
+    score = make_detector(name).fit_score(outputs(logits, np.array([0])))[0]
     assert score == pytest.approx(by_hand(name, logits[0], 0), rel=1e-9, abs=1e-323)
 
 
@@ -78,7 +78,7 @@ def test_more_wrong_is_never_less_suspicious(name: str, classes: int) -> None:
     margins = np.concatenate([np.linspace(-700, 60, 400), np.linspace(61, 1000, 200)])  # the true class less the given one
     logits = np.zeros((600, classes))
     logits[:, 0], logits[:, 2:] = -margins, -np.abs(margins)[:, None] - 1
-    score = named(name).fit_score(outputs(logits, np.zeros(600, np.int64)))
+    score = make_detector(name).fit_score(outputs(logits, np.zeros(600, np.int64)))
     assert np.isfinite(score).all()
     steps = np.diff(score)
     assert (steps >= 0).all()
@@ -101,7 +101,7 @@ def test_the_order_is_that_of_cleanlab(name: str, method: str) -> None:
     logits, labels = 2 * rng.normal(size=(500, 6)), rng.integers(0, 6, 500)
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     quality = rank.get_label_quality_scores(labels, p, method=method)
-    assert np.array_equal(np.argsort(-named(name).fit_score(outputs(logits, labels))), np.argsort(quality))
+    assert np.array_equal(np.argsort(-make_detector(name).fit_score(outputs(logits, labels))), np.argsort(quality))
 
 
 def test_impossible_classes_change_nothing() -> None:
@@ -109,7 +109,7 @@ def test_impossible_classes_change_nothing() -> None:
     logits, labels = rng.normal(size=(20, 3)), rng.integers(0, 3, 20)
     wider = np.concatenate([logits, np.full((20, 1), -np.inf)], 1)
     for name in FORMULAS:
-        score, with_more = (named(name).fit_score(outputs(z, labels)) for z in (logits, wider))
+        score, with_more = (make_detector(name).fit_score(outputs(z, labels)) for z in (logits, wider))
         if name == "confidence_entropy":  # relative to the logarithm of the number of classes
             score, with_more = np.expm1(score) * np.log(3), np.expm1(with_more) * np.log(4)
         np.testing.assert_allclose(with_more, score, rtol=1e-12)
@@ -117,7 +117,7 @@ def test_impossible_classes_change_nothing() -> None:
 
 def test_random_numbers_are_uniform_and_belong_to_the_position() -> None:
     gradients = outputs(np.zeros((4000, 2)), np.zeros(4000, np.int64))
-    drawn = named("random").fit(gradients, seed=5)
+    drawn = make_detector("random").fit(gradients, seed=5)
     score = drawn.score_samples(gradients)
     assert ((score >= 0) & (score < 1)).all()
     assert np.abs(np.histogram(score, 10, (0, 1))[0] - 400).max() < 100

@@ -9,8 +9,8 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import softmax
 
-from oga_core.detectors import named, noise, noise_search, of_head
-from oga_core.detectors.noise import Noise, NoiseModel, drawn
+from oga_core.detectors import make_detector, noise, noise_search, of_head
+from oga_core.detectors.noise import Noise, NoiseModel, draw_rows
 from oga_core.detectors.noise_search import fit_noise
 
 N, CLASSES, RATE = 3000, 4, 0.12
@@ -193,11 +193,11 @@ def test_with_many_classes_the_errors_of_one_fall_on_all_others_alike() -> None:
 def test_the_detector_scores_by_what_it_has_learned_from_a_draw(monkeypatch: pytest.MonkeyPatch) -> None:
     logits, _, given = simulated()
     gradients = of_head(logits, np.ones((N, 1)), given)
-    detector = named("noise")
+    detector = make_detector("noise")
     assert isinstance(detector, Noise)
     assert np.array_equal(detector.fit_score(gradients), fit_noise(logits, given).wrong(logits, given))
     monkeypatch.setattr(noise, "LEARNED_FROM", 1000)
-    rows = drawn(N, 1000, np.random.default_rng(3))
+    rows = draw_rows(N, 1000, np.random.default_rng(3))
     wanted = fit_noise(logits[rows], given[rows]).wrong(logits, given)
     assert np.array_equal(detector.fit_score(gradients, seed=3), wanted)
     assert not np.array_equal(detector.fit_score(gradients, seed=4), wanted)
@@ -205,11 +205,11 @@ def test_the_detector_scores_by_what_it_has_learned_from_a_draw(monkeypatch: pyt
 
 
 def test_a_draw_is_in_order_without_repeats_and_of_all_where_there_are_no_more() -> None:
-    assert drawn(7, 7, np.random.default_rng(0)).tolist() == list(range(7))
-    rows = drawn(1000, 30, np.random.default_rng(0))
+    assert draw_rows(7, 7, np.random.default_rng(0)).tolist() == list(range(7))
+    rows = draw_rows(1000, 30, np.random.default_rng(0))
     assert rows.dtype == np.int64
     assert len(set(rows.tolist())) == 30
     assert (np.diff(rows) > 0).all()
     assert 0 <= rows[0] < rows[-1] < 1000
-    hits = np.mean([np.isin(np.arange(10), drawn(10, 4, np.random.default_rng(s))) for s in range(300)], axis=0)
+    hits = np.mean([np.isin(np.arange(10), draw_rows(10, 4, np.random.default_rng(s))) for s in range(300)], axis=0)
     np.testing.assert_allclose(hits, 0.4, atol=0.12)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from oga_core.detectors import Gradients, named, of_head, refit
+from oga_core.detectors import Gradients, make_detector, of_head, refit
 from oga_core.detectors.out_of_fold import out_of_fold
 from oga_core.errors import InputError
 
@@ -58,56 +58,56 @@ def test_out_of_fold_gradients_are_those_of_the_given_labels(gradients: Gradient
 def test_wrong_labels_that_were_learned_by_heart_stand_out_again(gradients: Gradients) -> None:
     wrong = np.arange(N) < FLIPS
     for name in ("loss", "l2", "by_class:loss"):
-        by_heart, fresh = (roc_auc_score(wrong, named(prefix + name).fit_score(gradients)) for prefix in ("", "oof:"))
+        by_heart, fresh = (roc_auc_score(wrong, make_detector(prefix + name).fit_score(gradients)) for prefix in ("", "oof:"))
         assert fresh > 0.9
         assert fresh > by_heart
 
 
 def test_the_detector_is_fitted_to_the_out_of_fold_gradients(gradients: Gradients) -> None:
     for name in ("l1", "iforest", "by_class:margin", "random"):
-        wanted = named(name).fit_score(out_of_fold(gradients, 5), seed=5)
-        assert np.array_equal(named(f"oof:{name}").fit_score(gradients, seed=5), wanted)
+        wanted = make_detector(name).fit_score(out_of_fold(gradients, 5), seed=5)
+        assert np.array_equal(make_detector(f"oof:{name}").fit_score(gradients, seed=5), wanted)
 
 
 def test_models_that_have_not_seen_the_samples_go_before_heads_fitted_again(gradients: Gradients) -> None:
     unseen = planted(7)
     both = replace(gradients, out_of_fold=unseen)
     for name in ("loss", "l2", "iforest", "by_class:l1"):
-        assert np.array_equal(named(f"oof:{name}").fit_score(both), named(name).fit_score(unseen))
+        assert np.array_equal(make_detector(f"oof:{name}").fit_score(both), make_detector(name).fit_score(unseen))
     headless = replace(both, features=None, feature_norms=None)
-    assert np.array_equal(named("oof:loss").fit_score(headless), unseen.losses)
+    assert np.array_equal(make_detector("oof:loss").fit_score(headless), unseen.losses)
 
 
 @pytest.mark.parametrize("name", ["iforest", "ocsvm", "by_class:iforest"])
 def test_gradients_of_different_models_are_not_compared_with_each_other(gradients: Gradients, name: str) -> None:
     fold = np.arange(N) % 2
     unseen = replace(planted(7), fold=fold)
-    score = named(f"oof:{name}").fit_score(replace(gradients, out_of_fold=unseen), seed=2)
+    score = make_detector(f"oof:{name}").fit_score(replace(gradients, out_of_fold=unseen), seed=2)
     for i in range(2):
         rows = np.flatnonzero(fold == i)
-        assert np.array_equal(score[rows], named(name).fit_score(unseen.take(rows), seed=2))
+        assert np.array_equal(score[rows], make_detector(name).fit_score(unseen.take(rows), seed=2))
 
 
 @pytest.mark.parametrize("name", ["l2", "loss", "random"])
 def test_what_is_of_one_sample_alone_is_taken_over_all_folds(gradients: Gradients, name: str) -> None:
     unseen = planted(7)
-    score = named(f"oof:{name}").fit_score(replace(gradients, out_of_fold=replace(unseen, fold=np.arange(N) % 2)), seed=2)
-    assert np.array_equal(score, named(name).fit_score(unseen, seed=2))
+    score = make_detector(f"oof:{name}").fit_score(replace(gradients, out_of_fold=replace(unseen, fold=np.arange(N) % 2)), seed=2)
+    assert np.array_equal(score, make_detector(name).fit_score(unseen, seed=2))
 
 
 def test_a_seed_gives_the_same_folds_and_another_others(gradients: Gradients) -> None:
-    first, again, other = (named("oof:loss").fit_score(gradients, seed=s) for s in (1, 1, 2))
+    first, again, other = (make_detector("oof:loss").fit_score(gradients, seed=s) for s in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
 def test_the_models_own_outputs_have_no_say(gradients: Gradients) -> None:
     other = replace(gradients, logits=np.zeros_like(gradients.logits))
-    assert np.array_equal(named("oof:loss").fit_score(other), named("oof:loss").fit_score(gradients))
+    assert np.array_equal(make_detector("oof:loss").fit_score(other), make_detector("oof:loss").fit_score(gradients))
 
 
 def test_other_samples_than_those_fitted_to_are_refused(gradients: Gradients) -> None:
-    detector = named("oof:l1").fit(gradients)
+    detector = make_detector("oof:l1").fit(gradients)
     for others in (planted(1), gradients.take(np.arange(10))):
         with pytest.raises(InputError, match="oof:l1 scores only the samples it was fitted to"):
             detector.score_samples(others)
@@ -116,4 +116,4 @@ def test_other_samples_than_those_fitted_to_are_refused(gradients: Gradients) ->
 def test_without_a_head_there_is_nothing_to_fit_again(gradients: Gradients) -> None:
     headless = replace(gradients, features=None, feature_norms=None)
     with pytest.raises(InputError, match="not the output of one linear layer, so there is no head to fit again"):
-        named("oof:loss").fit(headless)
+        make_detector("oof:loss").fit(headless)

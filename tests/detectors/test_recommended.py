@@ -11,11 +11,11 @@ from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
-from oga_core.detectors import BUDGETS, Gradients, Recommendation, Recommended, named, of_head, recommended
+from oga_core.detectors import BUDGETS, Gradients, Recommendation, Recommended, make_detector, of_head, recommended
 from oga_core.detectors.canaries import CANDIDATES, KINDS, Found
 from oga_core.detectors.noise import NoiseModel
 from oga_core.detectors.out_of_fold import out_of_fold
-from oga_core.detectors.recommended import RESAMPLED, AtBudget, Canaries, Interval, _chosen, _suggested
+from oga_core.detectors.recommended import RESAMPLED, AtBudget, Canaries, Interval, _choose, _suggest_trim
 from oga_core.errors import InputError
 
 N, CLASSES = 400, 3
@@ -63,7 +63,7 @@ def test_flipped_labels_come_first_and_no_later_than_by_the_longest_gradient(fli
     found = average_precision_score(wrong, detector.score_samples(gradients))
     assert found > wrong.mean() + 0.5
     for name in ("l2", "oof:l2"):
-        assert found > average_precision_score(wrong, named(name).fit_score(gradients)) - 0.02
+        assert found > average_precision_score(wrong, make_detector(name).fit_score(gradients)) - 0.02
 
 
 def test_the_share_of_wrong_labels_is_estimated(flipped: Flipped) -> None:
@@ -103,15 +103,15 @@ def test_the_score_is_the_probability_of_a_wrong_label_out_of_fold(flipped: Flip
     assert detector.recommendation.out_of_fold is False
     again = Recommended().fit(gradients, seed=9)
     assert again.recommendation.detectors == ["oof:noise"]
-    assert np.array_equal(again.score_samples(gradients), named("oof:noise").fit_score(gradients, seed=9))
+    assert np.array_equal(again.score_samples(gradients), make_detector("oof:noise").fit_score(gradients, seed=9))
 
 
 def test_two_detectors_are_averaged_by_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     gradients, _ = blobs(0.15, 0, n=150)
-    monkeypatch.setattr(recommended, "_chosen", lambda found: ["noise", "iforest"])
-    monkeypatch.setitem(CANDIDATES, "iforest", lambda: named("iforest"))
+    monkeypatch.setattr(recommended, "_choose", lambda found: ["noise", "iforest"])
+    monkeypatch.setitem(CANDIDATES, "iforest", lambda: make_detector("iforest"))
     detector = Recommended().fit(gradients, seed=3)
-    both = [rankdata(named(f"oof:{name}").fit_score(gradients, seed=3)) for name in ("noise", "iforest")]
+    both = [rankdata(make_detector(f"oof:{name}").fit_score(gradients, seed=3)) for name in ("noise", "iforest")]
     np.testing.assert_allclose(detector.score_samples(gradients), (both[0] + both[1]) / 2 / 150)
     assert detector.recommendation.detectors == ["oof:noise", "oof:iforest"]
 
@@ -210,7 +210,7 @@ def test_what_more_than_a_tenth_of_the_bootstraps_doubt_is_not_suggested(
         resampled[:doubting] = 0
         return resampled
 
-    monkeypatch.setattr(recommended, "_resampled", doubted)
+    monkeypatch.setattr(recommended, "_resample", doubted)
     detector = Recommended().fit(gradients)
     assert detector.recommendation.detectors == ["oof:noise"]
     assert round(detector.recommendation.budget * 100) == trimmed
@@ -232,7 +232,7 @@ def test_what_more_than_a_tenth_of_the_bootstraps_doubt_is_not_suggested(
     ],
 )
 def test_as_many_are_suggested_as_are_surely_wrong_at_least_three(surely: list[float], count: int) -> None:
-    assert _suggested(np.array(surely, float)) == count
+    assert _suggest_trim(np.array(surely, float)) == count
 
 
 def found(detector: str, *average_precisions: float) -> list[Found]:
@@ -256,10 +256,10 @@ def found(detector: str, *average_precisions: float) -> list[Found]:
 def test_only_a_detector_that_clearly_finds_canaries_better_is_taken_in(
     l2: list[float], el2n: list[float], chosen: list[str]
 ) -> None:
-    assert _chosen([*found("noise", *[0.7] * 6), *found("l2", *l2), *found("el2n", *el2n)]) == chosen
+    assert _choose([*found("noise", *[0.7] * 6), *found("l2", *l2), *found("el2n", *el2n)]) == chosen
 
 
 def test_detectors_are_compared_round_by_round() -> None:
     # Apart by the same in each round, however unlike the rounds are.
     noise = [0.2, 0.4, 0.6, 0.8, 0.3, 0.5]
-    assert _chosen([*found("noise", *noise), *found("l2", *(v + 0.03 for v in noise))]) == ["noise", "l2"]
+    assert _choose([*found("noise", *noise), *found("l2", *(v + 0.03 for v in noise))]) == ["noise", "l2"]

@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from oga_core.detectors import of_head, refit
-from oga_core.detectors.refit import fit_head, folds, needed_features, out_of_fold_logits
+from oga_core.detectors.refit import fit_head, folds, out_of_fold_logits, require_features
 from oga_core.errors import InputError
 from oga_core.gradients import unit_rows
 
@@ -134,6 +134,6 @@ def test_without_features_or_other_samples_there_is_no_head() -> None:
         out_of_fold_logits(*unit_rows(features[:1]), labels[:1], 3, seed=0)
     assert np.isfinite(out_of_fold_logits(*unit_rows(features[:2]), labels[:2], 3, seed=0)).all()
     gradients = of_head(np.zeros((4, 3)), features, labels)
-    assert needed_features(gradients)[0] is gradients.features
+    assert require_features(gradients)[0] is gradients.features
     with pytest.raises(InputError, match="no head to fit again"):
-        needed_features(replace(gradients, features=None))
+        require_features(replace(gradients, features=None))

@@ -10,7 +10,7 @@ import pytest
 
 from oga_core.errors import InputError
 from oga_core.experiments import census
-from oga_core.experiments.shift import Regressions, drawn, validated
+from oga_core.experiments.shift import Regressions, draw, validate
 
 RNG = np.random.default_rng(0)
 
@@ -36,7 +36,7 @@ def write(folder: Path, train: pd.DataFrame, test: pd.DataFrame) -> Path:
 def test_a_table_of_ones_own_becomes_numbers_by_what_is_known_of_the_training_rows(tmp_path: Path) -> None:
     train, test = table(), table()
     test.loc[0, "colour"], test.loc[1, "x"] = "green", np.nan
-    shift = census.found(write(tmp_path, train, test))["given"]
+    shift = census.find_shifts(write(tmp_path, train, test))["given"]
     assert shift.wrong is None
     x, other = census.features(shift.train, [shift.test])
     assert x.shape == (200, 5)  # the number, two colours, two flags
@@ -47,8 +47,8 @@ def test_a_table_of_ones_own_becomes_numbers_by_what_is_known_of_the_training_ro
 
 
 def test_seeds_draw_other_rows_and_none_is_tested_that_was_validated_on(tmp_path: Path) -> None:
-    shift = census.found(write(tmp_path, table(), table(400)))["given"]
-    first, again, other = (drawn(shift, seed, 4000, 10_000) for seed in (0, 0, 1))
+    shift = census.find_shifts(write(tmp_path, table(), table(400)))["given"]
+    first, again, other = (draw(shift, seed, 4000, 10_000) for seed in (0, 0, 1))
     assert len(first.rows) == 160  # four fifths of a given table
     assert np.array_equal(first.rows, again.rows)
     assert not np.array_equal(first.rows, other.rows)
@@ -64,7 +64,7 @@ def test_seeds_draw_other_rows_and_none_is_tested_that_was_validated_on(tmp_path
 def test_a_class_that_was_trimmed_whole_is_never_predicted(tmp_path: Path) -> None:
     train = table()
     train["label"] = np.resize(["a", "b", "c"], 200)
-    tables = drawn(census.found(write(tmp_path, train, train))["given"], 0, 4000, 10_000)
+    tables = draw(census.find_shifts(write(tmp_path, train, train))["given"], 0, 4000, 10_000)
     model = Regressions(tables)(np.flatnonzero(tables.y["train"] != 1))
     logits = np.asarray(model.gradients("test").logits)
     assert logits.shape[1] == 3
@@ -83,7 +83,7 @@ def test_a_class_that_was_trimmed_whole_is_never_predicted(tmp_path: Path) -> No
 )
 def test_tables_that_do_not_fit_are_refused(tmp_path: Path, change, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(InputError, match=message):
-        census.found(write(tmp_path, table(), change(table())))
+        census.find_shifts(write(tmp_path, table(), change(table())))
 
 
 def persons(state: int, n: int = 300) -> pd.DataFrame:
@@ -108,7 +108,7 @@ def test_census_files_give_another_year_another_state_and_both(tmp_path: Path) -
         if year == "2018":
             people["RELSHIPP"] = 20
         people.to_csv(tmp_path / year / "1-Year" / f"{name}.csv", index=False)
-    shifts = census.found(tmp_path)
+    shifts = census.find_shifts(tmp_path)
     assert {name: shift.title for name, shift in shifts.items()} == {
         "time": "census, state 06 in 2014 to state 06 in 2018",
         "place": "census, state 06 in 2014 to state 26 in 2014",
@@ -124,12 +124,12 @@ def test_census_files_give_another_year_another_state_and_both(tmp_path: Path) -
 
 def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"neither train.csv and test.csv nor two census files"):
-        census.found(tmp_path)
+        census.find_shifts(tmp_path)
 
 
 def test_the_simulated_population_shifts_and_knows_what_is_wrong() -> None:
-    shifts = census.simulated(0, 2000, 3000)
-    again = census.simulated(0, 2000, 3000)
+    shifts = census.simulate(0, 2000, 3000)
+    again = census.simulate(0, 2000, 3000)
     assert list(shifts) == ["time", "place", "both"]
     for name, shift in shifts.items():
         pd.testing.assert_frame_equal(shift.train, again[name].train)
@@ -150,6 +150,6 @@ def test_the_budget_is_chosen_on_validation_data_for_each_arm_and_seed() -> None
         ("a", 0, "0.05", "el2n", np.nan, np.nan),
     ]
     rows = pd.DataFrame(lines, columns=["setting", "seed", "budget", "arm", "validation_accuracy", "accuracy"])
-    chosen = validated(rows).query("budget == 'validated'")
+    chosen = validate(rows).query("budget == 'validated'")
     assert chosen[["seed", "arm", "accuracy"]].to_numpy().tolist() == [[0, "l1", 0.6], [1, "l1", 0.5]]
-    assert len(validated(rows)) == len(rows) + 2
+    assert len(validate(rows)) == len(rows) + 2

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from oga_core.data import Dataset, Part, open_dataset
+from oga_core.data import Dataset, Subset, open_dataset
 from oga_core.errors import InputError
 from oga_core.experiments import encoder, reproduce
 from oga_core.experiments.encoder import ENCODER, Adapted, Base, base_of
@@ -48,13 +48,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def parts(data: Path) -> tuple[Part, Part, Part]:
+def parts(data: Path) -> tuple[Subset, Subset, Subset]:
     train, dev, test = (open_dataset(data / "sst2" / f"{split}.csv") for split in ("train", "dev", "test"))
     return whole(train), whole(dev), whole(test)
 
 
-def whole(dataset: Dataset) -> Part:
-    return Part(dataset, np.arange(len(dataset)))
+def whole(dataset: Dataset) -> Subset:
+    return Subset(dataset, np.arange(len(dataset)))
 
 
 def base(data: Path, folder: Path) -> Base:

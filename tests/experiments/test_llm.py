@@ -17,7 +17,7 @@ from torch import nn
 from oga_core.errors import InputError
 from oga_core.experiments import llm, reproduce
 from oga_core.experiments.asked import Asked
-from oga_core.experiments.causal import AdapterGradients, Causal, Example, Recipe, fine_tuned, loaded
+from oga_core.experiments.causal import AdapterGradients, Causal, Example, Recipe, fine_tuned, load_causal
 from oga_core.experiments.llm import SETTINGS, TASKS, _datainf, auc_of_each, by_gradients, examples
 from oga_core.experiments.stories import convert
 from oga_core.models.language_model import IGNORED
@@ -130,7 +130,7 @@ BRIEF = Recipe(epochs=2, batch=4, rate=3e-3, whole=False)
 
 @pytest.fixture(scope="module")
 def tuned() -> Causal:
-    base = loaded(None, None, SOME * 4, 0, Path("unused"))
+    base = load_causal(None, None, SOME * 4, 0, Path("unused"))
     return fine_tuned(base, SOME * 4, BRIEF, 0, lambda *_: None)[0]
 
 
@@ -143,7 +143,7 @@ def test_the_loss_is_taken_on_the_answer_and_its_end_alone(tuned: Causal) -> Non
 
 
 def test_fine_tuning_lowers_the_loss_and_leaves_the_base_as_it_was() -> None:
-    base = loaded(None, None, SOME * 4, 0, Path("unused"))
+    base = load_causal(None, None, SOME * 4, 0, Path("unused"))
     before = {name: value.clone() for name, value in base.module.state_dict().items()}
     tuned, losses = fine_tuned(base, SOME * 4, replace(BRIEF, epochs=4), 0, lambda *_: None)
     assert losses[-1] < losses[0]
@@ -163,7 +163,7 @@ def test_an_update_of_many_samples_is_that_of_all_at_once(monkeypatch: pytest.Mo
     weights = []
     for at_once in (64, 3):
         monkeypatch.setattr("oga_core.experiments.causal.AT_ONCE", at_once)
-        base = loaded(None, None, SOME * 2, 0, Path("unused"))
+        base = load_causal(None, None, SOME * 2, 0, Path("unused"))
         monkeypatch.setattr(torch.nn.Dropout, "forward", lambda self, x: x)  # its random numbers are drawn in another order
         tuned, _ = fine_tuned(base, SOME * 2, Recipe(epochs=2, batch=None, rate=1e-2, whole=True), 0, lambda *_: None)
         weights.append(torch.cat([p.detach().flatten() for p in adapters(tuned)]))
@@ -207,7 +207,7 @@ def test_tracing_over_all_checkpoints_is_the_sum_of_autograds_products_times_the
         own, others = (alone(model, some)[0].astype(np.float64) for some in (train, test))
         expected += rate * others @ own.T
 
-    fine_tuned(loaded(None, None, train, 0, Path("unused")), train, recipe, 0, lambda *_: None, by_autograd)
+    fine_tuned(load_causal(None, None, train, 0, Path("unused")), train, recipe, 0, lambda *_: None, by_autograd)
     steps = 3 * 4
     assert rates == pytest.approx([np.mean([3e-3 * (1 - k / steps) for k in range(4 * e, 4 * e + 4)]) for e in range(3)])
     scores: list[np.ndarray] = []
@@ -218,7 +218,7 @@ def test_tracing_over_all_checkpoints_is_the_sum_of_autograds_products_times_the
 
     monkeypatch.setattr(llm, "_measure", kept)
     asked = Asked(None, tmp_path, 1, False, None, None, lambda *_: None)
-    rows = llm._rows("hidden", 0, train, test, loaded(None, None, train, 0, Path("unused")), recipe, asked)
+    rows = llm._rows("hidden", 0, train, test, load_causal(None, None, train, 0, Path("unused")), recipe, asked)
     found = scores[[row.arm for row in rows].index("tracing_checkpoints")]
     assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
     assert {len(row.by_epoch) for row in rows if row.arm in llm.BY_GRADIENTS} == {3}

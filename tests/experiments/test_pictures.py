@@ -14,8 +14,8 @@ from PIL import Image
 from torchvision import datasets
 
 from oga_core.errors import InputError
-from oga_core.experiments.pictures import embedded, found, human_labels
-from oga_core.experiments.vision import parts
+from oga_core.experiments.pictures import embedded_digits, find_images, human_labels
+from oga_core.experiments.vision import split
 
 N = 40
 
@@ -37,7 +37,7 @@ def test_jpeg_files_are_read_with_their_human_labels(tmp_path: Path) -> None:
     human = np.arange(N) % 10
     labels = jpegs(tmp_path / "test.npz", 0, human_label_draw=human)
     other = jpegs(tmp_path / "train_00000_09999.npz", 1)
-    pictures = found(tmp_path)
+    pictures = find_images(tmp_path)
     assert list(pictures.given) == ["human", "class_noise_20", "class_noise_40"]
     assert np.array_equal(pictures.train.labels, labels)
     assert np.array_equal(pictures.test.labels, other)
@@ -51,19 +51,19 @@ def test_jpeg_files_are_read_with_their_human_labels(tmp_path: Path) -> None:
 def test_a_seed_draws_its_own_parts_and_nothing_is_tested_that_was_validated_on(tmp_path: Path) -> None:
     jpegs(tmp_path / "test.npz", 0)
     jpegs(tmp_path / "train_00000_09999.npz", 1)
-    pictures = found(tmp_path)
+    pictures = find_images(tmp_path)
     most = {"train": 30, "validation": 6, "test": 20}
-    train, wrong, validation, test = parts(pictures, "class_noise_20", 0, most)
+    train, wrong, validation, test = split(pictures, "class_noise_20", 0, most)
     assert (len(train), len(validation), len(test)) == (30, 6, 20)
     assert not set(validation.rows.tolist()) & set(test.rows.tolist())
     assert np.array_equal(wrong, train.labels != pictures.train.labels[train.rows])
-    again, other = (parts(pictures, "class_noise_20", s, most)[0] for s in (0, 1))
+    again, other = (split(pictures, "class_noise_20", s, most)[0] for s in (0, 1))
     assert np.array_equal(train.labels, again.labels)
     assert not np.array_equal(train.rows, other.rows)
 
 
 def test_without_data_there_are_the_digits_under_their_true_labels(tmp_path: Path) -> None:
-    pictures = embedded(tmp_path)
+    pictures = embedded_digits(tmp_path)
     assert (len(pictures.train), len(pictures.test)) == (1198, 599)
     assert list(pictures.given) == ["class_noise_20"]
     noisy = pictures.given["class_noise_20"](np.random.default_rng(0))
@@ -104,7 +104,7 @@ def labels(**changes: Any) -> dict[str, Any]:
 
 def test_cifar_takes_its_human_labels_from_the_file_beside_it(cifar: Path) -> None:
     torch.save(labels(), cifar / "CIFAR-10_human.pt")
-    pictures = found(cifar)
+    pictures = find_images(cifar)
     assert list(pictures.given) == ["aggre", "random1", "worst"]
     assert pictures.likes == {"aggre": "aggre", "random1": "random1", "worst": "worst"}
     given = {name: of(np.random.default_rng(0)).tolist() for name, of in pictures.given.items()}
@@ -113,7 +113,7 @@ def test_cifar_takes_its_human_labels_from_the_file_beside_it(cifar: Path) -> No
 
 
 def test_without_that_file_noise_is_made_and_told(cifar: Path) -> None:
-    pictures = found(cifar)
+    pictures = find_images(cifar)
     assert list(pictures.given) == ["class_noise_20", "class_noise_40"]
     assert "CIFAR-10_human.pt of CIFAR-N is not beside" in pictures.notes[0]
 
@@ -131,7 +131,7 @@ def test_without_that_file_noise_is_made_and_told(cifar: Path) -> None:
 def test_label_files_that_do_not_fit_are_refused(cifar: Path, content: Any, message: str) -> None:
     torch.save(content, cifar / "CIFAR-10_human.pt")
     with pytest.raises(InputError, match=message):
-        found(cifar)
+        find_images(cifar)
 
 
 class Evil:
@@ -160,8 +160,8 @@ def test_label_arrays_come_back(tmp_path: Path, kind: type) -> None:
 
 def test_a_folder_without_images_or_with_damaged_ones_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no images that are known"):
-        found(tmp_path)
+        find_images(tmp_path)
     for name in ("test.npz", "train_00000_09999.npz"):
         (tmp_path / name).write_bytes(b"PK\3\4 nothing")
     with pytest.raises(InputError, match="does not hold JPEG images"):
-        found(tmp_path)
+        find_images(tmp_path)

@@ -20,10 +20,10 @@ from oga_core.experiments.reading import (
     column,
     difference,
     first_in,
+    list_trained,
     overall,
     sentence,
     summary,
-    trained,
 )
 from oga_core.experiments.report import Study, write
 from oga_core.experiments.results import Results, Row
@@ -139,10 +139,10 @@ def test_an_arm_that_is_the_same_as_another_is_counted_once(tmp_path: Path) -> N
     table = rows(tmp_path)
     twin = table[table["arm"] == "low_confidence"].assign(arm="el2n")
     both = pd.concat([table, twin], ignore_index=True)
-    assert trained(both, "a", "0.1") == trained(table, "a", "0.1")
+    assert list_trained(both, "a", "0.1") == list_trained(table, "a", "0.1")
     assert "interval contains zero: 2 of 4." in sentence(both, "a", "0.1", "S")
     other = pd.concat([table, twin.assign(accuracy=twin["accuracy"] + 0.001)], ignore_index=True)
-    assert "el2n" in trained(other, "a", "0.1")
+    assert "el2n" in list_trained(other, "a", "0.1")
 
 
 def test_the_summary_counts_the_verdicts(tmp_path: Path) -> None:
@@ -154,12 +154,12 @@ def test_the_summary_counts_the_verdicts(tmp_path: Path) -> None:
 
 
 def test_the_table_has_means_intervals_and_the_papers_numbers(tmp_path: Path) -> None:
-    table = tables.summarised(rows(tmp_path), ["a"], {"a": ["0.1"]}, PAPER)
+    table = tables.summarise(rows(tmp_path), ["a"], {"a": ["0.1"]}, PAPER)
     l1 = table.set_index("arm").loc["l1"]
     assert (l1["accuracy"], l1["seeds"], l1["paper_accuracy"]) == (pytest.approx(0.84), 5, 0.92)
     assert l1["accuracy_half"] == pytest.approx(0.0397, abs=1e-3)
     assert list(table["arm"]) == ["untrimmed", "random", "oracle", "l1", "l2", "low_confidence"]
-    text = tables.markdown(table, {"a": "Setting A"})
+    text = tables.format_tables(table, {"a": "Setting A"})
     assert text.startswith("**Setting A**, 10 % trimmed, 5 seeds")
     assert "| untrimmed |  |  | 82.0 ± 3.9 |  | 90.00 ± 0.50 |" in text
     assert "detection accuracy" not in text

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from oga_core.detectors import Gradients, flagged, of_head
+from oga_core.detectors import Gradients, flag_rows, of_head
 from oga_core.errors import InputError
 from oga_core.experiments import arms
 from oga_core.experiments.results import RESULTS, Results, Row
-from oga_core.experiments.trial import Plan, Trained, Trial, tried
+from oga_core.experiments.trial import Plan, Trained, Trial, run_trial
 from oga_core.progress import Cancelled, silent
 
 N = 240
@@ -57,20 +57,20 @@ def left_out(blobs: Blobs) -> list[set[int]]:
 def test_the_arms_are_trained_without_what_they_promise(tmp_path: Path) -> None:
     blobs = Blobs()
     results = Results(tmp_path, {})
-    tried(blobs.trial(), PLAN, results, silent)
+    run_trial(blobs.trial(), PLAN, results, silent)
     untrimmed, oracle, l1, twin, *rest = left_out(blobs)
     assert untrimmed == set()
     assert oracle == set(range(30))  # exactly the wrong ones
     base = Blobs().fit(np.arange(N)).gradients("train")
-    assert l1 == set(flagged(base.l1, 0.1).tolist())
+    assert l1 == set(flag_rows(base.l1, 0.1).tolist())
     assert twin == set(arms.random_like(np.array(sorted(l1)), blobs.given, 0).tolist())
-    l2 = set(flagged(base.l2, 0.1).tolist())
+    l2 = set(flag_rows(base.l2, 0.1).tolist())
     assert rest == ([l2] if l2 != l1 else [])  # the random arm is l1's twin, and the same trim is not trained twice
 
 
 def test_every_row_has_what_was_measured_and_no_more(tmp_path: Path) -> None:
     results = Results(tmp_path, {})
-    tried(Blobs().trial(), PLAN, results, silent)
+    run_trial(Blobs().trial(), PLAN, results, silent)
     rows = results.of(1).set_index("arm")
     assert set(rows.index) == {"untrimmed", "oracle", "random", "l1", "l2", "low_confidence", "tracing"}
     measured = rows[["auc", "accuracy", "random_accuracy"]].notna().T
@@ -87,7 +87,7 @@ def test_every_row_has_what_was_measured_and_no_more(tmp_path: Path) -> None:
 
 def test_without_truth_there_is_no_oracle_and_no_detection(tmp_path: Path) -> None:
     results = Results(tmp_path, {})
-    tried(Blobs().trial(wrong=False), PLAN, results, silent)
+    run_trial(Blobs().trial(wrong=False), PLAN, results, silent)
     rows = results.of(1)
     assert "oracle" not in set(rows["arm"])
     assert rows["auc"].isna().all()
@@ -97,7 +97,7 @@ def test_without_truth_there_is_no_oracle_and_no_detection(tmp_path: Path) -> No
 def test_scores_of_ones_own_are_trimmed_and_trained_like_any_other(tmp_path: Path) -> None:
     results = Results(tmp_path, {})
     plan = Plan(scored=("l1",), trained=(), twins=(), more={"ocsvm_test": lambda base, seed: base.gradients("train").losses})
-    tried(Blobs().trial(), plan, results, silent)
+    run_trial(Blobs().trial(), plan, results, silent)
     row = results.of(1).set_index("arm").loc["ocsvm_test"]
     assert row[["accuracy", "random_accuracy", "auc"]].notna().all()
 
@@ -107,7 +107,7 @@ def test_an_interrupted_trial_goes_on_where_it_was(tmp_path: Path) -> None:
     for folder in (whole, parts):
         folder.mkdir()
     budgets = {"0.05": 0.05, "0.1": 0.1}
-    tried(Blobs().trial(budgets=budgets), PLAN, Results(whole, {}), silent)
+    run_trial(Blobs().trial(budgets=budgets), PLAN, Results(whole, {}), silent)
 
     def stop(stage: str, done: int, total: int) -> None:
         if stage.endswith("low_confidence"):
@@ -115,19 +115,19 @@ def test_an_interrupted_trial_goes_on_where_it_was(tmp_path: Path) -> None:
 
     first, second, third = Blobs(), Blobs(), Blobs()
     with pytest.raises(Cancelled):
-        tried(first.trial(budgets=budgets), PLAN, Results(parts, {}), stop)
+        run_trial(first.trial(budgets=budgets), PLAN, Results(parts, {}), stop)
     kept = (parts / RESULTS).read_text()
-    tried(second.trial(budgets=budgets), PLAN, Results(parts, {}), silent)
+    run_trial(second.trial(budgets=budgets), PLAN, Results(parts, {}), silent)
     assert (parts / RESULTS).read_text().startswith(kept.rstrip())
     assert (parts / RESULTS).read_text() == (whole / RESULTS).read_text()
     assert len(second.trained_on) < len(first.trained_on) + 4
-    tried(third.trial(budgets=budgets), PLAN, Results(parts, {}), silent)
+    run_trial(third.trial(budgets=budgets), PLAN, Results(parts, {}), silent)
     assert third.trained_on == []  # nothing was missing
 
 
 def test_an_arm_that_is_new_is_added_to_old_results(tmp_path: Path) -> None:
-    tried(Blobs().trial(), Plan(scored=("l1",), trained=(), twins=()), Results(tmp_path, {}), silent)
-    tried(Blobs().trial(), Plan(scored=("l1", "l2"), trained=(), twins=()), Results(tmp_path, {}), silent)
+    run_trial(Blobs().trial(), Plan(scored=("l1",), trained=(), twins=()), Results(tmp_path, {}), silent)
+    run_trial(Blobs().trial(), Plan(scored=("l1", "l2"), trained=(), twins=()), Results(tmp_path, {}), silent)
     assert set(Results(tmp_path, {}).of(1)["arm"]) == {"untrimmed", "oracle", "random", "l1", "l2"}
 
 

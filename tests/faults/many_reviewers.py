@@ -24,7 +24,7 @@ from websockets.typing import Origin, Subprotocol
 from app import queues
 from app.state import BROWSER_COOKIE
 from oga_core.addresses import free_port
-from oga_core.review import Selection, arranged, browser_identity, save_view, standing_of
+from oga_core.review import Selection, arrange_rows, browser_identity, save_view, standing_of
 from oga_core.review.decisions import events_where
 from oga_core.runs import Run, Workspace, database
 from oga_core.serving import Dashboard, serve
@@ -163,7 +163,7 @@ class Review:
 
     def __init__(self, told: Told, run: Run, server: Server, decisions: int, seed: int) -> None:
         self.told, self.run, self.server, self.decisions, self.seed = told, run, server, decisions, seed
-        self.queue = queues.keep(run, arranged(run, SELECTION, standing_of(run), {})[0], SELECTION).name
+        self.queue = queues.keep(run, arrange_rows(run, SELECTION, standing_of(run), {})[0], SELECTION).name
         self.lock = threading.Lock()
         self.saved: list[Acknowledged] = []
         self.handed: dict[str, set[str]] = defaultdict(set)

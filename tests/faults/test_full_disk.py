@@ -19,7 +19,7 @@ from oga_core.errors import InputError
 from oga_core.review import Selection, decide, decisions
 from oga_core.runs import Run, Workspace
 from oga_core.runs.run import TABLE
-from oga_core.scoring import do_run, parts, passes, prepare
+from oga_core.scoring import do_run, passes, prepare, saved_state
 from tests.app.conftest import browser
 from tests.faults.disks import fill, mounted
 from tests.faults.killed import fork
@@ -62,7 +62,7 @@ def test_scoring_on_a_full_disk_says_how_much_it_needs_and_goes_on_when_there_is
         workspace = Workspace(disk / "workspace")
         reviewed = made_run(disk / "workspace")
         run = prepare(workspace, **wide)
-        filler = fill(disk, parts.RESERVE + 3 * MEGABYTE // 2)  # one shard of a megabyte, and no more
+        filler = fill(disk, saved_state.RESERVE + 3 * MEGABYTE // 2)  # one shard of a megabyte, and no more
         for _ in range(2):
             with pytest.raises(
                 InputError, match=r"the disk of .* is too full: \d+ MB are free, and this run needs about"
@@ -96,7 +96,7 @@ def test_a_disk_that_fills_up_while_a_file_is_written_leaves_no_half_file(
         assert not list(run.path.rglob(".*.part"))
         assert not run.has_file(TABLE)
         filler.unlink()
-        monkeypatch.setattr(parts, "RESERVE", 0)
+        monkeypatch.setattr(saved_state, "RESERVE", 0)
         do_run(run)
         assert run.status().state == "done"
 

@@ -15,7 +15,7 @@ from oga_core.cli import main
 from oga_core.errors import InputError
 from oga_core.runs import InMemory, Run, RunSpec, Workspace
 from oga_core.runs.run import PARTS, TABLE
-from oga_core.scoring import do_run, parts, passes, prepare
+from oga_core.scoring import do_run, passes, prepare, saved_state
 from tests.faults import killed_scorings
 from tests.faults.killed import fork, killed_after
 from tests.faults.killed_scorings import results
@@ -201,7 +201,7 @@ def test_shards_of_other_weights_or_another_version_are_not_joined_with_these(
     do_run(whole)
     assert results(run) == results(whole)
     run = killed_at(prepared(workspace, data), "scoring", 40)
-    monkeypatch.setattr(parts, "FORMAT", parts.FORMAT + 1)
+    monkeypatch.setattr(saved_state, "FORMAT", saved_state.FORMAT + 1)
     assert {"scoring 8", "training epoch 1 of 2 0"} <= set(gone_on(run))
 
 

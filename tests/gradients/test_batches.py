@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from oga_core.errors import InputError
-from oga_core.gradients import PerSampleGradients, batches, in_batches, joined
+from oga_core.gradients import PerSampleGradients, batches, in_batches, join_batches
 from tests.gradients.one_sample import assert_alike, norms_alone
 
 N, CLASSES = 150, 3
@@ -69,7 +69,7 @@ def gone_through(module: nn.Module, data: tuple[Tensor, Tensor], rows: Sequence[
         sizes.append(len(some))
     assert seen == list(rows)
     true = norms_alone(module, *reader(data)(rows))
-    assert_alike(joined(found), true, engine, 1e-9)
+    assert_alike(join_batches(found), true, engine, 1e-9)
     return sizes
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oga_core.gradients import Factors, factors, nearest, unit_rows
+from oga_core.gradients import Factors, factors, find_nearest, unit_rows
 
 
 def random_factors(n: int, classes: int = 4, d: int = 6, seed: int = 0) -> tuple[Factors, np.ndarray]:
@@ -59,7 +59,7 @@ def test_cosines_and_neighbours_are_those_of_the_gradients(block: int, monkeypat
 @pytest.mark.parametrize("k", [0, 1, 2, 3, 5, 7])
 def test_the_largest_values_come_in_their_order_and_equal_ones_in_that_of_their_places(k: int) -> None:
     values = np.array([1, 3, 2, 3, 3, -np.inf, 2], np.float32)
-    assert factors.largest(values, k).tolist() == [1, 3, 4, 2, 6, 0, 5][:k]
+    assert factors.find_largest(values, k).tolist() == [1, 3, 4, 2, 6, 0, 5][:k]
 
 
 def test_there_are_no_more_neighbours_than_other_samples() -> None:
@@ -70,11 +70,11 @@ def test_there_are_no_more_neighbours_than_other_samples() -> None:
 
 def test_the_nearest_of_another_set_are_those_of_brute_force() -> None:
     (queries, q), (among, a) = random_factors(300, seed=1), random_factors(90, seed=2)
-    indices, cosines = nearest(queries, among, 4)
+    indices, cosines = find_nearest(queries, among, 4)
     true = q @ a.T
     assert np.array_equal(indices, np.argsort(-true, axis=1)[:, :4])
     np.testing.assert_allclose(cosines, -np.sort(-true, axis=1)[:, :4], atol=1e-5)
-    assert nearest(queries, among, 500)[0].shape == (300, 90)
+    assert find_nearest(queries, among, 500)[0].shape == (300, 90)
 
 
 def test_sketches_have_unbiased_inner_products() -> None:

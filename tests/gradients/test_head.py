@@ -14,12 +14,12 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor, nn
 
 from oga_core.errors import InputError
-from oga_core.gradients import HeadGradients, captured_features, find_head, head_gradients
+from oga_core.gradients import HeadGradients, capture_features, find_head, head_gradients
 
 
 def closed_form(module: nn.Module, head: nn.Linear, inputs: Tensor, labels: Tensor) -> HeadGradients:
     """Sample by sample, so that the logits are bitwise those that autograd sees."""
-    with torch.no_grad(), captured_features(head) as seen:
+    with torch.no_grad(), capture_features(head) as seen:
         logits = torch.cat([module(sample[None]) for sample in inputs])
     return head_gradients(logits, torch.cat(seen), labels)
 
@@ -197,7 +197,7 @@ def test_hooks_are_gone_after_an_error() -> None:
         find_head(module, module, torch.randn(2, 4))
     first = module[0]
     assert isinstance(first, nn.Linear)
-    with pytest.raises(RuntimeError), captured_features(first):
+    with pytest.raises(RuntimeError), capture_features(first):
         module(torch.randn(2, 4))
     assert not first._forward_hooks
     assert not module[0]._forward_pre_hooks
@@ -205,7 +205,7 @@ def test_hooks_are_gone_after_an_error() -> None:
 
 def test_features_are_captured_also_when_given_by_keyword() -> None:
     head, h = nn.Linear(3, 2), torch.randn(5, 3)
-    with captured_features(head) as seen:
+    with capture_features(head) as seen:
         head(h)
         head(input=h)
     head(h)

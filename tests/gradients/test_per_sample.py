@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from oga_core.errors import InputError
-from oga_core.gradients import PerSampleGradients, joined
+from oga_core.gradients import PerSampleGradients, join_batches
 from tests.gradients.one_sample import alone, assert_unchanged, norms_alone, state
 from tests.gradients.small_models import CLASSES, D, Function, assert_exact, images, l2_of, net, recurrent, rows, seed
 
@@ -77,7 +77,7 @@ def test_results_do_not_depend_on_the_batch_size(sizes: list[int]) -> None:
     module, (x, y) = net(), images(12)
     whole = PerSampleGradients(module, width=16, head="head")(x, y)
     engine = PerSampleGradients(module, width=16, head="head")
-    found = joined([engine(a, b) for a, b in zip(x.split(sizes), y.split(sizes))])
+    found = join_batches([engine(a, b) for a, b in zip(x.split(sizes), y.split(sizes))])
     for name in ("l1", "l2", "sketch", "losses", "output", "features"):
         np.testing.assert_allclose(getattr(found, name), getattr(whole, name), rtol=1e-9, atol=1e-12)
 

@@ -17,7 +17,7 @@ from oga_core.errors import InputError
 from oga_core.files import save_array
 from oga_core.gradients import Factors, unit_rows
 from oga_core.maps import embedding, landmarks, picture, pictures, principal
-from oga_core.maps.landmarks import Landmarks, chosen_landmarks, placed
+from oga_core.maps.landmarks import Landmarks, choose_landmarks, place_samples
 from oga_core.maps.principal import principal_components
 from oga_core.progress import Cancelled
 from oga_core.runs import Run, Workspace
@@ -233,8 +233,8 @@ def test_landmarks_are_the_most_suspicious_and_every_class_in_proportion(
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(landmarks, "LANDMARKS", most)
         patched.setattr(landmarks, "EACH_CLASS", each)
-        rows = chosen_landmarks(labels, scores, seed=seed)
-        assert np.array_equal(rows, chosen_landmarks(labels, scores, seed=seed))
+        rows = choose_landmarks(labels, scores, seed=seed)
+        assert np.array_equal(rows, choose_landmarks(labels, scores, seed=seed))
     if len(labels) <= most:
         assert np.array_equal(rows, np.arange(len(labels)))
         return
@@ -256,7 +256,7 @@ def test_a_placed_sample_lies_at_the_weighted_mean_of_its_five_nearest_landmarks
     factors, rng = planted(300), np.random.default_rng(5)
     rows = np.sort(rng.choice(300, 60, replace=False))
     positions = rng.normal(size=(60, 2)).astype(np.float32)
-    found = placed(factors, rows, positions)
+    found = place_samples(factors, rows, positions)
     vectors = unit_gradients(factors)
     for row in range(300):
         if row in rows:

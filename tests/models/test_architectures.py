@@ -8,7 +8,7 @@ import torchvision
 
 from oga_core.errors import InputError
 from oga_core.models import architectures
-from oga_core.models.architectures import STARTERS, build, kind_of, known
+from oga_core.models.architectures import STARTERS, build, check_architecture, kind_of
 from oga_core.models.inputs import encoder_for, spec_for, torchvision_input
 
 
@@ -16,7 +16,7 @@ def test_every_classifier_of_torchvision_and_every_starter_is_on_the_list() -> N
     theirs = torchvision.models.list_models(module=torchvision.models)
     assert len(theirs) > 70
     assert sorted(architectures()) == sorted({*theirs, "small_resnet", "text_ngrams", "feature_mlp"})
-    assert all(known(name) == name for name in architectures())
+    assert all(check_architecture(name) == name for name in architectures())
     assert [kind_of(name) for name in ("small_resnet", "text_ngrams", "feature_mlp", "resnet18")] == [*STARTERS.values(), "image"]
 
 
@@ -42,7 +42,7 @@ def test_every_architecture_of_torchvision_has_the_input_its_weights_were_traine
 )
 def test_an_unknown_name_is_refused_with_the_nearest(name: str, hint: str) -> None:
     with pytest.raises(InputError, match=hint):
-        known(name)
+        check_architecture(name)
     with pytest.raises(InputError, match=hint):
         build(name, 3, {})
 
@@ -52,7 +52,7 @@ def test_an_unknown_name_is_refused_with_the_nearest(name: str, hint: str) -> No
 )
 def test_names_of_hubs_and_addresses_are_refused_in_words(name: str) -> None:
     with pytest.raises(InputError, match="never fetched from a hub or an address"):
-        known(name)
+        check_architecture(name)
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "shufflenet_v2_x0_5", "googlenet"])

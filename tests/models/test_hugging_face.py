@@ -14,7 +14,7 @@ from torch import nn
 
 from oga_core import Dataset, Workspace, from_texts, open_dataset
 from oga_core.models import load_model
-from oga_core.models.inputs import cut_texts
+from oga_core.models.inputs import describe_truncation
 from oga_core.scoring import do_run, prepare
 from tests.models.small_classifiers import LABELS, TEXTS, Save, adapted, alone, dataset, logits, save, tokenizer
 from tests.models.test_hugging_face_refused import edited
@@ -99,4 +99,6 @@ def test_texts_that_are_cut_are_counted(save: Save) -> None:
     long = from_texts([*TEXTS, "film " * 40], [*LABELS, "pos"])
     classifier = load_model(None, save(), long)
     logits(classifier, long)
-    assert cut_texts(classifier.encode, long) == ["1 texts are longer than 16 tokens; the model does not read their ends"]
+    assert describe_truncation(classifier.encode, long) == [
+        "1 texts are longer than 16 tokens; the model does not read their ends"
+    ]

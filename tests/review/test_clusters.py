@@ -14,7 +14,7 @@ import pytest
 
 from oga_core.files import save_array
 from oga_core.gradients import unit_rows
-from oga_core.review import Selection, arranged, clusters, decide, selected, standing_of
+from oga_core.review import Selection, arrange_rows, clusters, decide, select_rows, standing_of
 from oga_core.runs import Run, Workspace
 from oga_core.runs.run import TABLE
 from tests.summaries import make_summary
@@ -107,7 +107,7 @@ def test_a_grouping_is_kept_but_not_every_one(run: Run, monkeypatch: pytest.Monk
 
 def test_by_cluster_the_biggest_group_comes_first_and_in_it_the_most_suspicious(run: Run) -> None:
     chosen = Selection("l1", budget=0.5, order="cluster")
-    rows, groups = arranged(run, chosen, standing_of(run))
+    rows, groups = arrange_rows(run, chosen, standing_of(run))
     assert groups is not None
     starts = np.flatnonzero(np.diff(groups, prepend=-1))
     assert len(starts) == len(set(groups.tolist()))  # each group in one piece
@@ -121,17 +121,17 @@ def test_by_cluster_the_biggest_group_comes_first_and_in_it_the_most_suspicious(
 
 def test_deciding_does_not_change_the_groups_nor_their_order(run: Run) -> None:
     chosen = Selection("l1", budget=0.5, order="cluster", decisions=("undecided",))
-    rows, groups = arranged(run, chosen, standing_of(run))
+    rows, groups = arrange_rows(run, chosen, standing_of(run))
     assert groups is not None
     decided = rows[[0, 1, 17, 60]]
     decide(run, run.table.iloc[decided], "keep", reviewer="ann")
-    left, of = arranged(run, chosen, standing_of(run))
+    left, of = arrange_rows(run, chosen, standing_of(run))
     keep = ~np.isin(rows, decided)
     assert of is not None
     assert (left.tolist(), of.tolist()) == (rows[keep].tolist(), groups[keep].tolist())
-    assert selected(run, chosen, standing_of(run)).tolist() == left.tolist()
+    assert select_rows(run, chosen, standing_of(run)).tolist() == left.tolist()
 
 
 def test_in_the_other_orders_there_are_no_groups(run: Run) -> None:
     for order in ("suspicion", "uncertainty"):
-        assert arranged(run, Selection("l1", order=order), standing_of(run))[1] is None
+        assert arrange_rows(run, Selection("l1", order=order), standing_of(run))[1] is None

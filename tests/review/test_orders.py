@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from oga_core.detectors import Interval, Recommendation
-from oga_core.review import Selection, selected, standing_of
+from oga_core.review import Selection, select_rows, standing_of
 from oga_core.runs import Run, Workspace
 from oga_core.runs.run import RECOMMENDATION, TABLE
 
@@ -27,7 +27,7 @@ def recommended(run: Run, detectors: list[str]) -> Run:
 
 def uncertain(run: Run, detector: str, **fields: object) -> list[int]:
     chosen = Selection(detector, order="uncertainty", **fields)  # type: ignore[arg-type]
-    return selected(run, chosen, standing_of(run)).tolist()
+    return select_rows(run, chosen, standing_of(run)).tolist()
 
 
 @pytest.mark.parametrize("detector", ["recommended", "l1"])

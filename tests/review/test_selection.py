@@ -20,7 +20,7 @@ from oga_core.review import (
     inside,
     load_view,
     save_view,
-    selected,
+    select_rows,
     standing_of,
 )
 from oga_core.review.selection import Polygon
@@ -37,7 +37,7 @@ POINT = st.tuples(COORDINATE, COORDINATE)
 
 
 def rows(run: Run, selection: Selection, **positions: np.ndarray) -> list[int]:
-    return [int(i) for i in selected(run, selection, standing_of(run), positions)]
+    return [int(i) for i in select_rows(run, selection, standing_of(run), positions)]
 
 
 def test_the_most_suspicious_come_first_and_the_budget_says_how_many(run: Run) -> None:
@@ -105,7 +105,7 @@ def test_words_are_searched_in_the_data_at_the_samples_own_place_and_without_the
     run.add_file(TABLE, lambda path: table.to_parquet(path, index=False))
     again = Workspace(run.workspace.path).run(run.id)
     texts = Texts(["a b", "b", "a", "c a", "", "b a"])
-    assert selected(again, replace(EVERYTHING, search="a b"), standing_of(again), None, texts).tolist() == [5, 0]
+    assert select_rows(again, replace(EVERYTHING, search="a b"), standing_of(again), None, texts).tolist() == [5, 0]
     assert rows(again, replace(EVERYTHING, search=" DOG 1/ ")) == [1]
     assert rows(again, replace(EVERYTHING, search=" ")) == [1, 3, 5, 4, 2, 0]
 

@@ -5,27 +5,27 @@ from __future__ import annotations
 import pytest
 
 from oga_core.errors import InputError
-from oga_core.review import Selection, forget_view, name_view, named_views
+from oga_core.review import Selection, forget_view, list_views, name_view
 from oga_core.runs import Run, Workspace, database
 
 
 def test_named_selections_are_found_again_after_a_restart_in_the_order_of_their_names(run: Run) -> None:
-    assert named_views(run) == {}
+    assert list_views(run) == {}
     owls = Selection("loss", 0.1, labels=("owl",), score_range=(1.0, 2.5), search="a b", disputed=True, order="cluster")
     name_view(run, "owls", Selection("l1"))
     name_view(run, "cats ", Selection("l1", labels=("cat",)))
     name_view(run, " owls", owls)
     again = Workspace(run.workspace.path).run(run.id)
-    assert list(named_views(again).items()) == [("cats", Selection("l1", labels=("cat",))), ("owls", owls)]
-    assert named_views(run.workspace.new_run("other")) == {}
+    assert list(list_views(again).items()) == [("cats", Selection("l1", labels=("cat",))), ("owls", owls)]
+    assert list_views(run.workspace.new_run("other")) == {}
 
 
 def test_a_named_selection_can_be_forgotten(run: Run) -> None:
     name_view(run, "owls", Selection("l1"))
     forget_view(run, "cats")
-    assert list(named_views(run)) == ["owls"]
+    assert list(list_views(run)) == ["owls"]
     forget_view(run, "owls")
-    assert named_views(run) == {}
+    assert list_views(run) == {}
 
 
 @pytest.mark.parametrize("name", ["", " \t\n", "x" * 81])
@@ -36,10 +36,10 @@ def test_a_name_that_is_none_is_refused(run: Run, name: str) -> None:
 
 def test_a_name_stays_the_text_it_is_on_one_line(run: Run) -> None:
     name_view(run, "<b>ф 猫</b>\n'; DROP TABLE runs", Selection("l1"))
-    assert list(named_views(run)) == ["<b>ф 猫</b> '; DROP TABLE runs"]
+    assert list(list_views(run)) == ["<b>ф 猫</b> '; DROP TABLE runs"]
 
 
 def test_a_named_selection_that_no_longer_fits_is_one_that_does(run: Run) -> None:
     with database.writing(run.workspace.database) as connection:
         connection.execute("INSERT INTO named_views (run, name, state) VALUES (?, 'old', '[]')", (run.id,))
-    assert named_views(run) == {"old": Selection("l1")}
+    assert list_views(run) == {"old": Selection("l1")}

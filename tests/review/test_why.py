@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 import oga_core as oga
-from oga_core.detectors import named
+from oga_core.detectors import make_detector
 from oga_core.models import Classifier
 from oga_core.models.inputs import collate_default
-from oga_core.review import Number, Selection, Why, selected, standing_of, why
+from oga_core.review import Number, Selection, Why, select_rows, standing_of, why
 from oga_core.runs import Run
 
 N, CLASSES = 90, 4
@@ -95,7 +95,7 @@ def test_the_place_and_what_each_score_says(run: Run, row: int) -> None:
         assert number.value == values[row]
         assert number.percentile == pytest.approx(percentile(values, row, labels))
         assert number.flagged == (row in run.flag(number.name, 0.2).index)
-        assert (number.title, number.meaning) == (named(number.name).title, named(number.name).meaning)
+        assert (number.title, number.meaning) == (make_detector(number.name).title, make_detector(number.name).meaning)
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -175,7 +175,7 @@ def test_what_it_would_take_to_lose_the_flag_or_get_it(run: Run, detector: str, 
     needed = found(told.threshold)
     assert told.flagged == (place < 18)
     for budget, flagged in ((needed["budget"] * (1 - 1e-9), False), (needed["budget"] * (1 + 1e-9), True)):
-        assert (row in selected(run, replace(chosen, budget=budget), standing_of(run))) == flagged
+        assert (row in select_rows(run, replace(chosen, budget=budget), standing_of(run))) == flagged
     values = run.table[detector].to_numpy().copy()
     nudge = 1e-9 * np.abs(values).max()
     for value, flagged in ((needed["score"] - nudge, False), (needed["score"] + nudge, True)):

@@ -11,7 +11,7 @@ import pytest
 from oga_core.review import Selection, name_view, save_view
 from oga_core.runs import UnknownRun, Workspace, database
 from oga_core.runs.cleaning import clean, plan_cleaning
-from oga_core.runs.removal import aside_of, named_uploads, set_aside, size_of
+from oga_core.runs.removal import aside_of, list_uploads, set_aside, size_of
 from oga_core.runs.sizes import measure_workspace, own_uploads
 from tests.faults.killed_reviews import made_run
 from tests.runs.runs_on_files import age, dropped, rows_of, run_on, workspace
@@ -91,7 +91,7 @@ def test_an_upload_is_known_wherever_the_workspace_was(workspace: Workspace, tmp
     moved = Workspace(tmp_path / "moved")
     assert clean(moved).removed == []
     name = path.parent.name
-    assert named_uploads(f'{{"data": "/a/{name}/x.zip", "weights": "/b/{name[::-1]}/{"0" * 32}/y"}}') == {
+    assert list_uploads(f'{{"data": "/a/{name}/x.zip", "weights": "/b/{name[::-1]}/{"0" * 32}/y"}}') == {
         name,
         name[::-1],
         "0" * 32,

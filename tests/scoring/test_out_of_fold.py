@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import oga_core as oga
-from oga_core.data import Dataset, Part
+from oga_core.data import Dataset, Subset
 from oga_core.detectors import of_head
 from oga_core.errors import InputError
 from oga_core.models import Classifier, TrainedModel, train
@@ -183,4 +183,4 @@ def test_the_random_state_of_the_caller_is_left_alone() -> None:
 
 def test_texts_and_features_have_such_models_unless_told_otherwise_and_images_not() -> None:
     assert (default_folds(blobs()), default_folds(sentences()), default_folds(images())) == (5, 5, 0)
-    assert default_folds(Part(images(), np.arange(3))) == 0
+    assert default_folds(Subset(images(), np.arange(3))) == 0

@@ -16,8 +16,8 @@ from oga_core.data import Dataset, SampleError
 from oga_core.models import Classifier
 from oga_core.models.classifier import token_count
 from oga_core.scoring import passes
-from oga_core.scoring.parts import Shard
 from oga_core.scoring.passes import run_pass
+from oga_core.scoring.saved_state import Shard
 from oga_core.scoring.tasks.classification import ClassificationPass
 
 WORDS, LABELS, N = 40, 3, 300
@@ -57,7 +57,7 @@ class Collate:
 
 
 class Kept:
-    """Shards in memory in the place of `Parts`."""
+    """Shards in memory in the place of `SavedState`."""
 
     def __init__(self, shards: dict[int, Shard]) -> None:
         self.kept = shards

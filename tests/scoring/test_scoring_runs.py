@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import oga_core as oga
 from oga_core.data import Dataset
-from oga_core.detectors import Recommendation, named, of_head
+from oga_core.detectors import Recommendation, make_detector, of_head
 from oga_core.errors import InputError
 from oga_core.models import load_model, save_weights, train, wrap
 from oga_core.progress import Cancelled, Progress
@@ -26,7 +26,7 @@ from oga_core.runs import Run, Workspace, recommend
 from oga_core.runs.run import RECOMMENDATION, TABLE
 from oga_core.scoring import do_run, estimate, prepare, score
 from oga_core.scoring.out_of_fold import OutOfFold, cross_fit
-from oga_core.scoring.parts import Parts
+from oga_core.scoring.saved_state import SavedState
 from tests.scoring.blobs import COLUMNS, FLIPS, GIVEN, NAMES, TRUE, N, X, data, module, run
 
 __all__ = ["module", "run"]
@@ -72,7 +72,7 @@ def test_the_recommendation_is_by_starters_that_have_not_seen_the_samples_unless
 ) -> None:
     asked: list[tuple[int, int, int]] = []
 
-    def watched(dataset: Dataset, k: int, *, seed: int, epochs: int, progress: Progress, parts: Parts) -> OutOfFold | None:
+    def watched(dataset: Dataset, k: int, *, seed: int, epochs: int, progress: Progress, parts: SavedState) -> OutOfFold | None:
         asked.append((k, seed, epochs))
         return cross_fit(dataset, k, seed=seed, epochs=epochs, progress=progress, parts=parts)
 
@@ -105,7 +105,7 @@ def test_a_recommendation_is_of_the_labels_that_were_flipped(run: Run, module: n
     assert isinstance(module, nn.Sequential)
     features = module[:2](torch.from_numpy(X)).detach().numpy()
     gradients = of_head(np.zeros((N, 3)), features[by_id], GIVEN[by_id])
-    wanted = named("recommended").fit_score(gradients)
+    wanted = make_detector("recommended").fit_score(gradients)
     np.testing.assert_allclose(run.table["recommended"].to_numpy()[by_id], wanted, atol=1e-3)
 
 

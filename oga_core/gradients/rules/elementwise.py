@@ -37,7 +37,7 @@ def rsub(use: Use, input: Any, other: Any, *, alpha: Any = 1) -> Terms:
     return sub(use, other, input, alpha=alpha)
 
 
-def _scaled(use: Use, parameter: Tensor, factor: Any) -> Dense:
+def _scale(use: Use, parameter: Tensor, factor: Any) -> Dense:
     """The gradient of a parameter that was multiplied by a factor."""
     if not isinstance(factor, Tensor):
         return use.reduced(use.grad * factor, parameter.shape)
@@ -58,9 +58,9 @@ def mul(use: Use, input: Any, other: Any) -> Terms:
     if use.wants(input) and use.wants(other):
         raise Unsupported("both factors are parameters")
     if use.wants(input):
-        yield input, _scaled(use, input, other)
+        yield input, _scale(use, input, other)
     if use.wants(other):
-        yield other, _scaled(use, other, input)
+        yield other, _scale(use, other, input)
 
 
 @rule(torch.div, T.div, T.__truediv__, torch.true_divide, T.true_divide)
@@ -69,7 +69,7 @@ def div(use: Use, input: Any, other: Any, *, rounding_mode: str | None = None) -
     if rounding_mode is not None or (use.wants(input) and use.wants(other)):
         raise Unsupported("it rounds, or both operands are parameters")
     if use.wants(input):
-        yield input, _scaled(use, input, 1 / other)
+        yield input, _scale(use, input, 1 / other)
     if use.wants(other):
         yield other, use.reduced(use.grad * -input / (other * other), other.shape)
 

@@ -14,7 +14,7 @@ from oga_core.gradients.terms import Dense, Outer
 
 
 def _run(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    if weight.dim() == 2 and not weight.requires_grad and gemm.fast(input, weight, *([] if bias is None else [bias])):
+    if weight.dim() == 2 and not weight.requires_grad and gemm.is_fast(input, weight, *([] if bias is None else [bias])):
         return gemm.Linear.apply(input, weight, bias)
     return F.linear(input, weight, bias)
 

@@ -143,7 +143,7 @@ def _inner(rows: Rows, outer: Outer) -> Tensor:
     return out
 
 
-def summed(terms: Sequence[tuple[Term, View]], parameter: Tensor) -> Term:
+def combine_terms(terms: Sequence[tuple[Term, View]], parameter: Tensor) -> Term:
     """The terms of one parameter, each with its view, as one; those of a kind become one of that kind."""
     whole = [term for term, view in terms if view is None]
     if len(whole) < len(terms):

@@ -14,7 +14,7 @@ from torch import Tensor
 from oga_core.gradients.gemm import samples_at_once
 from oga_core.gradients.sketch import KERNEL_FACTORS, Fold, Projection
 from oga_core.gradients.terms.outer import Outer, exactly, gram
-from oga_core.gradients.terms.term import Term, shaped
+from oga_core.gradients.terms.term import Term, make_shape
 
 FEW_CHANNELS = 4
 """Channels up to which oneDNN has no quick gradient of a convolution."""
@@ -87,7 +87,7 @@ class Convolution(Term):
 
     @property
     def like(self) -> Tensor:
-        return shaped(self.grad, (self.grad.shape[1], self.input.shape[1] // self.groups, *self.kernel))
+        return make_shape(self.grad, (self.grad.shape[1], self.input.shape[1] // self.groups, *self.kernel))
 
     def add_to(self, sample: int, out: Tensor) -> None:
         out += self.gradient(sample)
@@ -122,7 +122,7 @@ class Convolution(Term):
     def _by_grams(self) -> Tensor:
         """As for `Outer`; ⟨a_t, a_s⟩ is the sum over the kernel of the inner products of the pixels below t and s."""
         size = self.grad.shape[2:]
-        x = _padded(self.input, self.padding)
+        x = _pad(self.input, self.padding)
         pixels, left = x.flatten(2).transpose(1, 2), self.grad.flatten(2).transpose(1, 2)
         squares = torch.empty(self.n, dtype=torch.float64, device=x.device)
         for samples in samples_at_once(self.n, pixels.shape[1] ** 2, x):
@@ -148,7 +148,7 @@ class Convolution(Term):
     def unfolded(self) -> Outer:
         """As outer products over output positions; one group only."""
         left = self.grad.flatten(2).transpose(1, 2).reshape(self.n, self.positions, -1)
-        x, dims = _padded(self.input, self.padding), range(len(self.kernel))
+        x, dims = _pad(self.input, self.padding), range(len(self.kernel))
         size = self.grad.shape[2:]
         if prod(self.kernel) == 1:
             for d in dims:
@@ -178,5 +178,5 @@ class Convolution(Term):
         return projection.folded(torch.stack([small.gradient(i) for i in range(self.n)]))
 
 
-def _padded(images: Tensor, padding: Sequence[int]) -> Tensor:
+def _pad(images: Tensor, padding: Sequence[int]) -> Tensor:
     return torch.nn.functional.pad(images, [p for side in reversed(padding) for p in (side, side)]) if any(padding) else images

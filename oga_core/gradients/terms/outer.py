@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from oga_core.gradients.gemm import batched, fast, outer, outer_sums, product, samples_at_once
+from oga_core.gradients.gemm import is_fast, multiply_batches, outer, outer_sums, product, samples_at_once
 from oga_core.gradients.sketch import Fold, Projection
-from oga_core.gradients.terms.term import Norms, Term, shaped
+from oga_core.gradients.terms.term import Norms, Term, make_shape
 
 CANCELLED = {torch.float32: 1e-3, torch.float64: 1e-7}
 """A Gram form that is left with a smaller share of its terms has lost digits; it is computed again from the gradient."""
@@ -33,7 +33,7 @@ class Outer(Term):
 
     @property
     def like(self) -> Tensor:
-        return shaped(self.left, (self.left.shape[2], self.right.shape[2]))
+        return make_shape(self.left, (self.left.shape[2], self.right.shape[2]))
 
     def add_to(self, sample: int, out: Tensor) -> None:
         out += self.gradient(sample).view(out.shape)
@@ -86,9 +86,9 @@ def gram(vectors: Tensor) -> Tensor:
     """Inner products of a sample's vectors, from shape ``(n, t, d)``: ``(n, t, t)``."""
     if vectors.device.type == "cpu" and vectors.element_size() < 4:
         vectors = vectors.float()  # in half precision too few digits would be left of the sum
-    if fast(vectors) and vectors[0].numel() * vectors.shape[1] > LARGE_GRAM:
+    if is_fast(vectors) and vectors[0].numel() * vectors.shape[1] > LARGE_GRAM:
         return torch.stack([product(v, v) for v in vectors])
-    return batched(vectors, vectors.transpose(1, 2))
+    return multiply_batches(vectors, vectors.transpose(1, 2))
 
 
 def exactly(products: Tensor, some: Callable[[Tensor], Outer]) -> Tensor:

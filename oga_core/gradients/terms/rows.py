@@ -9,7 +9,7 @@ from torch import Tensor
 
 from oga_core.gradients.gemm import samples_at_once
 from oga_core.gradients.sketch import Fold, Projection
-from oga_core.gradients.terms.term import Term, shaped
+from oga_core.gradients.terms.term import Term, make_shape
 
 
 @dataclass(eq=False)
@@ -38,7 +38,7 @@ class Rows(Term):
 
     @property
     def like(self) -> Tensor:
-        return shaped(self.values, (self.table, self.values.shape[1]))
+        return make_shape(self.values, (self.table, self.values.shape[1]))
 
     def add_to(self, sample: int, out: Tensor) -> None:
         mine = self.samples == sample

@@ -28,7 +28,7 @@ class Norms:
         Slices of samples come in their order.
         """
         self._owners.append(samples)
-        flat = without_gaps(magnitudes) if isinstance(samples, int) else magnitudes.flatten(1)
+        flat = remove_gaps(magnitudes) if isinstance(samples, int) else magnitudes.flatten(1)
         if flat.element_size() < 4:  # sums of half precision overflow
             flat = flat.float()
         if self.wanted[0]:
@@ -140,11 +140,11 @@ class Dense(Term):
         return False
 
 
-def shaped(of: Tensor, shape: Sequence[int]) -> Tensor:
+def make_shape(of: Tensor, shape: Sequence[int]) -> Tensor:
     """A tensor of a shape that takes no memory."""
     return of.new_empty(1).expand(*shape)
 
 
-def without_gaps(dense: Tensor) -> Tensor:
+def remove_gaps(dense: Tensor) -> Tensor:
     """The numbers of a tensor without gaps, in the order of its memory."""
     return dense.view(-1) if dense.is_contiguous() else dense.as_strided((dense.numel(),), (1,))

@@ -18,15 +18,15 @@ from oga_core.gradients import (
     HEAD,
     GradientBatch,
     PerSampleGradients,
-    captured_features,
+    capture_features,
     head_gradients,
     in_batches,
-    joined,
-    out_of_memory,
+    is_out_of_memory,
+    join_batches,
 )
 from oga_core.measured import TokenLosses
 from oga_core.models import Classifier, label_indices
-from oga_core.models.classifier import find_logits, refusing, run
+from oga_core.models.classifier import find_logits, refuse_unfit_samples, run
 from oga_core.scoring.encoding import PROBED, encode_samples, search_head
 from oga_core.scoring.scored_samples import ScoredSamples
 from oga_core.scoring.tasks.table import identify
@@ -164,7 +164,7 @@ class ClassificationPass:
         targets = torch.from_numpy(self.outputs[labels])
         whole = None if self.scope == HEAD else self._beyond_head(encoded, targets)
         if whole is None:
-            with captured_features(self._layer) as seen:
+            with capture_features(self._layer) as seen:
                 logits = self.model.logits(self.model.collate(encoded))
             features: torch.Tensor | None = seen[-1]
         else:
@@ -204,8 +204,8 @@ class ClassificationPass:
         def batch(some: Sequence[int]) -> tuple[Any, torch.Tensor]:
             return [encoded[i] for i in some], targets[list(some)]
 
-        with refusing(self.model.name):
-            return joined([found for _, found in in_batches(self._engine, range(len(encoded)), batch)])
+        with refuse_unfit_samples(self.model.name):
+            return join_batches([found for _, found in in_batches(self._engine, range(len(encoded)), batch)])
 
 
 def _run_twice(model: Classifier, encoded: list[Any]) -> tuple[Tensor, Tensor] | None:
@@ -216,6 +216,6 @@ def _run_twice(model: Classifier, encoded: list[Any]) -> tuple[Tensor, Tensor] |
         batch = model.collate(encoded)
         return model.logits(batch), model.logits(batch)
     except (RuntimeError, MemoryError, InputError) as error:
-        if not out_of_memory(error.__cause__ or error):
+        if not is_out_of_memory(error.__cause__ or error):
             raise
     return _run_twice(model, encoded[: len(encoded) // 2])

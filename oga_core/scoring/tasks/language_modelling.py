@@ -12,10 +12,10 @@ from torch import Tensor
 from oga_core.data import Dataset, SampleError
 from oga_core.data.tables import Answered
 from oga_core.errors import InputError
-from oga_core.gradients import HEAD, GradientBatch, NextToken, PerSampleGradients, in_batches, joined
+from oga_core.gradients import HEAD, GradientBatch, NextToken, PerSampleGradients, in_batches, join_batches
 from oga_core.measured import TokenLosses
 from oga_core.models import Classifier, LanguageModel
-from oga_core.models.classifier import refusing, run
+from oga_core.models.classifier import refuse_unfit_samples, run
 from oga_core.models.language_model import token_logits, token_losses
 from oga_core.scoring.encoding import PROBED, encode_samples
 from oga_core.scoring.scored_samples import ScoredSamples
@@ -100,8 +100,8 @@ def sketch_answers(engine: PerSampleGradients, model: LanguageModel, encoded: li
     InputError as `Classifier.logits`.
     """
     found = in_batches(engine, range(len(encoded)), lambda some: model.batch([encoded[i] for i in some]))
-    with refusing(model.name):
-        return joined([replace(batch, output=batch.output[:, :0, :0].clone(), features=None) for _, batch in found])
+    with refuse_unfit_samples(model.name):
+        return join_batches([replace(batch, output=batch.output[:, :0, :0].clone(), features=None) for _, batch in found])
 
 
 class AnswerPass:

@@ -17,7 +17,7 @@ from app.components import map_panel
 from app.routes import ROUTES
 from oga_core import Run, decide, embedding, worker
 from oga_core.maps import JOBS, pictures, run_maps
-from oga_core.review import Selection, load_view, selected, standing_of
+from oga_core.review import Selection, load_view, select_rows, standing_of
 from tests.app.conftest import CLASSES
 
 OpenPage = Callable[..., AppTest]
@@ -122,7 +122,7 @@ def test_a_lasso_holds_when_umap_comes_and_its_picture_stays_until_the_user_move
 def test_a_click_selects_one_sample_and_the_page_is_on_it(run: Run, open_page: OpenPage) -> None:
     at = open_page("map", run=run.id)
     chosen = acted(at, run, mode="replace", row=17)
-    found = selected(run, chosen, standing_of(run), {"gradients-pca": embedding(run, method="pca")})
+    found = select_rows(run, chosen, standing_of(run), {"gradients-pca": embedding(run, method="pca")})
     assert found.tolist() == [17]
     assert at.session_state[state.FOCUS] == run.table["sample_id"].iloc[17]
     assert acted(at, run, mode="clear").lassos == ()

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from app import queues, state
 from app.components import triage
 from oga_core import Run, decide
-from oga_core.review import Selection, arranged, load_view, save_view, standing_of
+from oga_core.review import Selection, arrange_rows, load_view, save_view, standing_of
 from tests.app.conftest import CLASSES, flags_at_first
 
 OpenPage = Callable[..., AppTest]
@@ -67,7 +67,7 @@ def test_the_order_is_that_of_the_selection(open_page: OpenPage, run: Run, order
     at = open_page("review", run=run.id)
     at.segmented_control(key="review_order").set_value(order).run()
     assert load_view(run, None).order == order
-    rows, groups = arranged(run, Selection("l1", 0.2, order=order), standing_of(run), {})
+    rows, groups = arrange_rows(run, Selection("l1", 0.2, order=order), standing_of(run), {})
     np.testing.assert_array_equal(rows_of(at), rows)
     queue = queues.kept(handed(at)["queue"])
     assert queue is not None

@@ -228,7 +228,7 @@ def test_a_name_on_the_hub_is_taken_where_the_owner_allows_the_network(
     open_page: OpenPage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, allowed: bool
 ) -> None:
     fetched = Mock(return_value=tmp_path / "fetched")
-    monkeypatch.setattr("oga_core.hub.fetched", fetched)
+    monkeypatch.setattr("oga_core.hub.download_model", fetched)
     monkeypatch.setenv("OGA_ALLOW_HUB", str(int(allowed)))
     (tmp_path / "fetched").mkdir()
     at = open_page("start")

@@ -15,7 +15,7 @@ from app import queues
 from app.components import influence
 from oga_core import Run, Workspace, influence_of
 from oga_core.influence import against, influence_of_row, towards
-from oga_core.review import Selection, load_view, save_view, selected, standing_of
+from oga_core.review import Selection, load_view, save_view, select_rows, standing_of
 from oga_core.scoring import do_run, prepare
 from tests.app.app_pages.test_review import handed
 
@@ -82,7 +82,7 @@ def test_a_written_test_sample_gets_both_lists_which_become_the_selection_of_the
     chosen = load_view(run, None)
     assert (chosen.detector, chosen.labels) == ("loss", ())
     assert set(chosen.samples) == set(run.table["sample_id"].iloc[queue.rows])
-    assert sorted(selected(run, chosen, standing_of(run))) == sorted(queue.rows)
+    assert sorted(select_rows(run, chosen, standing_of(run))) == sorted(queue.rows)
     assert sorted(shown(at).rows) == sorted(queue.rows)
     next(b for b in at.sidebar.button if b.label == f"{len(queue.rows)} picked samples").click().run()
     assert load_view(run, None).samples == ()

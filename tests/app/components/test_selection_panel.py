@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from app import state
 from oga_core import Run, decide
-from oga_core.review import Selection, load_view, named_views, save_view
+from oga_core.review import Selection, list_views, load_view, save_view
 from oga_core.runs import DataSource
 from tests.app.conftest import flags_at_first
 
@@ -64,14 +64,14 @@ def test_a_named_view_is_found_again_by_everybody_until_it_is_forgotten(open_pag
     at = open_page("scores", run=run.id)
     at.select_slider(key="panel_budget").set_value(0.2).run()
     at.text_input(key="view_name").set_value(f"  {name} ").run()
-    assert list(named_views(run)) == [name]
+    assert list(list_views(run)) == [name]
     at.select_slider(key="panel_budget").set_value(0.05).run()
     other = open_page("scores", run=run.id)
     other.button(key=f"view_{name}").click().run()
     assert other.select_slider(key="panel_budget").value == 0.2
     assert "[these](" not in other.button(key=f"view_{name}").label
     other.button(key=f"forget_{name}").click().run()
-    assert named_views(run) == {}
+    assert list_views(run) == {}
     assert not other.exception
 
 

@@ -16,7 +16,7 @@ from oga_core.data.tables import Answered
 from oga_core.gradients import unit_rows
 from oga_core.models import LanguageModel
 from oga_core.progress import Cancelled
-from oga_core.review import Selection, clusters, default_selection, selected, standing_of, token_losses, why
+from oga_core.review import Selection, clusters, default_selection, select_rows, standing_of, token_losses, why
 from oga_core.review.layer_shares import layer_shares, squared_norms
 from oga_core.review.sample_model import model_of
 from oga_core.runs import Weights
@@ -176,7 +176,8 @@ def test_a_sample_is_explained_without_anything_about_classes(run: Run) -> None:
     assert [n.name for n in found.gradient] == ["norm"]
     assert {n.label for n in found.near_label} == {"spell"}
     assert (
-        len(selected(run, Selection("loss", labels=("spell",), predicted=("twice",), flagged_only=False), standing_of(run))) == 12
+        len(select_rows(run, Selection("loss", labels=("spell",), predicted=("twice",), flagged_only=False), standing_of(run)))
+        == 12
     )
     assert len(clusters(run, np.arange(10))) == 10
 

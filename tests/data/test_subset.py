@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import oga_core as oga
-from oga_core.data import Arrays, Dataset, Part, SampleError
+from oga_core.data import Arrays, Dataset, SampleError, Subset
 
 X = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
 NAMES = ["ant", "bee", "cat", "dog"]
@@ -21,11 +21,11 @@ def whole() -> Arrays:
 
 
 @pytest.fixture
-def part(whole: Dataset) -> Part:
-    return Part(whole, ROWS)
+def part(whole: Dataset) -> Subset:
+    return Subset(whole, ROWS)
 
 
-def test_samples_keep_their_identity_content_and_source(whole: Dataset, part: Part) -> None:
+def test_samples_keep_their_identity_content_and_source(whole: Dataset, part: Subset) -> None:
     assert len(part) == 4
     assert [part.sample_id(i) for i in range(4)] == [whole.sample_id(i) for i in ROWS]
     assert [part.content(i) for i in range(4)] == [whole.content(i) for i in ROWS]
@@ -36,7 +36,7 @@ def test_samples_keep_their_identity_content_and_source(whole: Dataset, part: Pa
         part.load(3)
 
 
-def test_labels_and_all_class_names_are_those_of_the_whole(whole: Dataset, part: Part) -> None:
+def test_labels_and_all_class_names_are_those_of_the_whole(whole: Dataset, part: Subset) -> None:
     assert part.labels.tolist() == [-1, 1, 1, 0]
     assert part.class_names == NAMES
     assert [part.label_name(i) for i in range(4)] == ["", "bee", "bee", "ant"]
@@ -47,7 +47,7 @@ def test_labels_and_all_class_names_are_those_of_the_whole(whole: Dataset, part:
 
 def test_other_labels_make_other_samples_and_leave_the_whole_as_it_is(whole: Dataset) -> None:
     before = whole.labels.copy()
-    relabelled = Part(whole, ROWS, np.array([4, 1, 0, 4]), [*NAMES, "eel"])
+    relabelled = Subset(whole, ROWS, np.array([4, 1, 0, 4]), [*NAMES, "eel"])
     assert relabelled.labels.dtype == np.int64
     assert [relabelled.label_name(i) for i in range(4)] == ["eel", "bee", "ant", "eel"]
     same = [relabelled.sample_id(i) == whole.sample_id(r) for i, r in enumerate(ROWS)]
@@ -56,7 +56,7 @@ def test_other_labels_make_other_samples_and_leave_the_whole_as_it_is(whole: Dat
 
 
 def test_a_part_of_a_part_has_the_labels_of_that_part(whole: Dataset) -> None:
-    outer = Part(whole, ROWS, np.array([4, 1, 0, 4]), [*NAMES, "eel"])
+    outer = Subset(whole, ROWS, np.array([4, 1, 0, 4]), [*NAMES, "eel"])
     inner = outer.take(np.array([3, 0]))
     assert (inner.rows.tolist(), inner.labels.tolist()) == ([4, 6], [4, 4])
     assert inner.class_names == outer.class_names
@@ -66,12 +66,12 @@ def test_a_part_of_a_part_has_the_labels_of_that_part(whole: Dataset) -> None:
 
 
 def test_a_part_may_be_empty(whole: Dataset) -> None:
-    none = Part(whole, np.empty(0, np.int64))
+    none = Subset(whole, np.empty(0, np.int64))
     assert (len(none), none.sources, none.class_names) == (0, [], NAMES)
 
 
 def test_a_part_of_texts_is_read_as_texts() -> None:
-    texts = Part(oga.from_texts(["one", "two", "three"], ["a", "b", "a"]), np.array([2, 0]))
+    texts = Subset(oga.from_texts(["one", "two", "three"], ["a", "b", "a"]), np.array([2, 0]))
     assert [texts.load(i) for i in range(2)] == ["three", "one"]
     assert [texts.text(i) for i in range(2)] == ["three", "one"]
     assert texts.kind == "text"

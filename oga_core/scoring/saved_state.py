@@ -54,7 +54,7 @@ class Shard(NamedTuple):
     failed: list[Unreadable]
 
 
-class Parts:
+class SavedState:
     """The kept parts of a run, in its folder ``parts``.
 
     Parameters
@@ -162,7 +162,7 @@ class Parts:
 
     def add(self, name: str, write: Callable[[Path], object], size: int = 0, rest: int = 0) -> None:
         """Write a file of some bytes, after which about ``rest`` more are to come; InputError where the disk is too full."""
-        with room(self.run, size, rest):
+        with reserve_disk(self.run, size, rest):
             self.run.add_file(name, write)
 
     def remove(self) -> None:
@@ -172,7 +172,7 @@ class Parts:
 
 
 @contextmanager
-def room(run: Run, size: int, rest: int = 0) -> Iterator[None]:
+def reserve_disk(run: Run, size: int, rest: int = 0) -> Iterator[None]:
     """While open, files of some bytes are written into a run's folder, and about ``rest`` later.
 
     Raises
@@ -204,7 +204,7 @@ def _megabytes(size: int) -> str:
 
 
 @contextmanager
-def alone(run: Run) -> Iterator[None]:
+def lock_run(run: Run) -> Iterator[None]:
     """While open, no other process scores this run; InputError where one does already, or nothing can be saved."""
     run.workspace.check_writable()
     lock = FileLock(run.path / "score.lock", mode=PRIVATE_FILE)

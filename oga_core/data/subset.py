@@ -9,7 +9,7 @@ import numpy as np
 from oga_core.data.dataset import Dataset
 
 
-class Part(Dataset):
+class Subset(Dataset):
     """A view of another data set; it has all its classes, whether a sample of each is left or not.
 
     Parameters
@@ -39,6 +39,6 @@ class Part(Dataset):
     def load(self, index: int) -> Any:
         return self.whole.load(int(self.rows[index]))
 
-    def take(self, rows: np.ndarray) -> Part:
+    def take(self, rows: np.ndarray) -> Subset:
         """Some of these samples, in this order."""
-        return Part(self.whole, self.rows[rows], self.labels[rows], self.class_names)
+        return Subset(self.whole, self.rows[rows], self.labels[rows], self.class_names)
