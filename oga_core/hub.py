@@ -63,9 +63,9 @@ def download_model(name: str) -> Path:
     try:
         told = json.loads(answer)
     except ValueError:
-        told = {"error": f"the process that fetches ended with code {process.returncode}"}
+        told = {"error": f"the download process ended with code {process.returncode}"}
     if "path" not in told:
-        raise InputError(f"{name} could not be fetched from the Hugging Face hub: {told['error'][:300]}")
+        raise InputError(f"{name} could not be downloaded from the Hugging Face hub: {told['error'][:300]}")
     return Path(told["path"])
 
 

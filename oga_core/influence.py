@@ -12,7 +12,7 @@ from oga_core.errors import InputError
 from oga_core.gradients import FORM
 from oga_core.measured import SampleGradient
 from oga_core.review.sample_model import SampleModel, model_of
-from oga_core.review.why import beyond_head
+from oga_core.review.why import is_beyond_head
 from oga_core.runs import Run
 from oga_core.runs.run import SKETCHES
 from oga_core.runs.stale import stale
@@ -126,7 +126,7 @@ def with_cosines(run: Run, cosines: np.ndarray, norm: float) -> pd.DataFrame:
 
 def standard_error(run: Run, cosines: np.ndarray) -> np.ndarray:
     """Of cosines between a run's gradients, by sketches of k numbers: (1 − c²) / √k; 0 where the gradients are known exactly."""
-    return (1 - np.square(cosines)) / np.sqrt(run.factors.width) if beyond_head(run) else np.zeros_like(cosines)
+    return (1 - np.square(cosines)) / np.sqrt(run.factors.width) if is_beyond_head(run) else np.zeros_like(cosines)
 
 
 def towards(found: pd.DataFrame, count: int) -> pd.DataFrame:

@@ -198,7 +198,7 @@ def test_reproduce_passes_all_on_and_prints_where_the_report_is(oga: Oga, monkey
         90,
         "--device",
         "cuda",
-        "--part",
+        "--shard",
         "sst2:1",
     ]
     assert oga(*command) == (0, "out/report.md\n", "sst2, seed 0: l1\n")

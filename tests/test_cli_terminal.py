@@ -36,7 +36,7 @@ def test_stopped_is_exit_code_130(oga: Oga, texts: Path, error: type[BaseExcepti
     monkeypatch.setattr(scoring, "do_run", stop)
     code, out, err = oga("score", texts)
     (run,) = Workspace().runs()
-    assert (code, out, err) == (130, "", f"oga resume {run.id} goes on where it was stopped\noga: stopped\n")
+    assert (code, out, err) == (130, "", f"oga resume {run.id} resumes it\noga: stopped\n")
 
 
 def test_control_c_ends_the_scoring_and_the_run_says_so(features: Path, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_control_c_ends_the_scoring_and_the_run_says_so(features: Path, tmp_path
         out, err = process.communicate()
     (run,) = Workspace(tmp_path / "workspace").runs()
     assert (process.returncode, out) == (130, "")
-    assert err.endswith(f"oga resume {run.id} goes on where it was stopped\noga: stopped\n")
+    assert err.endswith(f"oga resume {run.id} resumes it\noga: stopped\n")
     assert run.status().state == "cancelled"
 
 

@@ -102,7 +102,7 @@ def test_an_adapter_comes_with_its_base(
 def test_what_the_hub_answers_is_told(asked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(hub.ALLOWED, "1")
     with pytest.raises(
-        InputError, match=r"some/missing could not be fetched .*: ValueError: 404: there is no model some/missing"
+        InputError, match=r"some/missing could not be downloaded .*: ValueError: 404: there is no model some/missing"
     ):
         hub.download_model("some/missing")
 
@@ -110,5 +110,5 @@ def test_what_the_hub_answers_is_told(asked: Path, monkeypatch: pytest.MonkeyPat
 def test_a_process_that_dies_is_told(asked: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(hub.ALLOWED, "1")
     (tmp_path / "fake" / "huggingface_hub.py").write_text("import os; os._exit(7)")
-    with pytest.raises(InputError, match=r"some/model could not be fetched .*: the process that fetches ended with code 7"):
+    with pytest.raises(InputError, match=r"some/model could not be downloaded .*: the download process ended with code 7"):
         hub.download_model("some/model")

@@ -17,7 +17,7 @@ from oga_core.data.saved_datasets import MARKS
 from oga_core.detectors import ALWAYS, CONTROLS, DEFAULT, DETECTORS, choose_detectors as chosen_detectors, make_detector
 from oga_core.model_files import ADAPTER, CONFIG, SUFFIXES
 from oga_core.sandbox import Outlook, SandboxedDataset, SandboxedModel, list_architectures, open_sandboxed, start_spare
-from oga_core.scoring import NAMED, prepare
+from oga_core.scoring import SCOPES, prepare
 from oga_core.serving import check_path
 
 WAYS = ["Example", "Upload", "Server path"]
@@ -72,7 +72,7 @@ def draw(way: str) -> None:
         return
     try:
         data = Data(str(path), options.inputs, options.label, path.stat().st_mtime_ns)
-        outlook = _estimate(data, model, NAMED, options.folds)
+        outlook = _estimate(data, model, SCOPES, options.folds)
         scope = _choose_scope(outlook)
         if scope not in outlook.costs:
             outlook = _estimate(data, model, (scope,), options.folds)
@@ -211,7 +211,7 @@ def _estimate(data: Data, model: Model, scopes: tuple[str, ...], folds: int | No
 
 def _choose_scope(outlook: Outlook) -> str:
     """Draw the scopes with their costs; return the chosen one."""
-    offered = [scope for scope in NAMED if scope in outlook.costs]
+    offered = [scope for scope in SCOPES if scope in outlook.costs]
     costs = [outlook.costs[s] for s in offered]
     captions = [
         f"{MEANING[s]}: {c.parameters:,} parameters, about {_format_seconds(c.seconds)}"

@@ -39,9 +39,9 @@ def _add_reproduce(commands: Any) -> None:
     repeat.add_argument("--arch", metavar="NAME", help="model to train, in the vision, text and shift experiments")
     repeat.add_argument("--device", default="cpu", help="cpu or cuda, for transformers (default: %(default)s)")
     repeat.add_argument(
-        "--part",
+        "--shard",
         metavar="SETTING:SEED",
-        help="do only this, in the text and llm experiments; without it the parts in the folder are put together",
+        help="do only this, in the text and llm experiments; without it the shards in the folder are put together",
     )
     repeat.set_defaults(do=_reproduce)
 
@@ -93,7 +93,7 @@ def _reproduce(options: argparse.Namespace) -> None:
             arch=options.arch,
             samples=options.samples,
             device=options.device,
-            part=options.part,
+            shard=options.shard,
             progress=bar,
         )
     say(str(report))

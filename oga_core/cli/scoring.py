@@ -127,7 +127,7 @@ def _do(run: Run, as_json: bool) -> None:
         with Bar() as bar:
             scoring.do_run(run, bar)
     except (KeyboardInterrupt, Cancelled):
-        notify(f"oga resume {run.id} goes on where it was stopped")
+        notify(f"oga resume {run.id} resumes it")
         raise
     summary = run.summary
     told = {"run": run.id, "table": str(run.file(TABLE)), **{key: getattr(summary, key) for key in REPORTED}}

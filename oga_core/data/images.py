@@ -66,7 +66,7 @@ def conversions(data: bytes) -> list[str]:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         found = []
         if getattr(image, "is_animated", False) and image.format != "MPO":  # a photograph with a preview behind it
-            found.append("are animations: their first frame stands for them")
+            found.append("are animations: only their first frame is read")
         if image.mode == "CMYK":
             found.append("are CMYK and were converted to RGB without their colour profile")
         if "A" in image.mode or "transparency" in image.info:

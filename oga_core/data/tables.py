@@ -46,13 +46,13 @@ class Table(Dataset):
 
 
 class TextPair(str):
-    """Texts joined by a line break, for models that take one; ``parts`` are the texts themselves, for those that take two."""
+    """Texts joined by a line break, for models that take one; ``texts`` are the texts themselves, for those that take two."""
 
-    parts: tuple[str, ...]
+    texts: tuple[str, ...]
 
-    def __new__(cls, joined: str, parts: tuple[str, ...]) -> TextPair:
+    def __new__(cls, joined: str, texts: tuple[str, ...]) -> TextPair:
         pair = super().__new__(cls, joined)
-        pair.parts = parts
+        pair.texts = texts
         return pair
 
 

@@ -30,7 +30,7 @@ class Asked:
         Training samples at most; None for all.
     device
         Where torch computes: ``cpu`` or ``cuda``.
-    part
+    shard
         The one setting and seed that are to be done; None for all.
     """
 
@@ -42,14 +42,14 @@ class Asked:
     samples: int | None
     progress: Progress
     device: str = "cpu"
-    part: tuple[str, int] | None = None
+    shard: tuple[str, int] | None = None
 
-    def parts(self, settings: Iterable[str]) -> list[tuple[int, str]]:
+    def list_shards(self, settings: Iterable[str]) -> list[tuple[int, str]]:
         """Seeds and settings that are to be done; InputError if a setting is asked for that is not among them."""
         settings = list(settings)
-        if self.part is None:
+        if self.shard is None:
             return [(seed, setting) for seed in range(self.seeds) for setting in settings]
-        setting, seed = self.part
+        setting, seed = self.shard
         if setting not in settings:
-            raise InputError(f"there is no part {setting!r} here; there are: {', '.join(settings)}")
+            raise InputError(f"there is no shard {setting!r} here; there are: {', '.join(settings)}")
         return [(seed, setting)]

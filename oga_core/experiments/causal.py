@@ -122,14 +122,14 @@ def _stories(data: Path | None) -> tuple[Path, Path] | None:
     return (model, tokens) if data is not None and model.is_file() and tokens.is_file() else None
 
 
-def load_causal(arch: str | None, data: Path | None, examples: Sequence[Example], seed: int, kept: Path) -> Causal:
+def load_causal(arch: str | None, data: Path | None, examples: Sequence[Example], seed: int, converted: Path) -> Causal:
     """The model to start from: a Hugging Face folder, else the small Llama among the data, else a random one.
 
     Parameters
     ----------
     examples
         What the tokenizer of a random model is made of.
-    kept
+    converted
         Where a converted model is written.
 
     Raises
@@ -144,9 +144,9 @@ def load_causal(arch: str | None, data: Path | None, examples: Sequence[Example]
         return _from_folder(hf, Path(arch))
     there = _stories(data)
     if there is not None:
-        if not (kept / "config.json").is_file():
-            write_whole_folder(kept, lambda folder: convert(*there, folder))
-        return _from_folder(hf, kept)
+        if not (converted / "config.json").is_file():
+            write_whole_folder(converted, lambda folder: convert(*there, folder))
+        return _from_folder(hf, converted)
     return _random(hf, examples, seed)
 
 

@@ -195,9 +195,9 @@ class Adapted(Starter):
         """None: no further transformers are trained."""
         return None
 
-    def batches(self, classifier: Classifier, part: str) -> Iterator[Any]:
+    def batches(self, classifier: Classifier, split: str) -> Iterator[Any]:
         """As the starter's, on the device."""
-        return (_on(self.device, batch) for batch in super().batches(classifier, part))
+        return (_on(self.device, batch) for batch in super().batches(classifier, split))
 
     def fitted(self, rows: np.ndarray, after_epoch: AfterEpoch | None) -> TrainedModel:
         import peft

@@ -110,9 +110,9 @@ def run(asked: Asked) -> Study:
             "width": WIDTH,
             "data": {task: [len(train[task]), len(test[task])] for task in TASKS},
         },
-        asked.part,
+        asked.shard,
     )
-    for seed, name in asked.parts(SETTINGS):
+    for seed, name in asked.list_shards(SETTINGS):
         setting = SETTINGS[name]
         if (name, seed, RELATED, TEST_LOSS) not in results:
             recipe = replace(setting.recipe, epochs=QUICK_EPOCHS) if asked.quick else setting.recipe
@@ -132,7 +132,7 @@ def run(asked: Asked) -> Study:
         reading=_describe(rows),
         notes=[f"The model is {model}.", *_losses(rows)],
         how=HOW,
-        figures=() if asked.part else _draw_figures(rows, titles),
+        figures=() if asked.shard else _draw_figures(rows, titles),
     )
 
 
@@ -154,7 +154,7 @@ def _draw_figures(rows: pd.DataFrame, titles: dict[str, str]) -> list[Figure]:
     ]
 
 
-def examples(folder: Path, task: str, part: str) -> list[Example]:
+def examples(folder: Path, task: str, split: str) -> list[Example]:
     """The samples of a task.
 
     Raises
@@ -162,7 +162,7 @@ def examples(folder: Path, task: str, part: str) -> list[Example]:
     InputError
         If the table is missing or has other columns.
     """
-    path = folder / f"{'sentence_transformation' if task == 'hidden' else task}_{part}.csv"
+    path = folder / f"{'sentence_transformation' if task == 'hidden' else task}_{split}.csv"
     if not path.is_file():
         raise InputError(f"{path} not found: DataInf's tables are needed (--data DIR with DIR/datainf/*.csv)")
     table = pd.read_csv(path, dtype=str, keep_default_na=False)

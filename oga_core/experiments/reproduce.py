@@ -29,7 +29,7 @@ class Experiment:
 
 
 ON_A_GPU = ("text", "llm")
-"""Experiments with transformers: they can compute on a GPU, and one part at a time."""
+"""Experiments with transformers: they can compute on a GPU, and one shard at a time."""
 EXPERIMENTS = {
     "synthetic": Experiment("two blobs and half moons with flipped labels", 20, 5),
     "text": Experiment("SST-2, MRPC, QNLI with flipped labels, news titles with real noise", 5, 2),
@@ -50,10 +50,10 @@ def reproduce(
     arch: str | None = None,
     samples: int | None = None,
     device: str = "cpu",
-    part: str | None = None,
+    shard: str | None = None,
     progress: Progress = silent,
 ) -> Path:
-    """Run one of the paper's experiments; returns the path of its report, or of the folder where only a part was done.
+    """Run one of the paper's experiments; returns the path of its report, or of the folder where only one shard was done.
 
     An interrupted experiment resumes when it is called again with the same folder and settings.
 
@@ -75,9 +75,9 @@ def reproduce(
         Training samples at most, in the vision experiment, whose models take minutes to train.
     device
         ``cpu`` or ``cuda``, for the transformers of the text and llm experiments.
-    part
+    shard
         ``SETTING:SEED``, in these experiments: only this is done, by a process or a machine of its own, and no report is
-        written. The same call without a part takes over what all parts have left in the folder, and does what is missing.
+        written. The same call without a shard takes over what all shards have left in the folder, and does what is missing.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def reproduce(
         For an unknown name, a wrong number of seeds, data that are missing or do not fit, a missing device, or a
         folder that cannot be used.
     """
-    where, seed = _check(name, data, seeds, samples, device, part)
+    where, seed = _check(name, data, seeds, samples, device, shard)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -93,9 +93,9 @@ def reproduce(
     _check_device(device)
     experiment = EXPERIMENTS[name]
     count = seeds or (experiment.quick_seeds if quick else experiment.seeds)
-    asked = Asked(data, out, count, quick, arch, samples, progress, device, None if part is None else (where, seed))
+    asked = Asked(data, out, count, quick, arch, samples, progress, device, None if shard is None else (where, seed))
     study = import_module(f"oga_core.experiments.{name}").run(asked)
-    if part is not None:
+    if shard is not None:
         return out
     from oga_core.experiments.report import write
 
@@ -103,20 +103,20 @@ def reproduce(
 
 
 def _check(
-    name: str, data: Path | None, seeds: int | None, samples: int | None, device: str, part: str | None
+    name: str, data: Path | None, seeds: int | None, samples: int | None, device: str, shard: str | None
 ) -> tuple[str, int]:
-    """Return setting and seed of a part; InputError where the settings of a call do not fit together."""
+    """Return setting and seed of a shard; InputError where the settings of a call do not fit together."""
     if name not in EXPERIMENTS:
         raise InputError(f"unknown experiment {name!r}; there are: {', '.join(EXPERIMENTS)}")
     if seeds is not None and seeds < 1:
         raise InputError(f"{seeds} seeds: at least one is needed")
     if samples is not None and (name != "vision" or samples < 1):
         raise InputError(f"{samples} samples: a number of training samples can be given for the vision experiment only")
-    if name not in ON_A_GPU and (device != "cpu" or part is not None):
-        raise InputError(f"a device and a part can be named for {' and '.join(ON_A_GPU)} only, not for {name}")
-    where, _, seed = (part or ":0").rpartition(":")
-    if part is not None and not (where and seed.isdecimal()):
-        raise InputError(f"{part!r} is not SETTING:SEED, as sst2:0")
+    if name not in ON_A_GPU and (device != "cpu" or shard is not None):
+        raise InputError(f"a device and a shard can be named for {' and '.join(ON_A_GPU)} only, not for {name}")
+    where, _, seed = (shard or ":0").rpartition(":")
+    if shard is not None and not (where and seed.isdecimal()):
+        raise InputError(f"{shard!r} is not SETTING:SEED, as sst2:0")
     if data is not None and not data.is_dir():
         raise InputError(f"data {data} is not a folder")
     return where, int(seed)

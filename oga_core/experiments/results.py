@@ -16,8 +16,8 @@ from oga_core.errors import InputError
 from oga_core.files import write_whole
 
 RESULTS, SETTINGS = "results.csv", "settings.json"
-PARTS = "results-*.csv"
-"""Of parts that were done by themselves."""
+SHARDS = "results-*.csv"
+"""Of shards that were done by themselves."""
 VALIDATED, AT_NOISE_RATE, RELATED = "validated", "noise rate", "related"
 """Budgets that are no share: the best on validation data for each arm and seed, as many as are truly wrong, and as many as are of
 the test sample's kind."""
@@ -72,9 +72,9 @@ class Results:
         Where ``results.csv`` is; rows that are there already are kept if they were made under the same settings.
     settings
         All that a row depends on beside setting, seed, budget and arm; JSON.
-    part
+    shard
         A setting and a seed: their rows are kept in a file of their own, which no other process writes. Without it, the rows
-        of all parts are taken over.
+        of all shards are taken over.
 
     Raises
     ------
@@ -82,20 +82,20 @@ class Results:
         If the folder has results made under other settings, or cannot be written or read.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any], part: tuple[str, int] | None = None) -> None:
-        self.path = folder / (PARTS.replace("*", "{}-{}").format(*part) if part else RESULTS)
+    def __init__(self, folder: Path, settings: dict[str, Any], shard: tuple[str, int] | None = None) -> None:
+        self.path = folder / (SHARDS.replace("*", "{}-{}").format(*shard) if shard else RESULTS)
         self.rows: dict[Key, Row] = {}
         known = folder / SETTINGS
         text = json.dumps(settings, indent=1, sort_keys=True, default=str)
         try:
-            shards = sorted(folder.glob(PARTS))
+            shards = sorted(folder.glob(SHARDS))
             if (shards or self.path.exists()) and (not known.exists() or known.read_text("utf-8") != text):
                 raise InputError(f"{folder} holds results made under other settings; name another folder, or empty it")
-            for path in (self.path, *([] if part else shards)):
+            for path in (self.path, *([] if shard else shards)):
                 if path.exists():
                     self.rows |= {(row.setting, row.seed, row.budget, row.arm): row for row in _read(path)}
             write_whole(known, lambda path: path.write_text(text, "utf-8"))
-            if shards and not part:
+            if shards and not shard:
                 write_whole(self.path, self._write)
         except OSError as error:
             raise InputError(f"cannot use {folder}: {error.strerror}") from error

@@ -24,7 +24,7 @@ QUICK_BUDGETS = {"0.05": 0.05, "0.2": 0.2}
 TRAIN, VALIDATION, TEST = 4000, 1000, 20_000
 """Rows at most, drawn by the seed."""
 QUICK_TRAIN, QUICK_TEST = 1000, 4000
-DRAWN_AGAIN = 0.8
+RESAMPLED = 0.8
 """Share of a given training table that a seed draws, so that seeds differ."""
 LOGISTIC = "logistic"
 STEPS = 1000
@@ -61,12 +61,12 @@ class Regression:
     validation_accuracy: float
     by_epoch: tuple[float, ...] = ()
 
-    def gradients(self, part: str) -> Gradients:
-        x = self.tables.x[part]
+    def gradients(self, split: str) -> Gradients:
+        x = self.tables.x[split]
         logits = np.full((len(x), self.tables.classes), -50.0)  # a class that was trimmed whole
         found = self.model.decision_function(x)
         logits[:, self.model.classes_] = found if found.ndim == 2 else np.stack([np.zeros(len(x)), found], 1)
-        return of_head(logits, x, self.tables.y[part])
+        return of_head(logits, x, self.tables.y[split])
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def run(asked: Asked) -> Study:
 def draw(shift: Shift, seed: int, train: int, test: int) -> Tables:
     """Rows of one seed: some of the training table, and of the test table some to validate on and others to test on."""
     rng = np.random.default_rng(seed)
-    most = len(shift.train) if shift.wrong is not None else round(DRAWN_AGAIN * len(shift.train))
+    most = len(shift.train) if shift.wrong is not None else round(RESAMPLED * len(shift.train))
     rows = np.sort(rng.permutation(len(shift.train))[: min(train, most)])
     order = rng.permutation(len(shift.test))
     held = min(VALIDATION, len(order) // 4)

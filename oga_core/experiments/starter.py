@@ -69,23 +69,23 @@ class Starter:
         some = self.train.take(rows)
         return train(some, self.arch, seed=self.seed, epochs=self.epochs, hold_out=False, after_epoch=after_epoch)
 
-    def accuracy(self, classifier: Classifier, part: str) -> float:
-        """Share of the samples of a part whose label is predicted."""
-        predicted = torch.cat([classifier.logits(batch).argmax(1) for batch in self.batches(classifier, part)])
-        return float((predicted.cpu().numpy() == getattr(self, part).labels).mean())
+    def accuracy(self, classifier: Classifier, split: str) -> float:
+        """Share of the samples of a split whose label is predicted."""
+        predicted = torch.cat([classifier.logits(batch).argmax(1) for batch in self.batches(classifier, split)])
+        return float((predicted.cpu().numpy() == getattr(self, split).labels).mean())
 
-    def batches(self, classifier: Classifier, part: str) -> Iterator[Any]:
-        """Module inputs for the samples of a part, encoded once for all models that encode alike."""
-        encoded = self.inputs(classifier.encode, part)
+    def batches(self, classifier: Classifier, split: str) -> Iterator[Any]:
+        """Module inputs for the samples of a split, encoded once for all models that encode alike."""
+        encoded = self.inputs(classifier.encode, split)
         for start in range(0, len(encoded), BATCH):
             yield classifier.collate(encoded[start : start + BATCH])
 
-    def inputs(self, encode: Callable[[Any], Any], part: str) -> list[Any]:
-        """The samples of a part, encoded once."""
-        samples: Subset = getattr(self, part)
-        if (part, encode) not in self.encoded:
-            self.encoded[part, encode] = [encode(samples.load(i)) for i in range(len(samples))]
-        return self.encoded[part, encode]
+    def inputs(self, encode: Callable[[Any], Any], split: str) -> list[Any]:
+        """The samples of a split, encoded once."""
+        samples: Subset = getattr(self, split)
+        if (split, encode) not in self.encoded:
+            self.encoded[split, encode] = [encode(samples.load(i)) for i in range(len(samples))]
+        return self.encoded[split, encode]
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,12 @@ class Model:
     validation_accuracy: float
     by_epoch: tuple[float, ...]
 
-    def gradients(self, part: str) -> Gradients:
+    def gradients(self, split: str) -> Gradients:
         classifier, starter = self.classifier, self.starter
-        first = next(starter.batches(classifier, part))
+        first = next(starter.batches(classifier, split))
         _, layer = find_head(classifier.module, classifier.logits, first, classifier.head)
         with capture_features(layer) as seen:
-            logits = [classifier.logits(batch) for batch in starter.batches(classifier, part)]
-        labels = getattr(starter, part).labels
+            logits = [classifier.logits(batch) for batch in starter.batches(classifier, split)]
+        labels = getattr(starter, split).labels
         found = of_head(torch.cat(logits).cpu().numpy(), torch.cat(seen).cpu().numpy(), labels)
-        return replace(found, out_of_fold=starter.out_of_fold) if part == "train" else found
+        return replace(found, out_of_fold=starter.out_of_fold) if split == "train" else found

@@ -22,7 +22,7 @@ SHOWN = {
     "random_accuracy": "random trim like it, %",
 }
 """Measures and what they are called."""
-NAMED = {
+BUDGET_NAMES = {
     VALIDATED: "budget chosen on validation data",
     AT_NOISE_RATE: "as many trimmed as are wrong",
     RELATED: "as many found as are of the kind",
@@ -90,7 +90,7 @@ def format_tables(table: pd.DataFrame, settings: dict[str, str]) -> str:
 
 def budget_title(budget: str) -> str:
     """A budget in words."""
-    return NAMED.get(budget) or f"{100 * float(budget):.3g} % trimmed"
+    return BUDGET_NAMES.get(budget) or f"{100 * float(budget):.3g} % trimmed"
 
 
 def _cell(mean: float, half: float, measure: str, digits: int = 1) -> str:

@@ -24,7 +24,7 @@ from oga_core.experiments.trial import Plan, Trial, run_trial
 BUDGET, FLIPPED = 0.3, 0.2
 VALIDATION = 500
 """Samples at most that influence is measured on."""
-KEPT_BACK = 0.15
+HELD_OUT = 0.15
 """Share of the samples that is not trained on, at least, where there is no file to test on."""
 FULL = {"train": 1 << 62, "validation": VALIDATION, "test": 1 << 62}
 QUICK = {"train": 600, "validation": 200, "test": 500}
@@ -89,7 +89,7 @@ class Opened:
     validation: Subset | None
     test: Subset | None
 
-    def parts(self, seed: int, most: dict[str, int]) -> tuple[Subset, np.ndarray, Subset, Subset]:
+    def split(self, seed: int, most: dict[str, int]) -> tuple[Subset, np.ndarray, Subset, Subset]:
         """Training samples under their given labels, which of these are wrong, validation and test samples, as a seed draws them.
 
         Parameters
@@ -99,7 +99,7 @@ class Opened:
         """
         rng = np.random.default_rng(seed)
         n = len(self.true)
-        reserved = KEPT_BACK * n if self.test is None else min(VALIDATION, n / 10) if self.validation is None else 0
+        reserved = HELD_OUT * n if self.test is None else min(VALIDATION, n / 10) if self.validation is None else 0
         order = rng.permutation(n)
         count = min(self.train or n, most["train"], n - int(reserved))
         rows, rest = order[:count], order[count:]
@@ -119,7 +119,7 @@ class Opened:
 
     def most_frequent(self) -> float:
         """Share of the most frequent class among the test samples of seed 0."""
-        labels = self.parts(0, FULL)[3].labels
+        labels = self.split(0, FULL)[3].labels
         return float(np.bincount(labels).max() / len(labels))
 
 
@@ -149,13 +149,13 @@ def run(asked: Asked) -> Study:
             "most": most,
             "data": {name: [str(task.pool.origin), len(task.true)] for name, task in tasks.items()},
         },
-        asked.part,
+        asked.shard,
     )
     trained = (*QUICK_TRAINED, *arms.OURS) if asked.quick else arms.SCORED
     base = _prepare_base(asked, tasks)
     plan = Plan(trained=trained, twins=() if asked.quick or base else arms.SCORED)
-    for seed, name in asked.parts(tasks):
-        train, wrong, validation, test = tasks[name].parts(seed, most)
+    for seed, name in asked.list_shards(tasks):
+        train, wrong, validation, test = tasks[name].split(seed, most)
         fit = (
             Adapted(train, validation, test, seed, curve=True, base=base, device=asked.device)
             if base
@@ -173,7 +173,7 @@ def run(asked: Asked) -> Study:
         asked.quick,
         first=paper.TEXT_FIRST,
         notes=[*notes, *_notes(asked, rows, tasks, base)],
-        figures=() if asked.part else _draw_figures(rows, titles),
+        figures=() if asked.shard else _draw_figures(rows, titles),
     )
 
 

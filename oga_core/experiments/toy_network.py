@@ -63,7 +63,7 @@ class Networks:
 
 @torch.no_grad()
 def fit(
-    networks: Networks, points: np.ndarray, labels: np.ndarray, kept: np.ndarray, epochs: int, progress: Progress
+    networks: Networks, points: np.ndarray, labels: np.ndarray, weights: np.ndarray, epochs: int, progress: Progress
 ) -> Networks:
     """Minimise each network's mean cross-entropy over its own samples by Adam, rate 1e-3, weight decay 1e-4.
 
@@ -73,7 +73,7 @@ def fit(
         m of them; they are left as they are.
     points, labels
         float64, shape ``(m, n, 2)``; 0 or 1, shape ``(m, n)``.
-    kept
+    weights
         Which samples each is trained on, bool, shape ``(m, n)``.
     """
     values = [v.clone() for v in networks.values]
@@ -82,7 +82,7 @@ def fit(
     rows = torch.from_numpy(np.ascontiguousarray(points))
     x = rows.transpose(1, 2).contiguous()
     y = torch.from_numpy(labels.astype(np.float64))[:, None]
-    share = torch.from_numpy(kept / kept.sum(1, keepdims=True))[:, None]
+    share = torch.from_numpy(weights / weights.sum(1, keepdims=True))[:, None]
     # By hand: half the time of autograd, which is most of an experiment.
     for epoch in range(epochs):
         first = torch.baddbmm(b1, w1, x).relu_()

@@ -30,8 +30,8 @@ class Trained(Protocol):
     def by_epoch(self) -> tuple[float, ...]:
         """Accuracy on test data after each epoch, where it was asked for."""
 
-    def gradients(self, part: str) -> Gradients:
-        """Gradients of the head on the samples of a part: ``train`` (all of them, given labels), ``validation``, ``test``."""
+    def gradients(self, split: str) -> Gradients:
+        """Gradients of the head on the samples of a split: ``train`` (all of them, given labels), ``validation``, ``test``."""
 
 
 Scorer = Callable[[Trained, int], np.ndarray]

@@ -15,5 +15,5 @@ from .losses import (
 )
 from .per_sample import PerSampleGradients as PerSampleGradients
 from .results import GradientBatch as GradientBatch, join_batches as join_batches
-from .scope import ALL as ALL, HEAD as HEAD, LORA as LORA, NAMED as NAMED, parameters_in as parameters_in
+from .scope import ALL as ALL, HEAD as HEAD, LORA as LORA, SCOPES as SCOPES, parameters_in as parameters_in
 from .sketch import WIDTH as WIDTH

@@ -7,7 +7,7 @@ weight gradient is ever computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from types import FunctionType
 from typing import Any
@@ -279,6 +279,6 @@ def mark_inputs(inputs: Any) -> Any:
         return _mark(inputs.detach())
     if isinstance(inputs, (tuple, list)):
         return type(inputs)(mark_inputs(value) for value in inputs)
-    if isinstance(inputs, dict) or hasattr(inputs, "items"):
+    if isinstance(inputs, Mapping):
         return {key: mark_inputs(value) for key, value in inputs.items()}
     return inputs

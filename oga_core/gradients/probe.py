@@ -23,7 +23,7 @@ from oga_core.gradients.totals import Totals, Wanted
 
 PROBED = 5
 """Samples of the probe: few, and a number that few dimensions of a model are a multiple of."""
-NAMED = 8
+SHOWN = 8
 """Parameters without a rule whose names are shown to the user."""
 AGREES = {torch.float64: 1e-7, torch.float32: 2e-3}
 """Relative difference to autograd that the probe allows; 5e-2 in half precision."""
@@ -231,7 +231,7 @@ def _count_saved(module: nn.Module) -> Iterator[dict[int, int]]:
 def _describe_fallback(fallback: dict[str, str], parameters: dict[str, nn.Parameter], use_vmap: bool, share: float) -> str:
     sizes = {name: parameter.numel() for name, parameter in parameters.items()}
     values = sum(sizes[name] for name in fallback)
-    names, more = list(fallback)[:NAMED], len(fallback) - NAMED
+    names, more = list(fallback)[:SHOWN], len(fallback) - SHOWN
     way = "torch.func.vmap" if use_vmap else "one sample at a time"
     return (
         f"{len(fallback)} of {len(parameters)} parameters ({values:,} of {sum(sizes.values()):,} values) are taken by "

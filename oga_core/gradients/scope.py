@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 HEAD, ALL, LORA = "head", "all", "lora"
-NAMED = (HEAD, ALL, LORA)
+SCOPES = (HEAD, ALL, LORA)
 _LORA_NAMES = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B")
 
 
@@ -67,6 +67,6 @@ def _nothing(pattern: str, matched: int, names: list[str]) -> str:
         return f"scope {pattern!r} names {matched} parameters, and none of them is trainable"
     near = difflib.get_close_matches(pattern, names, 3, 0.3) or names[-3:]
     return (
-        f"scope {pattern!r} is neither {', '.join(NAMED[:-1])} or {LORA}, nor does it match a parameter; "
+        f"scope {pattern!r} is neither {', '.join(SCOPES[:-1])} or {LORA}, nor does it match a parameter; "
         f"there are, for example: {', '.join(near)}"
     )

@@ -83,7 +83,7 @@ def do_map(run: Run, space: str = "gradients", *, seed: int = 0, progress: Progr
     Cancelled
         If the user asked for it meanwhile.
     """
-    with run.job(JOBS[space]).doing(progress) as report:
+    with run.job(JOBS[space]).track(progress) as report:
         file = _file(picture(space, "umap"), seed)
         if not run.has_file(file):
             run.add_file(file, partial(save_array, _compute(run, space, seed, report)))

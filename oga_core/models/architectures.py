@@ -35,7 +35,7 @@ def check_architecture(name: str) -> str:
         return name
     if any(c in name for c in ":/\\@"):
         raise InputError(
-            f"architecture {name!r} is not on the list: models are never fetched from a hub or an address; "
+            f"architecture {name!r} is not on the list: models are never downloaded from a hub or an address; "
             "give one of torchvision's classification models with a weights file"
         )
     near = difflib.get_close_matches(name.lower(), architectures(), 3, 0.6)

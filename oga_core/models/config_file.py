@@ -15,7 +15,7 @@ COUNTED = re.compile(r"layer|depth|block|stage|expert|head|(^|_)num_|^n_(?!posit
 """Settings that say how many of something a model has: loops run so often."""
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers")
 """Settings of which at least one is needed: a model without a layer has an answer, too, and weights are then left out."""
-MOST_PARTS, MOST_SIZE = 100_000, 1 << 40
+MOST_REPEATS, MOST_SIZE = 100_000, 1 << 40
 """Largest number in such a setting, and in any other (the base of rotary positions is in the billions)."""
 
 
@@ -40,7 +40,7 @@ def check_sizes(name: str, settings: Mapping[str, Any], above: str = "") -> None
         if key.endswith(("eps", "epsilon")) and isinstance(value, str):
             raise InputError(f"{name}: {CONFIG} sets {above}{key} to {value[:30]!r}; a number is needed")
         counted = COUNTED.search(key)
-        most = CLASSES.value if "label" in key else MOST_PARTS if counted else MOST_SIZE
+        most = CLASSES.value if "label" in key else MOST_REPEATS if counted else MOST_SIZE
         least = 1 if key in LAYERS else 0 if counted else -math.inf
         for number in value if isinstance(value, list) else [value]:
             if not isinstance(number, (int, float)) or isinstance(number, bool):

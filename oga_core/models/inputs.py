@@ -27,8 +27,8 @@ MIN_SIZE, MAX_SIZE, MAX_INPUT = 8, 64, 2048
 LOOKED_AT = 500
 MAX_WORDS = 512
 CHARACTERS = 64
-KEPT = 1 << 16
-"""Texts whose tokens are kept: a scoring asks for some of them more than once."""
+CACHED_TEXTS = 1 << 16
+"""Texts whose tokens are cached: a scoring asks for some of them more than once."""
 """Of a longer word, only that many characters give character n-grams."""
 
 
@@ -119,7 +119,7 @@ class TextEncoder:
 
     reads = f"{MAX_WORDS} words"
 
-    def cuts(self, text: str) -> str:
+    def describe_truncation(self, text: str) -> str:
         """Describe what is truncated of a text that is too long; empty where all of it is read."""
         return ENDS if len(text) > 2 * MAX_WORDS and len(_every_word(text)) > MAX_WORDS else ""
 
@@ -134,17 +134,17 @@ class Truncating(Protocol):
     @property
     def reads(self) -> str: ...
 
-    def cuts(self, text: str) -> str: ...
+    def describe_truncation(self, text: str) -> str: ...
 
 
-def describe_truncation(encode: Callable[[Any], Any], dataset: Dataset) -> list[str]:
+def list_truncations(encode: Callable[[Any], Any], dataset: Dataset) -> list[str]:
     """Notes where texts are longer than what the model is given of them."""
     if not isinstance(encode, Truncating):
         return []
     truncated: Counter[str] = Counter()
     for index in range(len(dataset)):
         with suppress(SampleError):
-            truncated[encode.cuts(dataset.load(index))] += 1
+            truncated[encode.describe_truncation(dataset.load(index))] += 1
     return [f"{count:,} texts are longer than {encode.reads}; {what}" for what, count in sorted(truncated.items()) if what]
 
 

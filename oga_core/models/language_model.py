@@ -15,7 +15,7 @@ from oga_core.data import SampleError
 from oga_core.errors import InputError, raise_as
 from oga_core.measured import Token, TokenLosses
 from oga_core.models.classifier import Classifier, refuse_unfit_samples, run, token_count
-from oga_core.models.inputs import KEPT, TokenCollate
+from oga_core.models.inputs import CACHED_TEXTS, TokenCollate
 from oga_core.task import LANGUAGE_MODELLING, Task
 
 IGNORED = -100
@@ -81,8 +81,8 @@ def token_losses(model: LanguageModel, sample: Any) -> TokenLosses:
     read = model.encode.read(sample)
     split = len(read.prompt)
     return TokenLosses(
-        model.encode.named(read.prompt, sample.prompt, losses[:split]),
-        model.encode.named(read.answer, sample.answer, losses[split:]),
+        model.encode.name_tokens(read.prompt, sample.prompt, losses[:split]),
+        model.encode.name_tokens(read.answer, sample.answer, losses[split:]),
         sample.prompt[: read.before],
         sample.answer[read.after :],
     )
@@ -102,7 +102,7 @@ class Read:
         Their tokens.
     before, after
         Where reading of the prompt begins, and that of the answer ends, in characters.
-    cut
+    truncation
         In words what is not read, empty where all is.
     """
 
@@ -110,7 +110,7 @@ class Read:
     answer: list[Place]
     before: int
     after: int
-    cut: str
+    truncation: str
 
 
 @dataclass(eq=False)
@@ -132,7 +132,7 @@ class AnsweredTokens:
     longest: int
 
     def __post_init__(self) -> None:
-        self._cached = lru_cache(maxsize=KEPT)(self._numbers)
+        self._cached = lru_cache(maxsize=CACHED_TEXTS)(self._numbers)
 
     def __call__(self, sample: Any) -> dict[str, Tensor]:
         numbers, in_prompt, _ = self._cached(*_both(sample))
@@ -146,7 +146,7 @@ class AnsweredTokens:
     def _numbers(self, prompt: str, answer: str) -> tuple[np.ndarray, int, str]:
         """Token ids, int32, how many of them are the prompt's, and what is not read."""
         read = self._read(prompt, answer)
-        return np.array([number for number, _, _ in (*read.prompt, *read.answer)], np.int32), len(read.prompt), read.cut
+        return np.array([number for number, _, _ in (*read.prompt, *read.answer)], np.int32), len(read.prompt), read.truncation
 
     def read(self, sample: Any) -> Read:
         """The tokens that the model reads of a prompt and answer; SampleError where it cannot be tokenised or has no answer."""
@@ -181,7 +181,7 @@ class AnsweredTokens:
             at = max(at, end)
         return places
 
-    def named(self, places: list[Place], text: str, losses: Sequence[float | None]) -> list[Token]:
+    def name_tokens(self, places: list[Place], text: str, losses: Sequence[float | None]) -> list[Token]:
         """Tokens of a text as people read them, with their losses."""
         names = self.tokenizer.convert_ids_to_tokens([number for number, _, _ in places])
         return [
@@ -193,7 +193,7 @@ class AnsweredTokens:
     def reads(self) -> str:
         return f"{self.longest} tokens"
 
-    def cuts(self, sample: Any) -> str:
+    def describe_truncation(self, sample: Any) -> str:
         """Describe what is truncated of a sample that is too long; empty where all of it is read."""
         return self._cached(*_both(sample))[2] if MOST_TOKENS * len(sample) + 2 > self.longest else ""
 

@@ -10,8 +10,19 @@ from typing import IO, Any
 from oga_core.errors import InputError
 from oga_core.limits import PICKLE_BYTES
 
-ITEM_SIZES = {"Float": 4, "Double": 8, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4, "Short": 2, "Char": 1, "Byte": 1, "Bool": 1}
-STORAGES = {f"torch.{kind}Storage": size for kind, size in ITEM_SIZES.items()} | {"torch.storage.UntypedStorage": 1}
+ELEMENT_SIZES = {
+    "Float": 4,
+    "Double": 8,
+    "Half": 2,
+    "BFloat16": 2,
+    "Long": 8,
+    "Int": 4,
+    "Short": 2,
+    "Char": 1,
+    "Byte": 1,
+    "Bool": 1,
+}
+STORAGES = {f"torch.{kind}Storage": size for kind, size in ELEMENT_SIZES.items()} | {"torch.storage.UntypedStorage": 1}
 TENSORS = ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor")
 CALLS = {*TENSORS, "torch._utils._rebuild_parameter", "collections.OrderedDict", "torch.Size"}
 DTYPES = {f"torch.{dtype}" for dtype in ("float16", "bfloat16", "float32", "float64", "uint8", "int32", "int64")}

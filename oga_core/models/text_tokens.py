@@ -12,7 +12,7 @@ from torch import Tensor
 
 from oga_core.data.dataset import SampleError
 from oga_core.errors import raise_as
-from oga_core.models.inputs import ENDS, KEPT
+from oga_core.models.inputs import CACHED_TEXTS, ENDS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,7 +33,7 @@ class TextTokens:
     segments: bool
 
     def __post_init__(self) -> None:
-        self._cached = lru_cache(maxsize=KEPT)(self._read)
+        self._cached = lru_cache(maxsize=CACHED_TEXTS)(self._read)
 
     def __call__(self, text: str) -> dict[str, Tensor]:
         ids, types, _ = self._cached(_texts_of(text))
@@ -54,10 +54,10 @@ class TextTokens:
     def reads(self) -> str:
         return f"{self.longest} tokens"
 
-    def cuts(self, text: str) -> str:
+    def describe_truncation(self, text: str) -> str:
         """Describe what is truncated of a text that is too long; empty where all of it is read."""
         return ENDS if len(text) > self.longest // 2 and self._cached(_texts_of(text))[2] else ""
 
 
 def _texts_of(text: str) -> tuple[str, ...]:
-    return tuple(getattr(text, "parts", (str(text),)))
+    return tuple(getattr(text, "texts", (str(text),)))

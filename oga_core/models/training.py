@@ -22,7 +22,7 @@ from oga_core.threads import threads_for
 
 HELD_OUT = 10
 """One sample in so many is held out."""
-KEPT_BYTES = 1 << 30
+CACHE_BYTES = 1 << 30
 """Encoded samples up to this size stay in memory; larger sets are read again in each epoch."""
 REPORT_SECONDS = 0.1
 KEEP = 0.5
@@ -230,7 +230,7 @@ class _Samples:
                 continue
             rows.append(index)
             size += sample.nbytes + 100
-            if size > KEPT_BYTES:
+            if size > CACHE_BYTES:
                 self.encoded = None
             elif isinstance(self.encoded, list):
                 self.encoded.append(sample)

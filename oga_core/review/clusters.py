@@ -14,7 +14,7 @@ ALIKE = 0.8
 MOST = 20_000
 """Samples that are grouped."""
 BLOCK = 512
-KEPT = 4
+CACHED = 4
 """Groupings of a run that are kept."""
 
 
@@ -34,10 +34,10 @@ def clusters(run: Run, rows: np.ndarray) -> np.ndarray:
     """
     rows = np.asarray(rows, np.int64)
     some = np.sort(rows[:MOST])
-    groupings: dict[bytes, np.ndarray] = run.kept.setdefault("clusters", {})
+    groupings: dict[bytes, np.ndarray] = run.cached.setdefault("clusters", {})
     key = hashlib.sha256(some.tobytes()).digest()
     if key not in groupings:
-        while len(groupings) >= KEPT:
+        while len(groupings) >= CACHED:
             groupings.pop(next(iter(groupings)), None)
         groupings[key] = leaders(run.factors.take(some), run.codes("label")[some])
     group = groupings[key]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from oga_core.review.sample_model import SampleModel, find_sample
-from oga_core.review.why import beyond_head
+from oga_core.review.why import is_beyond_head
 from oga_core.runs import Run
 
 
@@ -24,7 +24,7 @@ def layer_shares(run: Run, row: int, model: SampleModel) -> list[tuple[str, floa
     InputError
         If the model or the sample is no longer found, or the model was given from Python and never was a file.
     """
-    if not beyond_head(run):
+    if not is_beyond_head(run):
         return []
     squares = squared_norms(run, row, model)
     layers: dict[str, float] = {}

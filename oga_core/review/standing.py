@@ -82,8 +82,8 @@ class Standing:
 
 def standing_of(run: Run) -> Standing:
     """The decisions in force for a run now, by all reviewers and from all processes."""
-    if "standing" not in run.kept:
-        run.kept.setdefault("standing", Standing(run))
-    found: Standing = run.kept["standing"]
+    if "standing" not in run.cached:
+        run.cached.setdefault("standing", Standing(run))
+    found: Standing = run.cached["standing"]
     found.update()
     return found

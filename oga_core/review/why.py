@@ -199,7 +199,7 @@ def _scores(run: Run, row: int, alike: np.ndarray, count: int) -> list[Number]:
 def _gradient(run: Run, row: int, alike: np.ndarray) -> list[Number]:
     factors = run.factors
     residuals, features = factors.residual_norms, factors.feature_norms
-    if beyond_head(run):
+    if is_beyond_head(run):
         meaning = f"‖g‖₂, the length of the loss gradient g in the parameters of scope {run.summary.scope}, exact ({PAPER})."
         return [_of_all("norm", "Gradient norm", np.asarray(features), row, alike, meaning)]
     return [
@@ -238,7 +238,7 @@ def _of_all(name: str, title: str, values: np.ndarray, row: int, alike: np.ndarr
 def _probabilities(run: Run, row: int) -> list[Probability]:
     label, predicted = (str(run.table[column].iloc[row]) for column in ("label", "predicted"))
     given = float(run.table["confidence"].iloc[row])
-    if beyond_head(run):
+    if is_beyond_head(run):
         return [Probability(label, given, True, label == predicted)]
     mapping = run.summary.mapping
     names = {int(output): name for name, output, _ in mapping}
@@ -285,7 +285,7 @@ def _threshold(run: Run, row: int, rank: int, count: int, selection: Selection) 
     if not run.task.class_probabilities:
         return found
     loss = float(run.table["loss"].iloc[row])
-    wanted = _given_probability(selection.detector, score, needed, loss, beyond_head(run))
+    wanted = _given_probability(selection.detector, score, needed, loss, is_beyond_head(run))
     if wanted is not None:
         probability, formula = wanted
         found.append(
@@ -326,6 +326,6 @@ def _near(run: Run, cosines: np.ndarray) -> list[Neighbour]:
     ]
 
 
-def beyond_head(run: Run) -> bool:
+def is_beyond_head(run: Run) -> bool:
     """Return whether gradients are known by their sketches only."""
     return run.summary.scope != HEAD or not run.task.head_in_closed_form

@@ -106,7 +106,7 @@ class Job:
         return row is not None and row["state"] == "running" and bool(row["cancel"])
 
     @contextmanager
-    def doing(self, progress: Progress) -> Iterator[Progress]:
+    def track(self, progress: Progress) -> Iterator[Progress]:
         """Do the job in this process, and enter how it ends: done, failed or cancelled.
 
         Yields a `Progress` that writes to the workspace a few times a second, passes on to ``progress``, and raises

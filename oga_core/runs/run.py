@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from oga_core.runs.workspace import Workspace
 
 TABLE = "table.parquet"
-PARTS = "parts"
+SAVED_STATE = "parts"
 """Folder of what a scoring that is not done has kept."""
 MODEL = "model.safetensors"
 NOT_SCORED = "not_scored.parquet"
@@ -48,7 +48,7 @@ class Run:
     """
 
     def __init__(self, workspace: Workspace, run_id: str, row: Any = None) -> None:
-        self.kept: dict[Any, Any] = {}
+        self.cached: dict[Any, Any] = {}
         self.workspace = workspace
         self.id = run_id
         self.path: Path = workspace.path / "runs" / run_id
@@ -112,7 +112,7 @@ class Run:
 
     def find_summary(self) -> RunSummary | None:
         """Return `summary`, or None where the run is not done; InputError as `spec`."""
-        if "summary" not in self.kept:
+        if "summary" not in self.cached:
             is_done = self.status().state == "done"  # asked first: what is read after it is no longer changed
             text = self._row()["summary"]
             if text == NO_SUMMARY:
@@ -120,8 +120,8 @@ class Run:
             found = RunSummary.from_json(text, f"summary of run {self.id} in {self.workspace.database}")
             if not is_done:
                 return found
-            self.kept["summary"] = found
-        summary: RunSummary = self.kept["summary"]
+            self.cached["summary"] = found
+        summary: RunSummary = self.cached["summary"]
         return summary
 
     def check_records(self) -> None:
@@ -130,10 +130,10 @@ class Run:
 
     def require_done(self) -> None:
         """InputError where the scoring is not done, or its table is not what was written; a run that is done stays so."""
-        if "done" not in self.kept:
+        if "done" not in self.cached:
             self.file(TABLE)
             _ = self.summary
-            self.kept["done"] = True
+            self.cached["done"] = True
 
     def require_model(self) -> Starter | Weights | Factory:
         """Return where the model comes from; InputError where only the script that made the run has it."""
@@ -162,7 +162,7 @@ class Run:
     def set_summary(self, summary: RunSummary) -> None:
         """Enter what came of a finished scoring."""
         self._set("summary", summary)
-        self.kept.pop("summary", None)
+        self.cached.pop("summary", None)
 
     def add_file(self, name: str, write: Callable[[Path], object]) -> None:
         """Write a file of the run whole, then enter it with its hash in the manifest."""
@@ -185,7 +185,7 @@ class Run:
     @property
     def begun(self) -> bool:
         """Whether a scoring that did not end has kept something to resume from."""
-        return any(name.startswith(f"{PARTS}/") for name in self.file_names())
+        return any(name.startswith(f"{SAVED_STATE}/") for name in self.file_names())
 
     def intact(self, name: str) -> bool:
         """Whether a file is there and is what was written."""
@@ -235,10 +235,10 @@ class Run:
     def ranked(self, detector: str) -> np.ndarray:
         """All rows of `table`, most suspicious first, int32, shape ``(n,)``; equal scores keep the order of the data."""
         key = ("ranked", detector)
-        if key not in self.kept:
+        if key not in self.cached:
             score = self.table[detector].to_numpy()
-            self.kept[key] = _freeze(detectors.flag_rows(score, len(score)).astype(np.int32))
-        ranked: np.ndarray = self.kept[key]
+            self.cached[key] = _freeze(detectors.flag_rows(score, len(score)).astype(np.int32))
+        ranked: np.ndarray = self.cached[key]
         return ranked
 
     def flagged(self, detector: str, budget: float) -> np.ndarray:
@@ -254,11 +254,11 @@ class Run:
             ``label`` or ``predicted``. A class that only the model has is ``len(class_names)``.
         """
         key = ("codes", column)
-        if key not in self.kept:
+        if key not in self.cached:
             found = pd.Index(self.class_names).get_indexer(pd.Index(self.table[column]))
             found[found < 0] = len(self.class_names)
-            self.kept[key] = _freeze(found.astype(np.uint16 if len(self.class_names) < 1 << 16 else np.int32))
-        codes: np.ndarray = self.kept[key]
+            self.cached[key] = _freeze(found.astype(np.uint16 if len(self.class_names) < 1 << 16 else np.int32))
+        codes: np.ndarray = self.cached[key]
         return codes
 
     def rows_of(self, sample_ids: Iterable[str]) -> np.ndarray:

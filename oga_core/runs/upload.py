@@ -1,4 +1,4 @@
-"""A file that arrives in parts: on disk as it comes, and under its own name only once it is whole."""
+"""A file that arrives in chunks: on disk as it comes, and under its own name only once it is whole."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from oga_core.limits import UPLOAD_BYTES
 NAME_BYTES = 255
 """Of a file's name, as file systems have it."""
 ABANDONED = 3600.0
-"""Seconds without a new part after which what has arrived belongs to nobody any more."""
+"""Seconds without a new chunk after which what has arrived belongs to nobody any more."""
 _UNFINISHED = ".part"
 
 
 class Upload:
-    """A file that arrives in parts. Left without `keep`, nothing of it stays.
+    """A file that arrives in chunks. Left without `keep`, nothing of it stays.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Upload:
         folder.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
         _sweep(folder)
         if announced > (free := shutil.disk_usage(folder).free):
-            raise InputError(f"{name!r} has {announced:,} bytes; the disk of the workspace has room for {free:,}")
+            raise InputError(f"{name!r} has {announced:,} bytes; the disk of the workspace has {free:,} bytes free")
         self._hash = hashlib.sha256()
         self._path = folder / f".{uuid.uuid4().hex}{_UNFINISHED}"
         self._handle = open(self._path, "xb", opener=open_private)  # noqa: SIM115  closed by keep and drop
@@ -56,18 +56,18 @@ class Upload:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.drop()
 
-    def write(self, part: bytes) -> None:
-        """Take the next part.
+    def write(self, chunk: bytes) -> None:
+        """Take the next chunk.
 
         Raises
         ------
         InputError
             If the file is larger than is taken.
         """
-        _bound(self.name, self.bytes + len(part))
-        self._handle.write(part)
-        self._hash.update(part)
-        self.bytes += len(part)
+        _bound(self.name, self.bytes + len(chunk))
+        self._handle.write(chunk)
+        self._hash.update(chunk)
+        self.bytes += len(chunk)
 
     def keep(self) -> Path:
         """Move the whole file below a folder named by its content, where the same file is kept once, and return its path.

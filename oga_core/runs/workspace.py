@@ -111,7 +111,7 @@ class Workspace:
             raise InputError(self.read_only)
 
     def upload(self, name: str, announced: int = 0) -> Upload:
-        """A file that is about to arrive, to be written part by part; InputError as `Upload` says."""
+        """A file that is about to arrive, to be written chunk by chunk; InputError as `Upload` says."""
         return Upload(self.path / UPLOADS, name, announced)
 
     def uploaded(self, content: str, name: str) -> Path:
@@ -124,7 +124,7 @@ class Workspace:
         """
         path = self.path / UPLOADS / plain(content) / plain(name)
         if not path.is_file():
-            raise InputError(f"{name!r} is no longer there; drop it again")
+            raise InputError(f"{name!r} was not found; drop it again")
         return path
 
     def new_run(self, title: str, spec: RunSpec | None = None) -> Run:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from oga_core.errors import InputError
-from oga_core.gradients import NAMED
+from oga_core.gradients import SCOPES
 from oga_core.measured import Estimate, SampleGradient, TokenLosses
 from oga_core.sandbox.dataset import SandboxedDataset
 
@@ -51,7 +51,7 @@ class SandboxedModel:
         self.dataset = dataset
         self._arguments = model, str(weights) if weights else None
 
-    def estimate_run(self, scopes: Sequence[str] = NAMED, folds: int | None = None) -> Outlook:
+    def estimate_run(self, scopes: Sequence[str] = SCOPES, folds: int | None = None) -> Outlook:
         """Return what a run would be: the weights are opened, and a few samples timed.
 
         Without weights, it is a run with the starter model that suits the data.

@@ -11,7 +11,7 @@ from torch import nn
 
 from oga_core.data import Dataset
 from oga_core.errors import InputError
-from oga_core.gradients import HEAD, LORA, NAMED, WIDTH, parameters_in
+from oga_core.gradients import HEAD, LORA, SCOPES, WIDTH, parameters_in
 from oga_core.measured import Estimate
 from oga_core.models import Classifier, make_untrained, schedule
 from oga_core.scoring.encoding import encode_samples
@@ -24,7 +24,7 @@ WHOLE_PASS, LORA_PASS = 4.3, 1.5
 
 
 def estimate(
-    dataset: Dataset, classifier: Classifier | None = None, scopes: Sequence[str] = NAMED, folds: int | None = None
+    dataset: Dataset, classifier: Classifier | None = None, scopes: Sequence[str] = SCOPES, folds: int | None = None
 ) -> dict[str, Estimate]:
     """Estimate what a run will take with each of some scopes, from a few timed samples.
 
@@ -60,7 +60,7 @@ def estimate(
             head = task.head_name(classifier, encoded) if scope == HEAD and encoded else None
             parameters = sum(p.numel() for p in parameters_in(classifier.module, scope, head).values())
         except InputError:
-            if scope in NAMED:
+            if scope in SCOPES:
                 continue
             raise
         closed = scope == HEAD and dataset.task.head_in_closed_form

@@ -14,7 +14,7 @@ from oga_core.detectors.refit import folds
 from oga_core.errors import InputError
 from oga_core.models import train
 from oga_core.progress import Progress, silent
-from oga_core.runs.run import PARTS
+from oga_core.runs.run import SAVED_STATE
 from oga_core.scoring.encoding import encode_samples
 from oga_core.scoring.passes import run_pass
 from oga_core.scoring.saved_state import SavedState
@@ -73,11 +73,11 @@ def cross_fit(
     seed: int = 0,
     epochs: int | None = None,
     progress: Progress = silent,
-    parts: SavedState | None = None,
+    saved: SavedState | None = None,
 ) -> OutOfFold | None:
-    """Train k starters, each without one of k parts of the samples, and pass that part through it.
+    """Train k starters, each without one of k folds of the samples, and pass that fold through it.
 
-    Returns None where a part leaves too little to train on. What is kept in ``parts`` is not done again.
+    Returns None where a fold leaves too little to train on. What is kept in ``saved`` is not done again.
 
     Raises
     ------
@@ -96,13 +96,13 @@ def cross_fit(
         tell = partial(progress, f"out-of-fold model {i + 1} of {k}")
         fit = partial(train, others, seed=seed, epochs=epochs, hold_out=False, progress=_hide_stage(tell))
         try:
-            fitted = parts.starter(f"{PARTS}/fold{i}.safetensors", others, fit)[0] if parts else fit().classifier
+            fitted = saved.starter(f"{SAVED_STATE}/fold{i}.safetensors", others, fit)[0] if saved else fit().classifier
         except InputError:  # too few of them can be read
             return None
         if not encode_samples(fitted, own, range(len(own)), 1)[0]:
             continue
-        sizes = parts.inventory.sizes[own.rows] if parts else None
-        samples, _ = run_pass(scoring_of(fitted.task).make_pass(fitted, own), own, tell, parts, f"fold{i}", sizes=sizes)
+        sizes = saved.inventory.sizes[own.rows] if saved else None
+        samples, _ = run_pass(scoring_of(fitted.task).make_pass(fitted, own), own, tell, saved, f"fold{i}", sizes=sizes)
         if samples is None:
             continue
         columns["index"].append(own.rows[samples.index])

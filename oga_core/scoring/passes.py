@@ -73,7 +73,7 @@ def run_pass(
     each: Pass,
     dataset: Dataset,
     progress: Callable[[int, int], None],
-    parts: SavedState | None = None,
+    saved: SavedState | None = None,
     name: str = "pass",
     *,
     sizes: np.ndarray | None = None,
@@ -84,7 +84,7 @@ def run_pass(
     ----------
     progress
         Called with the number of samples done, and of all.
-    parts, name
+    saved, name
         Where closed shards are kept, and the name of those of this pass; a shard that was kept is not done again.
     sizes
         Bytes of each sample (`Inventory.sizes`), int64, shape ``(n,)``: of texts the longest come first.
@@ -101,13 +101,13 @@ def run_pass(
     total, start, order = len(dataset), 0, np.arange(len(dataset))
     if sizes is not None and each.model.length:  # the longest take the most memory
         order = np.argsort(-sizes, kind="stable")
-    shards = parts.shards(name) if parts else {}
+    shards = saved.shards(name) if saved else {}
     while start < total:
         if start not in shards:
             end = min((other for other in shards if other > start), default=total)
-            shards[start] = _shard(each, dataset, order, start, end, progress, parts)
-            if parts:
-                parts.keep(name, start, shards[start], total)
+            shards[start] = _shard(each, dataset, order, start, end, progress, saved)
+            if saved:
+                saved.keep(name, start, shards[start], total)
         start = shards[start].stop
     done = [shards.pop(at) for at in sorted(shards)]
     failed = sorted((one for shard in done for one in shard.failed), key=lambda one: one.index)
@@ -128,7 +128,7 @@ class _Read(NamedTuple):
     reason: str
 
 
-def _read(each: Pass, dataset: Dataset, rows: np.ndarray, parts: SavedState | None) -> list[_Read]:
+def _read(each: Pass, dataset: Dataset, rows: np.ndarray, saved: SavedState | None) -> list[_Read]:
     """Some samples, the longest first where a batch is padded to it."""
     rows_of = dataset.rows if isinstance(dataset, Subset) else range(len(dataset))
     found = []
@@ -147,8 +147,8 @@ def _read(each: Pass, dataset: Dataset, rows: np.ndarray, parts: SavedState | No
             reason = TOO_LARGE
         if reason:
             sample_id = identity(dataset, i)
-        if parts:
-            parts.check(int(rows_of[i]), sample_id, str(dataset.sources[i]))
+        if saved:
+            saved.check(int(rows_of[i]), sample_id, str(dataset.sources[i]))
         found.append(_Read(i, sample_id, encoded, reason))
     length = each.model.length
     return sorted(found, key=lambda one: 0 if one.reason else -length(one.encoded)) if length else found
@@ -161,7 +161,7 @@ def _shard(
     first: int,
     end: int,
     progress: Callable[[int, int], None],
-    parts: SavedState | None,
+    saved: SavedState | None,
 ) -> Shard:
     """Samples from a place in the order on, until the shard is large or took long.
 
@@ -176,7 +176,7 @@ def _shard(
         if start >= at + window:
             at = start - start % window
             with bound_reading():
-                read = _read(each, dataset, order[at : at + window], parts)
+                read = _read(each, dataset, order[at : at + window], saved)
         stop = min(start + BATCH, end)
         some = read[start - at : stop - at]
         failed += [Unreadable(one.row, str(dataset.sources[one.row]), one.reason) for one in some if one.reason]

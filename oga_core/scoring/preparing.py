@@ -9,7 +9,7 @@ from oga_core.data import locate
 from oga_core.data.examples import EXAMPLES, make_example
 from oga_core.detectors import choose_detectors, list_names
 from oga_core.errors import InputError
-from oga_core.gradients import NAMED
+from oga_core.gradients import SCOPES
 from oga_core.hub import download_model
 from oga_core.runs import DataSource, Factory, ModelSource, Run, RunSpec, Starter, Weights, Workspace
 
@@ -98,5 +98,5 @@ def prepare_example(workspace: Workspace, name: str) -> Run:
 def check(scope: str, names: str | list[str]) -> None:
     """InputError for no scope, or an unknown detector."""
     if not scope.strip():
-        raise InputError(f"no scope is named; there are {', '.join(NAMED)}, and patterns over parameter names")
+        raise InputError(f"no scope is named; there are {', '.join(SCOPES)}, and patterns over parameter names")
     choose_detectors(names)

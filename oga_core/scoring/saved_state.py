@@ -28,11 +28,11 @@ from oga_core.errors import InputError
 from oga_core.files import PRIVATE_FILE, PRIVATE_FOLDER, remove_unfinished, save_array
 from oga_core.models import Classifier, TrainedModel, load_model, save_weights
 from oga_core.runs import Run
-from oga_core.runs.run import PARTS
+from oga_core.runs.run import SAVED_STATE
 from oga_core.scoring.scored_samples import ScoredSamples
 
 FORMAT = 2
-VERSIONS, IDS, WEIGHTS = f"{PARTS}/versions.json", f"{PARTS}/sample_ids.npy", f"{PARTS}/weights.txt"
+VERSIONS, IDS, WEIGHTS = f"{SAVED_STATE}/versions.json", f"{SAVED_STATE}/sample_ids.npy", f"{SAVED_STATE}/weights.txt"
 RESERVE = 16 << 20
 """Bytes of the disk that scoring leaves free: decisions need them."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -55,7 +55,7 @@ class Shard(NamedTuple):
 
 
 class SavedState:
-    """The kept parts of a run, in its folder ``parts``.
+    """The saved state of a run that is being scored, in its folder ``parts``.
 
     Parameters
     ----------
@@ -74,11 +74,11 @@ class SavedState:
 
     def __init__(self, run: Run, dataset: Dataset, inventory: Inventory) -> None:
         self.run, self.inventory, self._ids = run, inventory, inventory.sample_ids
-        for folder in (run.path, run.path / PARTS):
+        for folder in (run.path, run.path / SAVED_STATE):
             remove_unfinished(folder)
         if not run.intact(VERSIONS) or json.loads((run.path / VERSIONS).read_text("utf-8")) != _versions():
             self.remove()  # another version may compute other last digits
-        (run.path / PARTS).mkdir(PRIVATE_FOLDER, exist_ok=True)
+        (run.path / SAVED_STATE).mkdir(PRIVATE_FOLDER, exist_ok=True)
         if run.intact(IDS):
             self._compare(np.load(run.path / IDS), dataset)
         else:
@@ -109,7 +109,7 @@ class SavedState:
             digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
             digest.update(values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
         if not self.run.intact(WEIGHTS) or (self.run.path / WEIGHTS).read_text("ascii") != digest.hexdigest():
-            self.run.remove_files([name for name in self.run.file_names() if name.startswith(f"{PARTS}/pass")])
+            self.run.remove_files([name for name in self.run.file_names() if name.startswith(f"{SAVED_STATE}/pass")])
             self.add(WEIGHTS, lambda path: path.write_text(digest.hexdigest(), "ascii"))
 
     def starter(self, file: str, dataset: Dataset, fit: Callable[[], TrainedModel]) -> tuple[Classifier, dict[str, Any]]:
@@ -126,7 +126,7 @@ class SavedState:
         -------
         The starter, and of its training ``epochs`` and ``accuracy``.
         """
-        about = f"{PARTS}/{Path(file).stem}.json"
+        about = f"{SAVED_STATE}/{Path(file).stem}.json"
         if not (self.run.intact(about) and self.run.intact(file)):
             trained = fit()
             facts = {"epochs": trained.epochs, "accuracy": trained.accuracy}
@@ -138,7 +138,7 @@ class SavedState:
         """The whole shards of a pass, by where they begin; one whose hash has changed is not among them."""
         found: dict[int, Shard] = {}
         for file in self.run.file_names():
-            if file.startswith(f"{PARTS}/{name}-") and file.endswith(".npz") and self.run.intact(file):
+            if file.startswith(f"{SAVED_STATE}/{name}-") and file.endswith(".npz") and self.run.intact(file):
                 start, stop = map(int, Path(file).stem.removeprefix(f"{name}-").split("-"))
                 with np.load(self.run.path / file, allow_pickle=False) as stored:
                     arrays = {name: stored[name] for name in stored.files}
@@ -158,7 +158,7 @@ class SavedState:
         arrays = shard.samples.arrays() if shard.samples else {}
         size = sum(values.nbytes for values in arrays.values()) + failed.nbytes
         rest = size * (2 * total - start) // (shard.stop - start)  # the shards to come, and the files that all are joined in
-        self.add(f"{PARTS}/{name}-{start}-{shard.stop}.npz", lambda path: _save(path, arrays, failed), size, rest)
+        self.add(f"{SAVED_STATE}/{name}-{start}-{shard.stop}.npz", lambda path: _save(path, arrays, failed), size, rest)
 
     def add(self, name: str, write: Callable[[Path], object], size: int = 0, rest: int = 0) -> None:
         """Write a file of some bytes, after which about ``rest`` more are to come; InputError where the disk is too full."""
@@ -166,9 +166,9 @@ class SavedState:
             self.run.add_file(name, write)
 
     def remove(self) -> None:
-        """Forget all parts."""
-        self.run.remove_files([name for name in self.run.file_names() if name.startswith(f"{PARTS}/")])
-        shutil.rmtree(self.run.path / PARTS, ignore_errors=True)
+        """Remove all that was saved."""
+        self.run.remove_files([name for name in self.run.file_names() if name.startswith(f"{SAVED_STATE}/")])
+        shutil.rmtree(self.run.path / SAVED_STATE, ignore_errors=True)
 
 
 @contextmanager

@@ -70,9 +70,9 @@ class ScoredSamples:
         return ScoredSamples(**{name: values[rows] for name, values in self.arrays().items()})
 
     @classmethod
-    def concat(cls, parts: Sequence[ScoredSamples]) -> ScoredSamples:
-        """Join one or more parts of one pass, which have the same arrays."""
-        arrays = [one.arrays() for one in parts]
+    def concat(cls, batches: Sequence[ScoredSamples]) -> ScoredSamples:
+        """Join one or more batches of one pass, which have the same arrays."""
+        arrays = [one.arrays() for one in batches]
         return cls(**{name: np.concatenate([one[name] for one in arrays]) for name in arrays[0]})
 
     def factors(self) -> Factors:

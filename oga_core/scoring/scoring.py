@@ -25,7 +25,7 @@ from oga_core.errors import InputError
 from oga_core.files import save_array
 from oga_core.gradients import FORM, HEAD, parameters_in
 from oga_core.models import Classifier, class_mapping, label_indices, load_model, make_untrained, starter_for, train, wrap
-from oga_core.models.inputs import describe_truncation
+from oga_core.models.inputs import list_truncations
 from oga_core.models.loader import check_model
 from oga_core.progress import Progress, silent
 from oga_core.runs import DataSource, Factory, InMemory, Run, RunSpec, RunSummary, Starter, Weights, Workspace
@@ -109,7 +109,7 @@ def score(
     where = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
     spec = RunSpec(None, InMemory(classifier.name), scope, head, tuple(list_names(detectors)), seed)
     run = where.new_run(title or f"{classifier.name} on {len(dataset):,} samples", spec)
-    with run.job("score").doing(progress) as report:
+    with run.job("score").track(progress) as report:
         source, options = dataset.origin or dataset.save(run.path)
         run.set_spec(replace(spec, data=DataSource(source, **options)))
         _score(run, classifier, dataset, take_inventory(dataset, report), report, _ModelFacts("given from Python"))
@@ -132,7 +132,7 @@ def do_run(run: Run, progress: Progress = silent) -> None:
     spec = run.spec
     check(spec.scope, list(spec.detectors))
     with lock_run(run):
-        with run.job("score").doing(progress) as report:
+        with run.job("score").track(progress) as report:
             model = run.require_model()
             report("opening the data", 0, 1)
             with bound_reading():
@@ -140,15 +140,15 @@ def do_run(run: Run, progress: Progress = silent) -> None:
             # Models are refused before all samples are read, which takes long.
             if isinstance(model, Starter):
                 _check_starter(dataset, spec.scope)
-                parts = SavedState(run, dataset, take_inventory(dataset, report))
-                classifier, facts, out_of_fold = _train_starters(spec, model, dataset, parts, report)
+                saved = SavedState(run, dataset, take_inventory(dataset, report))
+                classifier, facts, out_of_fold = _train_starters(spec, model, dataset, saved, report)
             else:
                 classifier, facts = _open_model(model, dataset, report)
-                parts = SavedState(run, dataset, take_inventory(dataset, report))
-                parts.only_of(classifier)
+                saved = SavedState(run, dataset, take_inventory(dataset, report))
+                saved.only_of(classifier)
                 out_of_fold = None
-            _score(run, classifier, dataset, parts.inventory, report, facts, out_of_fold, parts)
-        parts.remove()
+            _score(run, classifier, dataset, saved.inventory, report, facts, out_of_fold, saved)
+        saved.remove()
 
 
 def _open_model(model: Weights | Factory, dataset: Dataset, progress: Progress) -> tuple[Classifier, _ModelFacts]:
@@ -171,15 +171,15 @@ def _check_starter(dataset: Dataset, scope: str) -> None:
 
 
 def _train_starters(
-    spec: RunSpec, asked: Starter, dataset: Dataset, parts: SavedState, progress: Progress
+    spec: RunSpec, asked: Starter, dataset: Dataset, saved: SavedState, progress: Progress
 ) -> tuple[Classifier, _ModelFacts, OutOfFold | None]:
     """Return the starter, what the summary says of it, and the out-of-fold outputs of further starters."""
     options: dict[str, Any] = {"seed": spec.seed, "epochs": asked.epochs, "progress": progress}
-    classifier, trained = parts.starter(MODEL, dataset, partial(train, dataset, **options))
+    classifier, trained = saved.starter(MODEL, dataset, partial(train, dataset, **options))
     source = f"starter model trained here on 90 % of the samples, {trained['epochs']} epochs"
     folds = default_folds(dataset) if asked.folds is None else asked.folds
     # Where there are too few samples, there will be no recommendation.
-    out_of_fold = cross_fit(dataset, folds, parts=parts, **options) if folds and len(dataset) >= FEWEST else None
+    out_of_fold = cross_fit(dataset, folds, saved=saved, **options) if folds and len(dataset) >= FEWEST else None
     return classifier, _ModelFacts(source, trained["accuracy"]), out_of_fold
 
 
@@ -191,7 +191,7 @@ def _score(
     progress: Progress,
     facts: _ModelFacts,
     out_of_fold: OutOfFold | None = None,
-    parts: SavedState | None = None,
+    saved: SavedState | None = None,
 ) -> None:
     """Pass, detect, write."""
     started = time.monotonic()
@@ -200,7 +200,7 @@ def _score(
     wanted = [d for d in detectors.choose_detectors(list(spec.detectors), classifier.task) if d.name != RECOMMENDED]
     each = task.make_pass(classifier, dataset, spec.scope, spec.head, spec.seed)
     unstable = task.note_nondeterminism(classifier, dataset)
-    samples, failed = run_pass(each, dataset, partial(progress, "scoring"), parts, sizes=inventory.sizes)
+    samples, failed = run_pass(each, dataset, partial(progress, "scoring"), saved, sizes=inventory.sizes)
     if samples is None or len(samples) < 2:
         raise InputError(
             f"only {0 if samples is None else len(samples)} of {len(dataset):,} samples could be scored; the first reason: "
@@ -213,7 +213,7 @@ def _score(
     _write(run, samples, table, failed, found.recommendation, names)
     progress("writing", 1, 1)
     with bound_reading():
-        truncated = describe_truncation(classifier.encode, dataset)
+        truncated = list_truncations(classifier.encode, dataset)
     notes = [*spec.notes, *dataset.notes, *inventory.notes(dataset), *classifier.notes, *unstable, *truncated, *each.notes]
     if found.no_recommendation:
         notes.append(f"{NO_RECOMMENDATION}{found.no_recommendation}")

@@ -106,7 +106,7 @@ def test_the_progress_of_a_job_is_followed_without_a_run_of_the_page_and_its_end
     page: Page, start_server: StartServer, run: Run
 ) -> None:
     embedding(run, method="pca")
-    with run.job("map").doing(silent) as report:  # in this process, at our pace
+    with run.job("map").track(silent) as report:  # in this process, at our pace
         page.goto(f"{start_server().url}map?run={run.id}")
         line = page.get_by_role("progressbar", name="UMAP")
         for done in (7, 40):

@@ -125,13 +125,13 @@ CASES = [
     _case(
         33,
         "GIF",
-        good(frames("GIF"), "1 images are animations: their first frame stands for them", "b/odd.gif"),
+        good(frames("GIF"), "1 images are animations: only their first frame is read", "b/odd.gif"),
         pixel("b/odd.gif", (0, 0), (255, 0, 0)),
     ),
     _case(
         33,
         "APNG",
-        good(frames("PNG"), "1 images are animations: their first frame stands for them"),
+        good(frames("PNG"), "1 images are animations: only their first frame is read"),
         pixel("b/odd.png", (0, 0), (255, 0, 0)),
     ),
     _case(34, "TIFF named png", bad(encoded(noise(), "TIFF"), "not an image in a supported format (JPEG, PNG, WEBP, BMP, GIF)")),

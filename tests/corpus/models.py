@@ -342,7 +342,7 @@ CASES = [
         18,
         "architecture on a hub",
         named("hf-hub:x/y"),
-        ["architecture 'hf-hub:x/y' is not on the list: models are never fetched"],
+        ["architecture 'hf-hub:x/y' is not on the list: models are never downloaded"],
     ),
     Case(19, "resnet51", named("resnet51"), ["unknown architecture 'resnet51'; did you mean resnet50"]),
     Case(20, "train mode", made("InTraining"), samples=12, noted=["the model was put in eval mode (dropout off, batch norm"]),

@@ -66,7 +66,7 @@ def test_other_columns_are_named_with_an_arrowhead_between_them(tmp_path: Path) 
 
 def test_columns_joined_by_a_comma_are_a_pair_of_texts_for_a_classifier(tmp_path: Path) -> None:
     dataset = open_dataset(written(tmp_path), inputs="prompt,answer", label="kind")
-    assert (dataset.kind, dataset.load(0).parts) == ("text", ("a", "x"))
+    assert (dataset.kind, dataset.load(0).texts) == ("text", ("a", "x"))
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=12), at=st.integers(0, 12), other=st.integers(0, 12))

@@ -125,7 +125,7 @@ def test_an_encoder_that_is_there_is_not_trained_again(data: Path, tmp_path: Pat
 def test_all_arms_with_curves_and_parts_put_together(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for task in ("sst2", "mrpc"):
-        assert reproduce("text", data=data, out=out, arch=ENCODER, seeds=1, quick=True, part=f"{task}:0") == out
+        assert reproduce("text", data=data, out=out, arch=ENCODER, seeds=1, quick=True, shard=f"{task}:0") == out
     report = reproduce("text", data=data, out=out, arch=ENCODER, seeds=1, quick=True, progress=unexpected).read_text("utf-8")
     rows = pd.read_csv(out / "results.csv", keep_default_na=False, na_values=[""])
     assert set(rows["setting"]) == {"sst2", "mrpc"}
@@ -143,6 +143,6 @@ def unexpected(stage: str, done: int, total: int) -> None:
 
 
 def test_a_part_that_is_not_there_is_refused(data: Path, tmp_path: Path) -> None:
-    for part, message in (("sst3:0", "no part 'sst3' here; there are: sst2, mrpc"), ("sst2", "is not SETTING:SEED")):
+    for shard, message in (("sst3:0", "no shard 'sst3' here; there are: sst2, mrpc"), ("sst2", "is not SETTING:SEED")):
         with pytest.raises(InputError, match=message):
-            reproduce("text", data=data, out=tmp_path / "out", arch=ENCODER, seeds=1, quick=True, part=part)
+            reproduce("text", data=data, out=tmp_path / "out", arch=ENCODER, seeds=1, quick=True, shard=shard)

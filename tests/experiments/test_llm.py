@@ -283,7 +283,7 @@ def test_every_way_is_compared_on_every_task_and_the_report_sets_the_paper_besid
     monkeypatch.setattr(llm, "TREES", 5)
     out = tmp_path / "out"
     where = made(tmp_path)
-    assert reproduce("llm", data=where, out=out, seeds=1, quick=True, part="hidden_answer:0") == out
+    assert reproduce("llm", data=where, out=out, seeds=1, quick=True, shard="hidden_answer:0") == out
     assert {path.name for path in out.iterdir()} == {"results-hidden_answer-0.csv", "settings.json"}
     alone = (out / "results-hidden_answer-0.csv").read_text("utf-8").splitlines()
     with pytest.raises(InputError, match="holds results made under other settings"):

@@ -16,7 +16,7 @@ def test_tasks_are_split_as_their_files_are(test_data: Path) -> None:
     most = {"train": 1 << 62, "validation": 500, "test": 1 << 62}
     sizes = {}
     for name, task in tasks.items():
-        train, wrong, validation, test = task.parts(0, most)
+        train, wrong, validation, test = task.split(0, most)
         sizes[name] = len(train), len(validation), len(test)
         share = {"newsclass_yoruba": 446 / 1340, "newsclass_hausa": 1030 / 2045}.get(name, 0.2)
         assert wrong.mean() == pytest.approx(share, abs=1e-3)
@@ -42,11 +42,11 @@ def test_a_test_file_without_labels_is_not_tested_on(tmp_path: Path) -> None:
     (folder / "dev.csv").write_text("\n".join(["text,label", *(line.replace("text", "dev text") for line in lines[:100])]))
     (folder / "test.csv").write_text("\n".join(["text,label", *(f"hidden {i}," for i in range(50)), "x,0", "y,1"]))
     most = {"train": 1 << 62, "validation": 500, "test": 1 << 62}
-    train, wrong, validation, test = _find_tasks(tmp_path)[0]["mrpc"].parts(0, most)
+    train, wrong, validation, test = _find_tasks(tmp_path)[0]["mrpc"].split(0, most)
     assert (len(train), len(validation)) == (400, 100)
     assert len(test) == 2
     (folder / "test.csv").unlink()
-    train, wrong, validation, test = _find_tasks(tmp_path)[0]["mrpc"].parts(
+    train, wrong, validation, test = _find_tasks(tmp_path)[0]["mrpc"].split(
         0, {"train": 1 << 62, "validation": 500, "test": 1 << 62}
     )
     assert (len(train), len(validation), len(test)) == (360, 40, 100)

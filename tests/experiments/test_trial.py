@@ -45,8 +45,8 @@ class Fitted:
         self.accuracy = float(model.score(blobs.x, blobs.true))
         self.validation_accuracy, self.by_epoch = self.accuracy / 2, (0.25, self.accuracy)
 
-    def gradients(self, part: str) -> Gradients:
-        labels = self.blobs.given if part == "train" else self.blobs.true
+    def gradients(self, split: str) -> Gradients:
+        labels = self.blobs.given if split == "train" else self.blobs.true
         return of_head(self.model.decision_function(self.blobs.x), self.blobs.x, labels)
 
 

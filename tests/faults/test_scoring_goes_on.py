@@ -14,7 +14,7 @@ import pytest
 from oga_core.cli import main
 from oga_core.errors import InputError
 from oga_core.runs import InMemory, Run, RunSpec, Workspace
-from oga_core.runs.run import PARTS, TABLE
+from oga_core.runs.run import SAVED_STATE, TABLE
 from oga_core.scoring import do_run, passes, prepare, saved_state
 from tests.faults import killed_scorings
 from tests.faults.killed import fork, killed_after
@@ -71,7 +71,7 @@ def gone_on(run: Run) -> list[str]:
 
 
 def kept(run: Run) -> list[str]:
-    return [name.removeprefix(f"{PARTS}/") for name in run.file_names() if name.endswith(".npz")]
+    return [name.removeprefix(f"{SAVED_STATE}/") for name in run.file_names() if name.endswith(".npz")]
 
 
 def test_a_killed_scoring_gives_the_bytes_of_an_unbroken_one_at_whatever_moment_it_was_killed(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=list(DAMAGE))
-@pytest.mark.parametrize("name", [f"{PARTS}/pass-16-32.npz", "model.safetensors"])
+@pytest.mark.parametrize("name", [f"{SAVED_STATE}/pass-16-32.npz", "model.safetensors"])
 def test_a_damaged_part_is_made_again_and_never_used(
     damage: Callable[[Path], object], name: str, workspace: Workspace, data: Path
 ) -> None:
@@ -131,7 +131,7 @@ def test_a_damaged_part_is_made_again_and_never_used(
     run = killed_at(prepared(workspace, data), "scoring", 40)
     damage(run.path / name)
     told = gone_on(run)
-    assert ("scoring 24" in told, "scoring 8" in told) == (name.startswith(PARTS), False)
+    assert ("scoring 24" in told, "scoring 8" in told) == (name.startswith(SAVED_STATE), False)
     assert any(step.startswith("training") for step in told) == (name == "model.safetensors")
     assert results(run) == results(unbroken)
 
@@ -248,7 +248,7 @@ def test_who_stops_a_scoring_on_the_command_line_is_told_how_to_go_on(
         patch.setattr("oga_core.scoring.do_run", stopped)
         assert main(["score", str(data), "--workspace", str(workspace.path)]) == 130
     (run,) = workspace.runs()
-    assert f"oga resume {run.id} goes on where it was stopped" in capsys.readouterr().err
+    assert f"oga resume {run.id} resumes it" in capsys.readouterr().err
     assert main(["resume", run.id, "--json", "--workspace", str(workspace.path)]) == 0
     assert f'"run": "{run.id}"' in capsys.readouterr().out
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from oga_core import Dataset, Workspace, from_texts, open_dataset
 from oga_core.models import load_model
-from oga_core.models.inputs import describe_truncation
+from oga_core.models.inputs import list_truncations
 from oga_core.scoring import do_run, prepare
 from tests.models.small_classifiers import LABELS, TEXTS, Save, adapted, alone, dataset, logits, save, tokenizer
 from tests.models.test_hugging_face_refused import edited
@@ -91,7 +91,7 @@ def test_a_text_is_tokenised_once(save: Save, dataset: Dataset) -> None:
     texts = ["good good film", "bad bad film", " ".join(["good"] * 40), "good good film"]
     first, again = ([encode(text)["input_ids"].tolist() for text in texts] for _ in range(2))
     assert first == again
-    assert [bool(encode.cuts(text)) for text in texts] == [False, False, True, False]
+    assert [bool(encode.describe_truncation(text)) for text in texts] == [False, False, True, False]
     assert [asked.args[0] for asked in encode.tokenizer.call_args_list] == texts[:3]
 
 
@@ -99,6 +99,4 @@ def test_texts_that_are_cut_are_counted(save: Save) -> None:
     long = from_texts([*TEXTS, "film " * 40], [*LABELS, "pos"])
     classifier = load_model(None, save(), long)
     logits(classifier, long)
-    assert describe_truncation(classifier.encode, long) == [
-        "1 texts are longer than 16 tokens; the model does not read their ends"
-    ]
+    assert list_truncations(classifier.encode, long) == ["1 texts are longer than 16 tokens; the model does not read their ends"]

@@ -16,7 +16,7 @@ from oga_core.data import SampleError, from_prompts, from_texts
 from oga_core.data.tables import Answered
 from oga_core.gradients import NextToken, PerSampleGradients
 from oga_core.models import LanguageModel, language_model, train
-from oga_core.models.inputs import describe_truncation
+from oga_core.models.inputs import list_truncations
 from oga_core.models.language_model import IGNORED, AnsweredTokens, token_losses
 from tests import language
 
@@ -144,7 +144,7 @@ def test_a_sample_is_tokenised_once_and_one_that_reads_alike_is_not_taken_for_it
     plain = encode._tokens
     encode._tokens = lambda text, special: read.append(text) or plain(text, special)  # type: ignore[func-returns-value, method-assign]
     first, again, other = (encode(Answered(*both)) for both in (("a\nb", "c"), ("a\nb", "c"), ("a", "b\nc")))
-    assert encode.cuts(Answered("a\nb", "c")) == ""
+    assert encode.describe_truncation(Answered("a\nb", "c")) == ""
     assert read == ["a\nb", "c", "a", "b\nc"]
     assert first["targets"].tolist() == again["targets"].tolist() != other["targets"].tolist()
     again["input_ids"][:] = 0
@@ -163,7 +163,7 @@ def test_an_answer_is_cut_only_where_it_does_not_fit_by_itself() -> None:
 
 def test_what_is_cut_is_counted_in_words() -> None:
     data = from_prompts(["a", LONG, "a"], ["b", "b", LONG])
-    assert describe_truncation(tokens(20), data) == [
+    assert list_truncations(tokens(20), data) == [
         "1 texts are longer than 20 tokens; the model does not read the beginnings of their prompts",
         "1 texts are longer than 20 tokens; the model does not read the ends of their answers, nor their prompts",
     ]

@@ -225,7 +225,7 @@ def test_a_job_that_is_left_by_what_is_no_exception_has_failed_with_the_reason(t
     job = Workspace(tmp_path).new_run("x").job("score")
     raises: list[Callable[[], BaseException]] = [lambda: PanicException("gave up"), lambda: SystemExit(3)]
     for make in raises:
-        with pytest.raises(BaseException, match=r"gave up|3"), job.doing(lambda *_: None):
+        with pytest.raises(BaseException, match=r"gave up|3"), job.track(lambda *_: None):
             raise make()
         assert job.status().state == "failed"
         assert job.status().message == f"unexpected {type(make()).__name__}: {make()}"

@@ -80,7 +80,7 @@ def test_gradients_of_different_given_labels_never_are_alike_so_that_none_is_mis
 def test_they_do_not_depend_on_the_order_of_the_rows(run: Run) -> None:
     rows = np.random.default_rng(1).permutation(N)[:150]
     expected = grouped(rows, clusters(run, rows))
-    run.kept.pop("clusters")
+    run.cached.pop("clusters")
     assert grouped(rows[::-1], clusters(run, rows[::-1])) == expected == by_hand(run, rows)
     assert grouped(np.sort(rows), clusters(run, np.sort(rows))) == expected
 

@@ -51,7 +51,7 @@ def test_a_job_nobody_has_started_is_absent(run: Run) -> None:
 
 def test_a_job_runs_and_then_is_done_and_its_progress_is_seen_elsewhere(run: Run) -> None:
     job, told = run.job("score"), []
-    with job.doing(lambda *report: told.append(report)) as progress:
+    with job.track(lambda *report: told.append(report)) as progress:
         assert elsewhere(job).status().state == "running"
         progress("scoring", 3, 10)
         seen = elsewhere(job).status()
@@ -63,7 +63,7 @@ def test_a_job_runs_and_then_is_done_and_its_progress_is_seen_elsewhere(run: Run
 
 
 def test_the_end_of_a_stage_is_entered_however_soon_it_comes(run: Run) -> None:
-    with run.job("score").doing(silent) as progress:
+    with run.job("score").track(silent) as progress:
         progress("scoring", 1, 10)
         progress("scoring", 10, 10)
         assert run.job("score").status().done == 10
@@ -82,7 +82,7 @@ def test_an_exception_ends_the_job_and_is_passed_on(run: Run, error: BaseExcepti
     job = run.job("score")
 
     def work() -> None:
-        with job.doing(silent):
+        with job.track(silent):
             raise error
 
     with pytest.raises(type(error)):
@@ -93,9 +93,9 @@ def test_an_exception_ends_the_job_and_is_passed_on(run: Run, error: BaseExcepti
 
 def test_a_job_can_be_done_again_after_it_failed(run: Run) -> None:
     job = run.job("score")
-    with pytest.raises(InputError), job.doing(silent):
+    with pytest.raises(InputError), job.track(silent):
         raise InputError("no such column")
-    with job.doing(silent):
+    with job.track(silent):
         assert job.status().message == ""
     assert job.status().state == "done"
 
@@ -131,7 +131,7 @@ def test_a_cancel_is_noticed_at_the_next_stage(run: Run) -> None:
     job = run.job("score")
 
     def work() -> None:
-        with job.doing(silent) as progress:
+        with job.track(silent) as progress:
             progress("opening", 0, 1)
             elsewhere(job).cancel()
             progress("scoring", 0, 9)
@@ -143,7 +143,7 @@ def test_a_cancel_is_noticed_within_a_long_stage(run: Run) -> None:
     job = run.job("score")
 
     def work() -> None:
-        with job.doing(silent) as progress:
+        with job.track(silent) as progress:
             progress("scoring", 0, 9)
             elsewhere(job).cancel()
             end = time.monotonic() + SECONDS
@@ -159,7 +159,7 @@ def test_a_cancel_left_before_the_worker_came_up_is_not_lost(run: Run) -> None:
     elsewhere(job).cancel()
 
     def work() -> None:
-        with job.doing(silent) as progress:
+        with job.track(silent) as progress:
             progress("opening", 0, 1)
 
     cancelled(work, job)
@@ -169,20 +169,20 @@ def test_a_cancel_of_an_earlier_try_does_not_stop_the_next(run: Run) -> None:
     job = run.job("score")
 
     def work() -> None:
-        with job.doing(silent) as progress:
+        with job.track(silent) as progress:
             job.cancel()
             progress("opening", 0, 1)
 
     cancelled(work, job)
     assert not job.cancel_asked
-    with job.doing(silent) as progress:
+    with job.track(silent) as progress:
         progress("opening", 0, 1)
     assert job.status().state == "done"
 
 
 def test_two_jobs_of_a_run_and_of_two_runs_do_not_touch_each_other(run: Run) -> None:
     other = run.workspace.new_run("another")
-    with run.job("score").doing(silent) as scoring, run.job("map").doing(silent), other.job("score").doing(silent) as second:
+    with run.job("score").track(silent) as scoring, run.job("map").track(silent), other.job("score").track(silent) as second:
         run.job("map").cancel()
         scoring("scoring", 1, 2)
         second("opening", 0, 1)

@@ -195,7 +195,7 @@ def test_the_summary_is_found_and_kept_once_the_run_is_done(run: Run) -> None:
     for ask in (lambda: run.summary, run.require_done):
         with pytest.raises(InputError, match=rf"run {run.id} has no summary \(the run is absent\)"):
             ask()
-    with run.job("score").doing(lambda *_: None):
+    with run.job("score").track(lambda *_: None):
         enter(run, "summary", make_summary(samples=1).to_json())
         assert run.summary.samples == 1
         enter(run, "summary", make_summary(samples=2).to_json())

@@ -81,10 +81,10 @@ def test_a_run_with_a_running_job_is_not_deleted(workspace: Workspace, kind: str
 def test_no_job_begins_in_a_deleted_run(workspace: Workspace) -> None:
     run = workspace.new_run("a")
     workspace.delete([run.id])
-    with pytest.raises(DeletedRun), run.job("score").doing(lambda *_: None):
+    with pytest.raises(DeletedRun), run.job("score").track(lambda *_: None):
         pytest.fail("begun")
     clean(workspace)
-    with pytest.raises(UnknownRun, match="was removed for good"), run.job("score").doing(lambda *_: None):
+    with pytest.raises(UnknownRun, match="was removed for good"), run.job("score").track(lambda *_: None):
         pytest.fail("begun")
     assert rows_of(workspace, "jobs") == []
 

@@ -86,11 +86,11 @@ def classifier(*, sorts: bool) -> Classifier:
 
 
 def columns(
-    model: Classifier, dataset: Dataset, scope: str = "all", parts: Kept | None = None
+    model: Classifier, dataset: Dataset, scope: str = "all", saved: Kept | None = None
 ) -> tuple[dict[str, np.ndarray], list[int]]:
     each = ClassificationPass(model, dataset, scope)
     model.collate.sizes.clear()  # type: ignore[attr-defined]
-    samples, failed = run_pass(each, dataset, lambda done, total: None, parts)  # type: ignore[arg-type]
+    samples, failed = run_pass(each, dataset, lambda done, total: None, saved)  # type: ignore[arg-type]
     assert samples is not None
     return samples.arrays(), [one.index for one in failed]
 

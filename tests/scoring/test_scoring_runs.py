@@ -72,9 +72,9 @@ def test_the_recommendation_is_by_starters_that_have_not_seen_the_samples_unless
 ) -> None:
     asked: list[tuple[int, int, int]] = []
 
-    def watched(dataset: Dataset, k: int, *, seed: int, epochs: int, progress: Progress, parts: SavedState) -> OutOfFold | None:
+    def watched(dataset: Dataset, k: int, *, seed: int, epochs: int, progress: Progress, saved: SavedState) -> OutOfFold | None:
         asked.append((k, seed, epochs))
-        return cross_fit(dataset, k, seed=seed, epochs=epochs, progress=progress, parts=parts)
+        return cross_fit(dataset, k, seed=seed, epochs=epochs, progress=progress, saved=saved)
 
     monkeypatch.setattr("oga_core.scoring.scoring.cross_fit", watched)
     runs = []

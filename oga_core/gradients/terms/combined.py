@@ -91,30 +91,30 @@ class Sum(Term):
 
     Attributes
     ----------
-    parts
+    terms
         The terms, each with its view of the parameter.
     parameter
         A tensor of the parameter's shape, dtype and device.
     """
 
-    parts: list[tuple[Term, View]]
+    terms: list[tuple[Term, View]]
     parameter: Tensor
 
     @property
     def n(self) -> int:
-        return self.parts[0][0].n
+        return self.terms[0][0].n
 
     @property
     def like(self) -> Tensor:
         return self.parameter
 
     def add_to(self, sample: int, out: Tensor) -> None:
-        for term, view in self.parts:
+        for term, view in self.terms:
             term.add_to(sample, view(out) if view else out)
 
     def norms(self, l1: bool) -> tuple[Tensor | None, Tensor]:
-        terms = [term for term, view in self.parts if view is None]
-        if not l1 and len(terms) == len(self.parts) == 2:
+        terms = [term for term, view in self.terms if view is None]
+        if not l1 and len(terms) == len(self.terms) == 2:
             rows = next((t for t in terms if isinstance(t, Rows)), None)
             outer = next((t for t in terms if isinstance(t, Outer)), None)
             if rows is not None and outer is not None:
@@ -126,9 +126,9 @@ class Sum(Term):
         return super().norms(l1)
 
     def sketch(self, projection: Projection) -> Tensor:
-        if any(view for _, view in self.parts):
+        if any(view for _, view in self.terms):
             return super().sketch(projection)
-        return torch.stack([term.sketch(projection) for term, _ in self.parts]).sum(0)
+        return torch.stack([term.sketch(projection) for term, _ in self.terms]).sum(0)
 
 
 def _inner(rows: Rows, outer: Outer) -> Tensor:

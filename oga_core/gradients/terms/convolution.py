@@ -54,7 +54,7 @@ class Convolution(Term):
         """Output positions of a sample."""
         return len(self.grad) // self.n * prod(self.grad.shape[2:])
 
-    def part(self, samples: slice) -> Convolution:
+    def select(self, samples: slice) -> Convolution:
         """The same for some of the samples."""
         m = len(self.grad) // self.n
         images = slice(samples.start * m, samples.stop * m)
@@ -98,7 +98,7 @@ class Convolution(Term):
         if self._grams_pay(l1) and self._gram_of_pixels():
             return None, self._by_grams()
         numbers = self.positions * prod(self.kernel) * self.input.shape[1]
-        blocks = [self.part(samples).unfolded().norms(l1) for samples in samples_at_once(self.n, numbers, self.input)]
+        blocks = [self.select(samples).unfolded().norms(l1) for samples in samples_at_once(self.n, numbers, self.input)]
         return torch.cat([p[0] for p in blocks if p[0] is not None]) if l1 else None, torch.cat([p[1] for p in blocks])
 
     def direct(self, l1: bool) -> bool:
@@ -130,7 +130,7 @@ class Convolution(Term):
             unfolded = torch.zeros_like(between[(slice(None), *[slice(s) for s in size] * 2)])
             for offset in product_of(*(range(0, k * d, d) for k, d in zip(self.kernel, self.dilation))):
                 unfolded += between[(slice(None), *[slice(o, o + s) for o, s in zip(offset, size)] * 2)]
-            block = self.part(samples)
+            block = self.select(samples)
             found = gram(left[samples]) * unfolded.view(-1, self.positions, self.positions)
             squares[samples] = exactly(found, block.some)
         return squares

@@ -66,7 +66,7 @@ def test_the_first_picture_is_there_at_once_and_umap_is_begun(run: Run, open_pag
     assert captions(at) == ["**Principal components of the gradients**"]
     assert watched(at) == [("map", "UMAP", "starting")]
     run.job("map").cancel()
-    with pytest.raises(KeyboardInterrupt), run.job("map").doing(lambda *step: None):
+    with pytest.raises(KeyboardInterrupt), run.job("map").track(lambda *step: None):
         raise KeyboardInterrupt
     at.run()
     assert captions(at) == ["**Principal components of the gradients**; UMAP cancelled: stopped by the user"]
@@ -199,7 +199,7 @@ def test_a_class_that_only_the_model_has_has_a_colour_of_its_own(run: Run, monke
     table = run.table.copy()
     table.loc[table.index[3], "predicted"] = "unicorn"
     run.__dict__["table"] = table
-    run.kept.clear()
+    run.cached.clear()
     found = map_panel._colours(run, Selection("l1"), "predicted")
     assert found.names[found.codes[3]] == "not in the data"
 

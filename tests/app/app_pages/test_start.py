@@ -203,7 +203,7 @@ def test_a_failed_run_tells_its_reason_and_can_be_started_again(
     open_page: OpenPage, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = prepare(workspace, some_file(tmp_path))
-    with pytest.raises(InputError), run.job("score").doing(lambda *_: None):
+    with pytest.raises(InputError), run.job("score").track(lambda *_: None):
         raise InputError("not found: nowhere.csv")
     started: list[str] = []
     monkeypatch.setattr("oga_core.worker.start", lambda run, kind: started.append(run.id))

@@ -11,7 +11,7 @@ from tests.app.conftest import CLASSES
 def test_how_far_a_job_is_can_be_asked_before_the_run_is_done(client: TestClient, workspace: Workspace) -> None:
     run = workspace.new_run("texts")
     assert client.get(f"/oga/job/{run.id}/score").json()["state"] == "absent"
-    with run.job("score").doing(lambda *_: None) as report:
+    with run.job("score").track(lambda *_: None) as report:
         report("scoring", 3, 8)
         answer = client.get(f"/oga/job/{run.id}/score")
         assert answer.json() == {"state": "running", "stage": "scoring", "done": 3, "total": 8, "message": ""}
