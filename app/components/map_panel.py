@@ -18,7 +18,7 @@ from app.components.embedding_map import (
     Colours,
     Picture,
     embedding_map,
-    next_act,
+    take_action,
 )
 from app.components.job_progress import job_progress
 from app.components.literal import literal
@@ -61,10 +61,10 @@ def draw(run: Run) -> None:
             _draw(run, space, colours, len(spaces) == 1)
 
 
-def apply_acts(run: Run) -> None:
+def apply_actions(run: Run) -> None:
     """Apply the actions on the maps to the selection, before any part of the page is drawn."""
     for space in JOBS:
-        while (action := next_act(_key(run, space), len(run.table))) is not None:
+        while (action := take_action(_key(run, space), len(run.table))) is not None:
             chosen = state.selection(run)
             if action.mode == "clear":
                 state.put(run, chosen.without_lasso())
@@ -82,10 +82,10 @@ def apply_acts(run: Run) -> None:
 
 def _choice(label: str, options: list[str], key: str, shown: Callable[[str], str] = str) -> str:
     """Draw a choice that outlasts a visit to another page; return the chosen option."""
-    last = st.session_state.setdefault(f"{key}_kept", options[0])
+    last = st.session_state.setdefault(f"{key}_last", options[0])
     last = last if last in options else options[0]  # of another run
     chosen = st.segmented_control(label, options, default=last, required=True, key=key, format_func=shown)
-    st.session_state[f"{key}_kept"] = chosen
+    st.session_state[f"{key}_last"] = chosen
     return str(chosen)
 
 

@@ -49,7 +49,7 @@ def text(request: Request) -> Response:
         excerpts = None
     if excerpts is None:
         raise Refusal(410, CHANGED)
-    return answer_json({**queues.in_parts(excerpts), "characters": sum(length for _, length in excerpts)}, cache=FOREVER)
+    return answer_json({**queues.name_texts(excerpts), "characters": sum(length for _, length in excerpts)}, cache=FOREVER)
 
 
 def tokens(request: Request) -> Response:

@@ -2,7 +2,7 @@
 
 import { assign, element } from "../bidi.js";
 import { clamp } from "../numbers.js";
-import { columnsOf, fetched } from "./loading.js";
+import { load, loadColumns } from "./loading.js";
 
 const HOVER_REST = 60; // milliseconds that the pointer rests before an image or a text is requested
 const CHARACTERS = 200; // of a text on the card
@@ -59,7 +59,7 @@ export class Card {
   }
 
   load(card, row) {
-    columnsOf(card, this.map.points.count).then(
+    loadColumns(card, this.map.points.count).then(
       (columns) => {
         this.columns = columns;
         if (this.map.hovered !== row) return;
@@ -81,7 +81,7 @@ export class Card {
       preview.append(element("img", { src: url, alt: "", onerror: () => preview.classList.add("missing") }));
       return;
     }
-    fetched(url, (reply) => reply.json()).then(
+    load(url, (reply) => reply.json()).then(
       ({ text }) => {
         const begins = [...text.slice(0, 2 * CHARACTERS)].slice(0, CHARACTERS).join("");
         preview.dir = "auto";

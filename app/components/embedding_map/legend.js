@@ -1,7 +1,7 @@
 // The legend: the classes with their colours, which it singles out, or the colour bar of a quantity.
 
 import { element } from "../bidi.js";
-import { grouped } from "../numbers.js";
+import { formatNumber } from "../numbers.js";
 import { short } from "./card.js";
 import { rove } from "./roving.js";
 
@@ -21,7 +21,7 @@ export class Legend {
       : legend.map((entry) => this.entry(palette, isolated !== null, ...entry));
     const title = card?.predicted === "" && by === "given label" ? "group" : by; // where nothing is predicted
     const heading = element("b", { textContent: continuous ? continuous[2] : title });
-    const rest = more ? [element("small", { textContent: `and ${grouped(more)} more classes` })] : [];
+    const rest = more ? [element("small", { textContent: `and ${formatNumber(more)} more classes` })] : [];
     this.root.replaceChildren(heading, ...entries, ...rest);
     this.root.setAttribute("aria-label", `Legend: ${by}`);
     rove(this.root, () => [...this.root.querySelectorAll("button")]);
@@ -30,9 +30,9 @@ export class Legend {
   entry(palette, pressable, code, name, count) {
     const swatch = element("i");
     swatch.style.background = palette[code % palette.length];
-    const parts = [swatch, element("span", { textContent: name }), element("small", { textContent: grouped(count) })];
+    const content = [swatch, element("span", { textContent: name }), element("small", { textContent: formatNumber(count) })];
     const [tag, properties] = pressable ? ["button", { type: "button", onclick: () => this.isolate(code) }] : ["div", {}];
-    const entry = element(tag, { className: "entry", title: name, ...properties }, ...parts);
+    const entry = element(tag, { className: "entry", title: name, ...properties }, ...content);
     entry.dataset.code = code;
     return entry;
   }
