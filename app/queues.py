@@ -41,12 +41,12 @@ class Queue:
     sizes: np.ndarray | None
     cosines: np.ndarray | None = None
 
-    def place(self, row: int) -> int | None:
+    def find_place(self, row: int) -> int | None:
         """Return the place of a row, or None."""
         found = np.flatnonzero(self.rows == row)
         return int(found[0]) if len(found) else None
 
-    def undecided(self, standing: Standing, start: int = 0) -> int | None:
+    def find_undecided(self, standing: Standing, start: int = 0) -> int | None:
         """Return the first place from `start` on whose sample nobody has decided on, or None."""
         for at in range(start, len(self.rows), 1 << 16):
             found = np.flatnonzero(standing.codes[self.rows[at : at + (1 << 16)]] == 0)
@@ -93,10 +93,10 @@ def measure_progress(run: Run, queue: Queue, reviewer: Reviewer) -> dict[str, An
     return {"decided": decided, "total": len(queue.rows), "perMinute": number(pace(run, reviewer).per_minute)}
 
 
-@state.cleared_with_runs
+@state.clear_with_runs
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _sort_scores(chosen: str, detector: str) -> np.ndarray:
-    return np.sort(state.opened(chosen).table[detector].to_numpy())
+    return np.sort(state.load_run(chosen).table[detector].to_numpy())
 
 
 def describe_samples(run: Run, rows: Sequence[int] | np.ndarray, detector: str) -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ def window(request: Request) -> Response:
             place, outside = _find_place(run, queue, asked["id"])
         else:
             at = min(parse_integer(asked.get("undecided"), 0), max(total - 1, 0))
-            place = queue.undecided(standing_of(run), at)
+            place = queue.find_undecided(standing_of(run), at)
         at = at if place is None else place
         start = at - at % count if "aligned" in asked else max(at - count // 3, 0)
     version, reviewer = standing_of(run).version, find_reviewer(request)
@@ -71,7 +71,7 @@ def _describe_window(run: Run, queue: queues.Queue, start: int, count: int) -> l
 def _find_place(run: Run, queue: queues.Queue, sample_id: str) -> tuple[int | None, list[dict[str, Any]]]:
     """Return the place of a sample in a queue, else the sample itself."""
     rows = run.rows_of([sample_id])
-    places = [p for p in map(queue.place, rows.tolist()) if p is not None]
+    places = [p for p in map(queue.find_place, rows.tolist()) if p is not None]
     return (places[0], []) if places else (None, queues.describe_samples(run, rows[:1], queue.selection.detector))
 
 

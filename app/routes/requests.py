@@ -181,7 +181,7 @@ def require_reviewer(request: Request) -> Reviewer:
     known = find_reviewer(request)
     if state.needs_name(known):
         raise Refusal(428, NAME_FIRST)
-    return known._replace(name=state.shown_name(known))
+    return known._replace(name=state.display_name(known))
 
 
 def describe_others(run: Run, known: Reviewer) -> dict[str, bool]:

@@ -64,7 +64,7 @@ def tokens(request: Request) -> Response:
     return answer_json({"prompt": prompt, "answer": answered, "before": found.before, "after": found.after}, cache=FOREVER)
 
 
-@state.cleared_with_runs
+@state.clear_with_runs
 @st.cache_resource(show_spinner=False)
 def _image_cache() -> ByteCache:
     """Return the one cache of images of this server."""

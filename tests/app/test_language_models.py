@@ -150,7 +150,7 @@ def test_tokens_come_with_their_losses_from_another_process(client: TestClient, 
 
 def test_tokens_of_a_model_that_is_gone_are_a_refusal_in_words(client: TestClient, run: Run) -> None:
     run.set_spec(replace(run.spec, model=Weights("/nowhere/model")))
-    state.opened.clear()
+    state.load_run.clear()
     answer = client.get(f"/oga/tokens/{run.id}/5")
     assert answer.status_code == 400
     assert "not found: /nowhere/model" in answer.json()["error"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from app.components.component import linked_modules
+from app.components.component import link_modules
 
 PLACE = """
 async ([modules, script]) => {
@@ -62,4 +62,4 @@ def drawn(focus: str, heard: int | None) -> Step:
 def test_only_what_python_drew_after_the_last_move_moves_the_reviewer(
     page: Page, steps: list[Step], taken: list[str | None]
 ) -> None:
-    assert page.evaluate(PLACE, [linked_modules("triage/place.js"), steps]) == taken
+    assert page.evaluate(PLACE, [link_modules("triage/place.js"), steps]) == taken

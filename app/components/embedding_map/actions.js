@@ -12,7 +12,7 @@ export class Actions {
   }
 
   /** Takes the component that receives the next actions, and the last action that Python has confirmed. */
-  hear(component) {
+  connect(component) {
     this.component = component;
     if (this.awaited && component.data.seen === this.awaited.id) this.sendNext();
   }

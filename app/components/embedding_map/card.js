@@ -7,7 +7,7 @@ import { load, loadColumns } from "./loading.js";
 const HOVER_REST = 60; // milliseconds that the pointer rests before an image or a text is requested
 const CHARACTERS = 200; // of a text on the card
 
-export const short = (value) => String(Number(value.toPrecision(3)));
+export const formatShort = (value) => String(Number(value.toPrecision(3)));
 
 export class Card {
   /** `filled` is called when what the card says has come from the server. */
@@ -97,7 +97,7 @@ export class Card {
 function facts(card, known, row) {
   const label = (codes) => (known ? (known.names[known[codes][row]] ?? "a class that only the model has") : "…");
   const labels = card.predicted ? { given: label("given"), predicted: label("predicted") } : { group: label("given") };
-  return { ...labels, score: known ? short(known.scores[row]) : "…" };
+  return { ...labels, score: known ? formatShort(known.scores[row]) : "…" };
 }
 
 /** Terms and what is said of them, as elements. */

@@ -2,7 +2,7 @@
 
 import { element } from "../bidi.js";
 import { formatNumber } from "../numbers.js";
-import { short } from "./card.js";
+import { formatShort } from "./card.js";
 import { rove } from "./roving.js";
 
 export class Legend {
@@ -50,6 +50,6 @@ export class Legend {
 function colourBar([low, high], palette) {
   const ramp = element("div", { className: "ramp" });
   ramp.style.setProperty("--stops", palette.filter((_, i) => i % 16 === 0 || i === palette.length - 1).join());
-  const numbers = [high, low].map((value) => element("span", { textContent: short(value) }));
+  const numbers = [high, low].map((value) => element("span", { textContent: formatShort(value) }));
   return element("div", { className: "bar" }, ramp, element("div", { className: "ends" }, ...numbers));
 }

@@ -57,7 +57,7 @@ class EmbeddingMap {
   update(component) {
     this.component = component;
     const { data } = component;
-    this.actions.hear(component);
+    this.actions.connect(component);
     if (this.points && data.points === this.data?.points) {
       this.take(data, this.points);
       return;

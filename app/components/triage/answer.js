@@ -2,7 +2,7 @@
 
 import { assign, element } from "../bidi.js";
 import { clamp } from "../numbers.js";
-import { percent } from "./numbers.js";
+import { formatPercent } from "./numbers.js";
 import { ask, HELD, PATIENCE_WRITING } from "./server.js";
 
 const SHADES = [0.5, 1, 2, 4]; // nats from which on each darker shade is
@@ -11,7 +11,9 @@ const HOW_TO_READ = "Point at a token for its loss, or go to one with Tab and on
 
 const shadeOf = (loss) => SHADES.filter((from) => loss >= from).length;
 const describeLoss = (loss) =>
-  loss === null ? "no loss: nothing comes before it" : `loss ${formatLoss(loss)} nats, probability ${percent(Math.exp(-loss))}`;
+  loss === null
+    ? "no loss: nothing comes before it"
+    : `loss ${formatLoss(loss)} nats, probability ${formatPercent(Math.exp(-loss))}`;
 const formatLoss = (loss) => String(Number(loss.toPrecision(2)));
 
 export class Answer {

@@ -25,7 +25,7 @@ export class Decisions {
     for (const sample of samples) sample.pending = { action, label: action === "relabel" ? (label ?? sample.suggested) : "" };
     const pairs = samples.map((sample) => [sample.row, sample.decision?.seq ?? 0]); // what is seen now, not when it is sent
     triage.saving.push({ path: "oga/decide", action, label, samples, pairs, place: triage.focus.place });
-    if (!triage.ticks.size) return triage.onward();
+    if (!triage.ticks.size) return triage.goToNext();
     triage.ticks.clear();
     return triage.draw();
   }

@@ -3,7 +3,7 @@
 import { element } from "../bidi.js";
 import { formatCount, formatNumber } from "../numbers.js";
 import { bar } from "./icons.js";
-import { percent } from "./numbers.js";
+import { formatPercent } from "./numbers.js";
 import { ask, send } from "./server.js";
 
 const CLASSES_SHOWN = 12;
@@ -57,7 +57,11 @@ export class Confirmation {
       {},
       element("th", { textContent: name, dir: "auto", scope: "row" }),
       element("td", { textContent: `${formatNumber(concerned)} of ${formatNumber(samples)}` }),
-      element("td", {}, element("div", { className: "share-of" }, bar(share), element("span", { textContent: percent(share) }))),
+      element(
+        "td",
+        {},
+        element("div", { className: "share-of" }, bar(share), element("span", { textContent: formatPercent(share) })),
+      ),
     );
   }
 }

@@ -3,7 +3,7 @@
 import { assign, element } from "../bidi.js";
 import { formatNumber } from "../numbers.js";
 import { icon, notice, picture } from "./icons.js";
-import { percent, short } from "./numbers.js";
+import { formatPercent, formatShort } from "./numbers.js";
 import { imageUrl } from "./server.js";
 
 const SIZE_STORED = "oga.tile";
@@ -139,9 +139,9 @@ export class Gallery {
     tile.classList.toggle("decided", Boolean(sample.decision || sample.pending));
     const title =
       sample.cosine === undefined
-        ? `Score ${sample.score}: no lower than that of ${percent(sample.percentile)} of all`
+        ? `Score ${sample.score}: no lower than that of ${formatPercent(sample.percentile)} of all`
         : "Cosine of its gradient with the test sample's";
-    const textContent = sample.cosine === undefined ? short(sample.score) : `cosine ${sample.cosine.toFixed(2)}`;
+    const textContent = sample.cosine === undefined ? formatShort(sample.score) : `cosine ${sample.cosine.toFixed(2)}`;
     const score = element("small", { textContent, title });
     tile.querySelector(".foot").replaceChildren(...[score, badge(sample)].filter(Boolean));
   }

@@ -68,7 +68,7 @@ export class Sharing {
     if (triage.focus.place !== place) await this.claimAhead();
     else if (this.mine.includes(place) || !isUndecided(triage.current)) return;
     else if (triage.byHand) triage.say("Another reviewer has this sample in front of them.", "beware");
-    else this.onward();
+    else this.goToNext();
   }
 
   /** Claims the next samples, or only the one in focus. */
@@ -85,7 +85,7 @@ export class Sharing {
   }
 
   /** Moves to the next sample that this reviewer has. */
-  async onward() {
+  async goToNext() {
     const { triage } = this;
     const next = () => this.mine.find((place) => isUndecided(triage.queue.at(place)) && place !== triage.focus?.place);
     try {
@@ -109,6 +109,6 @@ export class Sharing {
     this.forget();
     if (!on) return;
     await this.claim().catch((error) => this.triage.say(`The queue cannot be shared: ${error.message}`, "wrong"));
-    if (!this.mine.includes(this.triage.focus?.place)) this.onward();
+    if (!this.mine.includes(this.triage.focus?.place)) this.goToNext();
   }
 }

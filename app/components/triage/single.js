@@ -5,7 +5,7 @@ import { formatNumber } from "../numbers.js";
 import { Answer } from "./answer.js";
 import { badge } from "./gallery.js";
 import { notice, picture } from "./icons.js";
-import { percent, short } from "./numbers.js";
+import { formatPercent, formatShort } from "./numbers.js";
 import { ask, HELD, imageUrl } from "./server.js";
 
 const LARGE = 480;
@@ -96,14 +96,22 @@ export class Single {
       sample.predicted === undefined
         ? [
             ["Group", sample.label, ""],
-            ["Loss", short(sample.loss), sample.loss == null ? "" : `nats a token: p = ${percent(Math.exp(-sample.loss))}`],
-            ["Score", short(sample.score), `≥ ${percent(sample.percentile)} of all`],
+            [
+              "Loss",
+              formatShort(sample.loss),
+              sample.loss == null ? "" : `nats a token: p = ${formatPercent(Math.exp(-sample.loss))}`,
+            ],
+            ["Score", formatShort(sample.score), `≥ ${formatPercent(sample.percentile)} of all`],
           ]
         : [
-            ["Given label", sample.label || "none", sample.confidence == null ? "" : `model: ${percent(sample.confidence)}`],
+            [
+              "Given label",
+              sample.label || "none",
+              sample.confidence == null ? "" : `model: ${formatPercent(sample.confidence)}`,
+            ],
             ["Predicted", sample.predicted, sample.predicted === sample.label ? "as given" : "not as given"],
             ["Suggested", sample.suggested || "none", sample.suggestedBy],
-            ["Score", short(sample.score), `≥ ${percent(sample.percentile)} of all`],
+            ["Score", formatShort(sample.score), `≥ ${formatPercent(sample.percentile)} of all`],
           ];
     if (sample.cosine !== undefined) facts.splice(-1, 1, ["Cosine", sample.cosine.toFixed(3), "with the test sample"]);
     return facts.map(([term, value, more]) =>

@@ -120,7 +120,7 @@ class Triage {
     this.queue.progress = null;
     if (this.data.total === 0) this.draw();
     else if (this.strip) this.go({ place: 0 });
-    else if (this.sharing.isOn && !id) this.sharing.onward();
+    else if (this.sharing.isOn && !id) this.sharing.goToNext();
     else {
       // A sample that its decision has taken out of the selection is followed by the one that takes its place.
       const otherwise = this.current && !isUndecided(this.current) ? { place: this.memory.place } : { undecided: 0 };
@@ -213,10 +213,10 @@ class Triage {
   }
 
   /** Moves to the next undecided sample after the one in focus. */
-  onward() {
+  goToNext() {
     const { queue } = this;
     this.byHand = false;
-    if (this.sharing.isOn) return this.sharing.onward();
+    if (this.sharing.isOn) return this.sharing.goToNext();
     const from = (this.focus.place ?? this.memory.place - 1) + 1;
     for (let place = from; place < this.data.total; place++) {
       const sample = queue.at(place);

@@ -4,12 +4,12 @@ import { assign, element } from "../bidi.js";
 import { clamp, formatNumber } from "../numbers.js";
 import { labels, thumbnail } from "./gallery.js";
 import { bar, notice } from "./icons.js";
-import { percent, short } from "./numbers.js";
+import { formatPercent, formatShort } from "./numbers.js";
 import { ask, PATIENCE } from "./server.js";
 
 const PAUSE = 150; // milliseconds that a sample is looked at before it is asked for
 const WHYS_HELD = 60;
-const FORMATS = { count: formatNumber, share: (value) => percent(value), number: short };
+const FORMATS = { count: formatNumber, share: (value) => formatPercent(value), number: formatShort };
 
 export class Why {
   /** `focus` goes to a sample that is shown here. */
@@ -31,7 +31,7 @@ export class Why {
   show({ run, queue }, sample) {
     const key = `${run} ${queue} ${sample.row}`;
     this.sample = sample;
-    if (key === this.key) return this.drawn && this.past(run, sample);
+    if (key === this.key) return this.drawn && this.loadHistory(run, sample);
     this.key = key;
     this.drawn = false;
     this.dispose();
@@ -78,8 +78,8 @@ export class Why {
     this.body.classList.remove("old");
     this.body.style.minHeight = "";
     this.drawn = true;
-    this.pastKey = null;
-    this.past(run, sample);
+    this.historyKey = null;
+    this.loadHistory(run, sample);
   }
 
   section(title, ...content) {
@@ -116,7 +116,7 @@ export class Why {
         if (number.percentile != null) {
           const share = number.percentile / 100,
             title = "of its class are no higher";
-          line.append(bar(share), element("span", { className: "value", textContent: percent(share), title }));
+          line.append(bar(share), element("span", { className: "value", textContent: formatPercent(share), title }));
         }
         if (number.flagged) line.append(element("span", { className: "flag", textContent: "flagged" }));
         return line;
@@ -134,7 +134,7 @@ export class Why {
         term.dir = "auto";
         const made = bar(value);
         made.classList.add(given ? "given" : "other");
-        const much = element("span", { className: "value", textContent: percent(value) });
+        const much = element("span", { className: "value", textContent: formatPercent(value) });
         return element("div", { className: "line" }, term, much, made, element("span", { className: "role", textContent: role }));
       }),
     );
@@ -182,7 +182,7 @@ export class Why {
             "div",
             { className: "line" },
             this.term({ meaning }, layer),
-            element("span", { className: "value", textContent: percent(share) }),
+            element("span", { className: "value", textContent: formatPercent(share) }),
             bar(share ?? 0),
           ),
         );
@@ -195,13 +195,13 @@ export class Why {
   }
 
   /** Every event of the sample, where somebody has decided. */
-  async past(run, sample) {
+  async loadHistory(run, sample) {
     const key = JSON.stringify([this.key, sample.decision?.seq]),
       holder = this.history;
-    if (!holder || key === this.pastKey || sample.pending) return;
-    this.pastKey = key;
+    if (!holder || key === this.historyKey || sample.pending) return;
+    this.historyKey = key;
     const events = await ask(`oga/history/${encodeURIComponent(run)}/${sample.row}`).catch(() => []);
-    if (this.pastKey !== key || holder !== this.history) return;
+    if (this.historyKey !== key || holder !== this.history) return;
     if (!events.length) return holder.replaceChildren();
     const lines = events.map(({ reviewer, action, new_label: label, time }) => {
       const what = action === "relabel" ? `relabel to ${label}` : action,
