@@ -67,7 +67,7 @@ try:
         st.warning(literal(missing), icon=":material/delete:")
     if run is not None and run.status().state == "done":
         state.keep_url(run)
-        map_panel.apply_acts(run)
+        map_panel.apply_actions(run)
         selection_panel.draw(run)
         guide.draw(run, page.url_path)
     page.run()

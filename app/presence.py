@@ -18,7 +18,7 @@ _lock = Lock()
 
 
 @contextmanager
-def connected(identity: str) -> Iterator[None]:
+def count_connection(identity: str) -> Iterator[None]:
     """Count a websocket of a reviewer, as long as the block lasts."""
     with _lock:
         _open[identity] += 1

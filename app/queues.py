@@ -21,7 +21,7 @@ from oga_core.sandbox import Excerpt
 
 AT_ONCE = 60
 """Most samples in one answer, one page and one action without a confirmation."""
-KEPT = 16
+MOST_QUEUES = 16
 SHORT = 280
 """Characters of a text in the gallery; of a prompt and of its answer half of them each."""
 
@@ -41,12 +41,12 @@ class Queue:
     sizes: np.ndarray | None
     cosines: np.ndarray | None = None
 
-    def place(self, row: int) -> int | None:
+    def find_place(self, row: int) -> int | None:
         """Return the place of a row, or None."""
         found = np.flatnonzero(self.rows == row)
         return int(found[0]) if len(found) else None
 
-    def undecided(self, standing: Standing, start: int = 0) -> int | None:
+    def find_undecided(self, standing: Standing, start: int = 0) -> int | None:
         """Return the first place from `start` on whose sample nobody has decided on, or None."""
         for at in range(start, len(self.rows), 1 << 16):
             found = np.flatnonzero(standing.codes[self.rows[at : at + (1 << 16)]] == 0)
@@ -76,12 +76,12 @@ def keep(
     with _lock:
         _queues[name] = known
         _queues.move_to_end(name)
-        while len(_queues) > KEPT:
+        while len(_queues) > MOST_QUEUES:
             _queues.popitem(last=False)
     return known
 
 
-def kept(name: str) -> Queue | None:
+def find(name: str) -> Queue | None:
     """Return a queue by its name; None where it was dropped, or the server has been restarted."""
     with _lock:
         return _queues.get(name)
@@ -93,18 +93,18 @@ def measure_progress(run: Run, queue: Queue, reviewer: Reviewer) -> dict[str, An
     return {"decided": decided, "total": len(queue.rows), "perMinute": number(pace(run, reviewer).per_minute)}
 
 
-@state.cleared_with_runs
+@state.clear_with_runs
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _sorted_scores(chosen: str, detector: str) -> np.ndarray:
-    return np.sort(state.opened(chosen).table[detector].to_numpy())
+def _sort_scores(chosen: str, detector: str) -> np.ndarray:
+    return np.sort(state.load_run(chosen).table[detector].to_numpy())
 
 
-def items(run: Run, rows: Sequence[int] | np.ndarray, detector: str) -> list[dict[str, Any]]:
+def describe_samples(run: Run, rows: Sequence[int] | np.ndarray, detector: str) -> list[dict[str, Any]]:
     """Return the samples of some rows, at most `AT_ONCE`, as JSON for the browser to draw."""
     rows = np.asarray(rows, np.int64)[:AT_ONCE]
     standing = standing_of(run)
     data = state.dataset(run.id)
-    below = _sorted_scores(run.id, detector)
+    below = _sort_scores(run.id, detector)
     columns = ["sample_id", "index", "source", "label", *(run.task.predictions or ["loss"])]
     table = run.table[list(dict.fromkeys([*columns, detector]))].iloc[rows]
     out = []
@@ -116,10 +116,10 @@ def items(run: Run, rows: Sequence[int] | np.ndarray, detector: str) -> list[dic
             "index": int(entry["index"]),
             "source": one_line(entry["source"]),
             "label": str(entry["label"]),
-            **(_predicted(entry) if run.task.predictions else {"loss": number(entry["loss"])}),
+            **(_describe_prediction(entry) if run.task.predictions else {"loss": number(entry["loss"])}),
             "score": number(score),
             "percentile": number(np.searchsorted(below, score, "right") / len(below)),
-            "decision": decision(standing.by_id.get(entry["sample_id"])),
+            "decision": describe_decision(standing.by_id.get(entry["sample_id"])),
             "disputed": bool(standing.disputed[row]),
         }
         out.append(sample)
@@ -130,12 +130,12 @@ def items(run: Run, rows: Sequence[int] | np.ndarray, detector: str) -> list[dic
                 sample["changed"] = True
             else:
                 most = SHORT // len(texts)
-                sample |= in_parts([Excerpt(text[:most], length) for text, length in texts])
+                sample |= name_texts([Excerpt(text[:most], length) for text, length in texts])
                 sample["long"] = any(length > most for _, length in texts)
     return out
 
 
-def _predicted(entry: dict[Hashable, Any]) -> dict[str, Any]:
+def _describe_prediction(entry: dict[Hashable, Any]) -> dict[str, Any]:
     """Return the predicted and the suggested label of a sample, for JSON."""
     return {
         "predicted": str(entry["predicted"]),
@@ -145,7 +145,7 @@ def _predicted(entry: dict[Hashable, Any]) -> dict[str, Any]:
     }
 
 
-def decision(current: Decision | None) -> dict[str, Any] | None:
+def describe_decision(current: Decision | None) -> dict[str, Any] | None:
     """Return a decision for JSON."""
     if current is None:
         return None
@@ -162,7 +162,7 @@ def decision(current: Decision | None) -> dict[str, Any] | None:
     }
 
 
-def in_parts(excerpts: list[Excerpt]) -> dict[str, str]:
+def name_texts(excerpts: list[Excerpt]) -> dict[str, str]:
     """Return a sample in words for JSON: one text, or a prompt and its answer."""
     return dict(zip(("text", "answer"), (excerpt.text for excerpt in excerpts)))
 

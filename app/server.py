@@ -51,7 +51,7 @@ HEADERS = {
 }
 
 
-def _hashes(scripts: list[bytes]) -> str:
+def _hash_scripts(scripts: list[bytes]) -> str:
     return " ".join(f"'sha256-{b64encode(hashlib.sha256(script).digest()).decode()}'" for script in scripts)
 
 
@@ -59,7 +59,7 @@ def _hashes(scripts: list[bytes]) -> str:
 POLICY = "; ".join(
     (
         "default-src 'self'",
-        f"script-src 'self' blob: {_hashes(inline_scripts())}",
+        f"script-src 'self' blob: {_hash_scripts(inline_scripts())}",
         "style-src 'self' 'unsafe-inline'",
         "img-src 'self' data: blob:",
         "font-src 'self' data:",
@@ -160,18 +160,18 @@ class Door:
             await self.app(scope, receive, send)
             return
         asked = HTTPConnection(scope)
-        turned_away = self._turned_away(asked)
-        if turned_away is None and scope["type"] == "websocket":
-            with presence.connected(identity_of(user_of(asked.cookies), asked.cookies.get(BROWSER_COOKIE, ""))):
+        refusal = self._find_refusal(asked)
+        if refusal is None and scope["type"] == "websocket":
+            with presence.count_connection(identity_of(user_of(asked.cookies), asked.cookies.get(BROWSER_COOKIE, ""))):
                 await self.app(scope, receive, send)
-        elif turned_away is None:
+        elif refusal is None:
             await self.app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": "not let in"})
         else:
-            await turned_away(scope, receive, send)
+            await refusal(scope, receive, send)
 
-    def _turned_away(self, asked: HTTPConnection) -> Response | None:
+    def _find_refusal(self, asked: HTTPConnection) -> Response | None:
         """Return the refusal of a request; None where it is allowed."""
         host = asked.headers.get("host", "")
         if not HOST.fullmatch(host) or (urlsplit(f"//{host}").hostname or "") not in self.hosts:
@@ -185,7 +185,7 @@ class Door:
                 f"A tunnel or proxy leads here from http://{host}. Start the server with this address named: "
                 f"oga serve --origin http://{host} (https:// where the proxy has TLS).",
             )
-        if not self._from_own_page(asked):
+        if not self._is_from_own_page(asked):
             return answer_error(
                 Refusal(
                     403,
@@ -193,8 +193,8 @@ class Door:
                     "with the address in the browser named: oga serve --origin URL.",
                 )
             )
-        if self.token is not None and not self._right(asked.cookies.get(self.cookie, "")):
-            return self._without_token(asked, self.token)
+        if self.token is not None and not self._is_token(asked.cookies.get(self.cookie, "")):
+            return self._answer_without_token(asked, self.token)
         if self.login and asked.scope["path"].startswith(FOR_USERS) and user_of(asked.cookies) is None:
             return answer_error(Refusal(401, "Log in first."))
         return None
@@ -204,7 +204,7 @@ class Door:
         """Return whether a browser wants to show the answer to its user."""
         return asked.scope["type"] == "http" and asked.headers.get("sec-fetch-dest") == "document"
 
-    def _from_own_page(self, asked: HTTPConnection) -> bool:
+    def _is_from_own_page(self, asked: HTTPConnection) -> bool:
         """Return whether a request may come from any page, or comes from one of this server's."""
         origin, site = asked.headers.get("origin"), asked.headers.get("sec-fetch-site", "same-origin")
         if asked.scope["type"] == "websocket" or asked.scope["method"] not in ("GET", "HEAD", "OPTIONS"):
@@ -220,10 +220,10 @@ class Door:
             )
         return own
 
-    def _without_token(self, asked: HTTPConnection, token: str) -> Response:
+    def _answer_without_token(self, asked: HTTPConnection, token: str) -> Response:
         given = asked.query_params.get("token", "")
-        if asked.scope["type"] == "http" and self._right(given):
-            known = _from_here(asked)
+        if asked.scope["type"] == "http" and self._is_token(given):
+            known = _repeat_without_token(asked)
             known.set_cookie(self.cookie, token, path="/", httponly=True, samesite="strict")
             return known
         headers = asked.headers
@@ -233,7 +233,7 @@ class Door:
             and headers.get("sec-fetch-dest") == "document"
             and asked.scope.get("method") == "GET"
         ):
-            return _from_here(asked)
+            return _repeat_without_token(asked)
         return page(
             403,
             "This dashboard asks for its launch token",
@@ -241,11 +241,11 @@ class Door:
             + ("This token is not the one of the server that runs now." if given else ""),
         )
 
-    def _right(self, given: str) -> bool:
+    def _is_token(self, given: str) -> bool:
         return hmac.compare_digest(given.encode("utf-8", "replace"), str(self.token).encode())
 
 
-def _from_here(asked: HTTPConnection) -> HTMLResponse:
+def _repeat_without_token(asked: HTTPConnection) -> HTMLResponse:
     """Return a page that repeats the request without the token: from here, so that the browser sends its strict cookie along."""
     left = [
         pair for pair in parse_qsl(asked.scope["query_string"].decode("latin-1"), keep_blank_values=True) if pair[0] != "token"

@@ -41,7 +41,7 @@ Cache = TypeVar("Cache")
 _caches: list[Any] = []
 
 
-def cleared_with_runs(cache: Cache) -> Cache:
+def clear_with_runs(cache: Cache) -> Cache:
     """Have a cache cleared when a run was deleted: its entries belong to runs, or keep what they were made of open."""
     _caches.append(cache)
     return cache
@@ -54,7 +54,7 @@ def workspace() -> Workspace:
 
 def current_run() -> Run | None:
     """Return the run in the URL, if any."""
-    chosen = _chosen()
+    chosen = _find_chosen()
     if not chosen:
         return None
     try:
@@ -65,7 +65,7 @@ def current_run() -> Run | None:
 
 def missing_run() -> str:
     """Why the run in the URL is not found, for people; empty where it is, or where none is named."""
-    chosen = _chosen()
+    chosen = _find_chosen()
     if not chosen:
         return ""
     try:
@@ -87,7 +87,7 @@ def reason_missing(error: InputError) -> str:
     return str(error)
 
 
-def _chosen() -> str | None:
+def _find_chosen() -> str | None:
     return st.query_params.get(RUN) or st.session_state.get(_SELECTION_RUN)
 
 
@@ -115,44 +115,44 @@ def find_run(chosen: str) -> Run:
         As `Workspace.run`: if the run was deleted, too.
     """
     release_deleted()
-    return opened(chosen)
+    return load_run(chosen)
 
 
 def release_deleted() -> None:
     """Release what is cached of runs that were deleted, in any process."""
-    held = _held()
-    there = workspace().present(held.values()) if held else set()
-    for chosen, run_id in list(held.items()):
+    cached = _cached_ids()
+    there = workspace().present(cached.values()) if cached else set()
+    for chosen, run_id in list(cached.items()):
         if run_id not in there:
-            held.pop(chosen, None)
+            cached.pop(chosen, None)
             _release(chosen, run_id)
 
 
 def _release(chosen: str, run_id: str) -> None:
     """Release what is cached of a run, and the processes that read its data."""
     for name in {chosen, run_id}:
-        for cache in (opened, dataset, _dataset_beside_model):
+        for cache in (load_run, dataset, _dataset_beside_model):
             cache.clear(name)
     for cache in _caches:
         cache.clear()
 
 
 @st.cache_resource(show_spinner=False)
-def _held() -> dict[str, str]:
+def _cached_ids() -> dict[str, str]:
     """Return the ids of the runs of which something is cached, by the names they were asked for with."""
     return {}
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def opened(chosen: str) -> Run:
+def load_run(chosen: str) -> Run:
     """Return a run whose files, once read, stay in memory for every session: they never change. Pages call `find_run` instead."""
     run = workspace().run(chosen)
-    _held()[chosen] = run.id
+    _cached_ids()[chosen] = run.id
     return run
 
 
 def _open_data(chosen: str) -> SandboxedDataset:
-    data = opened(chosen).data_source
+    data = load_run(chosen).data_source
     return open_sandboxed(data.source, inputs=data.inputs, label=data.label)
 
 
@@ -173,10 +173,10 @@ def model(run: Run) -> SandboxedModel:
     return SandboxedModel(_dataset_beside_model(run.id), *model_of(run))
 
 
-@cleared_with_runs
+@clear_with_runs
 @st.cache_resource(max_entries=16, show_spinner=False)  # not cache_data: that copies at every call
 def _positions(chosen: str, name: str) -> np.ndarray:
-    return embedding(opened(chosen), *name.split("-"))
+    return embedding(load_run(chosen), *name.split("-"))
 
 
 def picture(run: Run, name: str) -> np.ndarray:
@@ -218,15 +218,15 @@ def keep_url(run: Run) -> None:
 
 def rows(run: Run) -> np.ndarray:
     """Return the rows of ``run.table`` that are selected, in the order of the selection."""
-    return _arranged(run)[0]
+    return _arrange(run)[0]
 
 
 def groups(run: Run) -> np.ndarray | None:
     """Return the group of each of `rows`, in the order by cluster; None in another."""
-    return _arranged(run)[1]
+    return _arrange(run)[1]
 
 
-def _arranged(run: Run) -> tuple[np.ndarray, np.ndarray | None]:
+def _arrange(run: Run) -> tuple[np.ndarray, np.ndarray | None]:
     chosen, found = selection(run), standing_of(run)
     there = tuple(pictures(run)) if chosen.lassos else ()
     key = (run.id, chosen, found.version if chosen.decisions or chosen.disputed else 0, there)
@@ -252,7 +252,7 @@ def identity_of(user: str | None, browser: str) -> str:
     return login_reviewer(user).identity if user else browser_identity(browser)
 
 
-def shown_name(known: Reviewer) -> str:
+def display_name(known: Reviewer) -> str:
     """Return a reviewer's name; a browser without one has that of the server's user, as long as it is the only one."""
     return known.name or getpass.getuser()
 

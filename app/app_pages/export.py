@@ -15,7 +15,7 @@ from oga_core.export import FORMATS, WHAT, list_exports, remember, render, rows
 PREVIEWED = 200
 LISTED = 20
 
-run = empty.finished_run()
+run = empty.require_finished_run()
 chosen = state.selection(run)
 
 st.title("Export")
@@ -44,7 +44,7 @@ else:
         st.caption(f"The first {PREVIEWED:,} rows; the file has all.")
     name = f"oga_{run.id}_{what}.{fmt}"
 
-    def written() -> bytes:
+    def make_file() -> bytes:
         data = render(frame, fmt)
         with suppress(OSError):  # a folder that cannot be written to
             remember(run, what, fmt, len(frame), name)
@@ -52,7 +52,7 @@ else:
 
     st.download_button(
         "Download",
-        written,
+        make_file,
         file_name=name,
         mime="application/octet-stream",
         type="primary",

@@ -6,6 +6,6 @@ import streamlit as st
 
 from app.components import empty, influence
 
-run = empty.finished_run()
+run = empty.require_finished_run()
 st.title("Influence")
 influence.draw(run)

@@ -8,7 +8,7 @@ from app import state
 from app.components import empty, map_panel
 from app.components.triage import triage
 
-run = empty.finished_run()
+run = empty.require_finished_run()
 st.title("Map")
 map_panel.draw(run)
 rows = state.rows(run)

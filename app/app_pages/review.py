@@ -9,7 +9,7 @@ from app.components import agreement, empty
 from app.components.triage import triage
 from oga_core.review import ORDERS
 
-run = empty.finished_run()
+run = empty.require_finished_run()
 
 st.session_state["review_order"] = state.selection(run).order
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):

@@ -10,7 +10,7 @@ from app.components.literal import literal
 from app.components.triage import triage
 from oga_core.runs.stale import stale
 
-run = empty.finished_run()
+run = empty.require_finished_run()
 chosen = state.selection(run)
 
 st.title("Scores")

@@ -21,29 +21,29 @@ const SPOKEN = ["title", "alt", "ariaLabel"];
 const codePoint = (character) => `U+${character.codePointAt().toString(16).toUpperCase().padStart(4, "0")}`;
 
 /** A text with each bidi control written out. */
-export const plain = (text) =>
+export const spellBidi = (text) =>
   String(text)
     .split(BIDI_CONTROL)
-    .map((part) => (part in BIDI_NAMES ? `⟨${codePoint(part)}⟩` : part))
+    .map((piece) => (piece in BIDI_NAMES ? `⟨${codePoint(piece)}⟩` : piece))
     .join("");
 
 /** The parts of a text to append to an element: texts, and a chip for each bidi control. */
-function drawn(text) {
+function splitBidi(text) {
   return String(text)
     .split(BIDI_CONTROL)
     .filter(Boolean)
-    .map((part) => {
-      if (!(part in BIDI_NAMES)) return part;
-      const made = { className: "bidi", dir: "ltr", textContent: codePoint(part), title: BIDI_NAMES[part] };
+    .map((piece) => {
+      if (!(piece in BIDI_NAMES)) return piece;
+      const made = { className: "bidi", dir: "ltr", textContent: codePoint(piece), title: BIDI_NAMES[piece] };
       return Object.assign(document.createElement("bdi"), made);
     });
 }
 
 /** Sets properties of an element; no bidi control in its text or in what is said of it has an effect. */
 export function assign(made, { textContent, ...properties }) {
-  for (const name of SPOKEN) if (typeof properties[name] === "string") properties[name] = plain(properties[name]);
+  for (const name of SPOKEN) if (typeof properties[name] === "string") properties[name] = spellBidi(properties[name]);
   Object.assign(made, properties);
-  if (BIDI_CONTROL.test(textContent)) made.replaceChildren(...drawn(textContent));
+  if (BIDI_CONTROL.test(textContent)) made.replaceChildren(...splitBidi(textContent));
   else if (textContent !== undefined) made.textContent = textContent;
   return made;
 }
@@ -51,7 +51,7 @@ export function assign(made, { textContent, ...properties }) {
 /** An element with properties, attributes and children; texts become text and never markup. */
 export function element(tag, { attributes = {}, ...properties } = {}, ...children) {
   const made = assign(document.createElement(tag), properties);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, plain(value));
-  made.append(...children.flatMap((child) => (typeof child === "string" ? drawn(child) : [child])));
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, spellBidi(value));
+  made.append(...children.flatMap((child) => (typeof child === "string" ? splitBidi(child) : [child])));
   return made;
 }

@@ -49,10 +49,10 @@ def define_component(name: str, *, html: str, css: Sequence[str], js: str) -> Ca
 
 def make_script(path: str) -> str:
     """Return one script for a module and all that it imports; its default export is the module's."""
-    return _LOADER % json.dumps(linked_modules(path))
+    return _LOADER % json.dumps(link_modules(path))
 
 
-def linked_modules(path: str) -> list[tuple[str, str]]:
+def link_modules(path: str) -> list[tuple[str, str]]:
     """Return the paths and sources of a module and of all that it imports, each after those that it imports itself.
 
     The address in an import is written as ``"oga:path"``, which the loader replaces.

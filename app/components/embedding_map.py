@@ -117,7 +117,7 @@ class Colours:
 
 
 @dataclass(frozen=True)
-class Act:
+class Action:
     """An action of the user on the map.
 
     Attributes
@@ -153,7 +153,7 @@ def embedding_map(
     focus: int | None = None,
     height: int = 560,
 ) -> None:
-    """Draw the map; the user's actions on it wait in the session until `next_act` takes them, before the next drawing.
+    """Draw the map; the user's actions on it wait in the session until `take_action` takes them, before the next drawing.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def embedding_map(
     _MAP(
         key=key,
         height=height,
-        on_act_change=partial(_remember, key),
+        on_action_change=partial(_remember, key),
         data={
             "picture": picture.name,
             "title": picture.title,
@@ -204,13 +204,13 @@ def embedding_map(
     )
 
 
-def next_act(key: str, n: int) -> Act | None:
+def take_action(key: str, n: int) -> Action | None:
     """Return the oldest action on the map of this key, which has `n` points, and remove it from the session.
 
     An action that is applied before anything is drawn shows everywhere on the page at once.
     """
-    waiting = st.session_state.get(f"{key}-acts")
-    return _act(waiting.pop(0), n) if waiting else None
+    waiting = st.session_state.get(f"{key}-actions")
+    return _read_action(waiting.pop(0), n) if waiting else None
 
 
 def _entries(colours: Colours) -> list[tuple[int, str, int]]:
@@ -238,27 +238,27 @@ def _mask(selected: np.ndarray | None, n: int) -> np.ndarray:
 
 def _remember(key: str) -> None:
     """Store an action until the map is drawn: a run that another click interrupts must not lose it."""
-    sent = getattr(st.session_state.get(key), "act", None)  # missing where the page has changed meanwhile
+    sent = getattr(st.session_state.get(key), "action", None)  # missing where the page has changed meanwhile
     if isinstance(sent, dict):
         st.session_state[f"{key}-seen"] = sent.get("id")
-        st.session_state.setdefault(f"{key}-acts", []).append(sent)
+        st.session_state.setdefault(f"{key}-actions", []).append(sent)
 
 
-def _act(sent: dict[str, Any], n: int) -> Act | None:
+def _read_action(sent: dict[str, Any], n: int) -> Action | None:
     """Return the action that the browser sent; None if it is no valid one on a map of `n` points."""
     given: list[Any] = [sent.get(name) for name in ("mode", "picture", "polygon", "row", "by", "codes")]
     mode, picture, polygon, row, by, codes = given
     if mode not in get_args(Mode) or not isinstance(picture, str):
         return None
     if mode == "clear":
-        return Act(mode, picture)
+        return Action(mode, picture)
     if mode == "isolate":
         fits = isinstance(by, str) and isinstance(codes, list) and len(codes) <= MOST_ENTRIES
-        return Act(mode, picture, by=by, codes=tuple(codes)) if fits and all(map(_is_code, codes)) else None
+        return Action(mode, picture, by=by, codes=tuple(codes)) if fits and all(map(_is_code, codes)) else None
     if _is_code(row) and row < n:
-        return Act(mode, picture, row=row)
+        return Action(mode, picture, row=row)
     if isinstance(polygon, list) and 3 <= len(polygon) <= MOST_CORNERS and all(map(_is_corner, polygon)):
-        return Act(mode, picture, polygon=[(float(x), float(y)) for x, y in polygon])
+        return Action(mode, picture, polygon=[(float(x), float(y)) for x, y in polygon])
     return None
 
 
@@ -320,8 +320,8 @@ _HTML = f"""
       </div>
       <div class="note" hidden></div>
       <div class="count" role="status"></div>
-      <div class="live unseen" role="status"></div>
-      <div class="keys unseen" id="keys">{_KEYS}</div>
+      <div class="live visually-hidden" role="status"></div>
+      <div class="keys visually-hidden" id="keys">{_KEYS}</div>
       <div class="card" hidden></div>
     </div>
     <div class="legend" role="group"></div>

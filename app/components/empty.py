@@ -8,7 +8,7 @@ from app import jobs, state
 from oga_core import Run
 
 
-def finished_run() -> Run:
+def require_finished_run() -> Run:
     """Return the current run; where there is none, or it is not done, say on the page what to do, and stop."""
     run = state.current_run()
     if run is not None and jobs.watch(run):

@@ -94,11 +94,11 @@ def _select(run: Run, key: str) -> None:
     state.change(run, score_range=(low, high) if drawn else None, flagged_only=not drawn)
 
 
-@state.cleared_with_runs
+@state.clear_with_runs
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _bins(chosen: str, detector: str) -> tuple[np.ndarray, np.ndarray]:
     """Edges, float64 ``(BINS + 1,)``, and the bin of each row, uint8 ``(n,)``, as `np.histogram` counts them."""
-    score = state.opened(chosen).table[detector].to_numpy()
+    score = state.load_run(chosen).table[detector].to_numpy()
     edges = np.histogram_bin_edges(score, BINS)
     return edges, np.searchsorted(edges[1:-1], score, "right").astype(np.uint8)
 

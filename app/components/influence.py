@@ -50,14 +50,14 @@ def draw(run: Run) -> None:
     )
     way = st.segmented_control("Test sample", WAYS, default=WAYS[0], required=True, key="influence_way")
     try:
-        samples = _written(run) if way == WAYS[0] else _chosen(run)
+        samples = _draw_form(run) if way == WAYS[0] else _draw_choice(run)
         if samples is not None:
             _draw_found(run, samples)
     except InputError as error:
         st.error(literal(error), icon=":material/error:")
 
 
-def _written(run: Run) -> pd.DataFrame | None:
+def _draw_form(run: Run) -> pd.DataFrame | None:
     """Draw the form of a written test sample; return the training samples found for the last one."""
     known: Found | None = st.session_state.get(_FOUND)
     if known is not None and known.run != run.id:
@@ -86,7 +86,7 @@ def _written(run: Run) -> pd.DataFrame | None:
         with st.spinner("Opening the model, and taking the gradient …"):
             found = gradient_of(run, prompt, str(answer), state.model(run))
         cosines = run.factors.cosines_with(found.residual, found.feature)
-        known = Found(run.id, prompt, str(answer), _ends(with_cosines(run, cosines, found.norm)), found.loss)
+        known = Found(run.id, prompt, str(answer), _take_ends(with_cosines(run, cosines, found.norm)), found.loss)
         st.session_state[_FOUND] = known
     if known is None:
         return None
@@ -94,7 +94,7 @@ def _written(run: Run) -> pd.DataFrame | None:
     return known.samples
 
 
-def _chosen(run: Run) -> pd.DataFrame:
+def _draw_choice(run: Run) -> pd.DataFrame:
     """Draw the choice of a sample of the run, at first the one last looked at; return the training samples found for it."""
     indices = run.table["index"].to_numpy()
     focus = run.rows_of([st.session_state.get(state.FOCUS) or ""])
@@ -113,16 +113,16 @@ def _chosen(run: Run) -> pd.DataFrame:
     with st.container(border=True):
         st.text(visible(state.dataset(run.id).text(int(index))))
         st.caption(literal(f"{run.table['source'].iloc[row]}, {run.table['label'].iloc[row]}"))
-    return _of_row(run.id, row)
+    return _rank_by_row(run.id, row)
 
 
-@state.cleared_with_runs
+@state.clear_with_runs
 @st.cache_resource(max_entries=16, show_spinner=False)  # a decision draws the page anew
-def _of_row(chosen: str, row: int) -> pd.DataFrame:
-    return _ends(influence_of_row(state.opened(chosen), row))
+def _rank_by_row(chosen: str, row: int) -> pd.DataFrame:
+    return _take_ends(influence_of_row(state.load_run(chosen), row))
 
 
-def _ends(samples: pd.DataFrame) -> pd.DataFrame:
+def _take_ends(samples: pd.DataFrame) -> pd.DataFrame:
     """Return both ends of samples in the order of their cosines: all that can be shown."""
     most, count = COUNTS[-1], len(samples)
     return samples.iloc[[*range(min(most, count)), *range(max(most, count - most), count)]]

@@ -18,7 +18,7 @@ from app.components.embedding_map import (
     Colours,
     Picture,
     embedding_map,
-    next_act,
+    take_action,
 )
 from app.components.job_progress import job_progress
 from app.components.literal import literal
@@ -61,10 +61,10 @@ def draw(run: Run) -> None:
             _draw(run, space, colours, len(spaces) == 1)
 
 
-def apply_acts(run: Run) -> None:
+def apply_actions(run: Run) -> None:
     """Apply the actions on the maps to the selection, before any part of the page is drawn."""
     for space in JOBS:
-        while (action := next_act(_key(run, space), len(run.table))) is not None:
+        while (action := take_action(_key(run, space), len(run.table))) is not None:
             chosen = state.selection(run)
             if action.mode == "clear":
                 state.put(run, chosen.without_lasso())
@@ -76,23 +76,23 @@ def apply_acts(run: Run) -> None:
                 state.put(run, chosen.lassoed(tuple(action.polygon), action.mode, action.picture))
             elif action.row is not None:
                 st.session_state[state.FOCUS] = str(run.table["sample_id"].iloc[action.row])
-                around = _around(state.picture(run, action.picture), action.row)
+                around = _enclose(state.picture(run, action.picture), action.row)
                 state.put(run, chosen.lassoed(around, action.mode, action.picture))
 
 
 def _choice(label: str, options: list[str], key: str, shown: Callable[[str], str] = str) -> str:
     """Draw a choice that outlasts a visit to another page; return the chosen option."""
-    last = st.session_state.setdefault(f"{key}_kept", options[0])
+    last = st.session_state.setdefault(f"{key}_last", options[0])
     last = last if last in options else options[0]  # of another run
     chosen = st.segmented_control(label, options, default=last, required=True, key=key, format_func=shown)
-    st.session_state[f"{key}_kept"] = chosen
+    st.session_state[f"{key}_last"] = chosen
     return str(chosen)
 
 
 def _draw(run: Run, space: str, colours: Colours, only_map: bool) -> None:
     line, body = st.container(horizontal=True, vertical_alignment="center", height=LINE, border=False), st.container()
     try:
-        name = _shown(run, space)
+        name = _choose_picture(run, space)
         if name not in pictures(run):
             with body, st.spinner("Drawing the first picture…"):
                 state.picture(run, name)
@@ -116,16 +116,16 @@ def _draw(run: Run, space: str, colours: Colours, only_map: bool) -> None:
         )
 
 
-def _shown(run: Run, space: str) -> str:
+def _choose_picture(run: Run, space: str) -> str:
     """Return the picture to show: UMAP where it has been computed, unless the last lasso was drawn on the first picture."""
     first, better = (picture(space, method) for method in METHODS)
     if better not in pictures(run):
         return first
     drawn = [lasso[2] for lasso in state.selection(run).lassos if lasso[2] in (first, better)]
-    return first if drawn and drawn[-1] == first and not st.session_state.get(_moved_on(run, space)) else better
+    return first if drawn and drawn[-1] == first and not st.session_state.get(_moved_on_key(run, space)) else better
 
 
-def _moved_on(run: Run, space: str) -> str:
+def _moved_on_key(run: Run, space: str) -> str:
     return f"map_moved_on_{run.id}_{space}"
 
 
@@ -146,22 +146,22 @@ def _caption(run: Run, space: str, name: str, only_map: bool) -> None:
             args=(run, space),
         )
     else:
-        other = _another_that_runs(run, space)
+        other = _find_other_job(run, space)
         if run.job(JOBS[space]).status().state in ("absent", "done") and other is None:
             worker.start(run, JOBS[space])
-        _waiting(run, space, other, only_map)
+        _draw_progress(run, space, other, only_map)
 
 
 def _move_on(run: Run, space: str) -> None:
-    st.session_state[_moved_on(run, space)] = True
+    st.session_state[_moved_on_key(run, space)] = True
 
 
-def _another_that_runs(run: Run, space: str) -> str | None:
+def _find_other_job(run: Run, space: str) -> str | None:
     """Return the job of another space's map if it is running: one comes after the other, for there are few processors."""
     return next((kind for other, kind in JOBS.items() if other != space and run.job(kind).status().state == "running"), None)
 
 
-def _waiting(run: Run, space: str, other: str | None, only_map: bool) -> None:
+def _draw_progress(run: Run, space: str, other: str | None, only_map: bool) -> None:
     """Draw the progress of UMAP, whose end reruns the page; beside another map only that, for there is little space."""
     kind = JOBS[space]
     job = run.job(kind)
@@ -219,24 +219,24 @@ def _picture(run: Run, space: str, name: str, detector: str) -> Picture:
         scores=f"{at}/scores/{quote(detector, safe='')}",
         indices=f"{at}/indices/all",
         names=f"oga/classes/{quote(run.id)}",
-        kind=_kind(run),
-        sample=_sample(run),
+        kind=_find_kind(run),
+        sample=_split_address(run),
     )
     return Picture(name, title, f"{at}/positions/{name}", run.id, card)
 
 
-def _kind(run: Run) -> Literal["image", "text", ""]:
+def _find_kind(run: Run) -> Literal["image", "text", ""]:
     try:
         return "image" if state.dataset(run.id).kind == "image" else "text"
     except InputError:  # the data are missing by now, or never were a file
         return ""
 
 
-def _sample(run: Run) -> tuple[str, str]:
-    return (f"oga/image/{quote(run.id)}/", "/160") if _kind(run) == "image" else (f"oga/text/{quote(run.id)}/", "")
+def _split_address(run: Run) -> tuple[str, str]:
+    return (f"oga/image/{quote(run.id)}/", "/160") if _find_kind(run) == "image" else (f"oga/text/{quote(run.id)}/", "")
 
 
-def _around(positions: np.ndarray, row: int) -> tuple[tuple[float, float], ...]:
+def _enclose(positions: np.ndarray, row: int) -> tuple[tuple[float, float], ...]:
     """Return a square that holds one point and, unless they lie on one another, no other: a click is the smallest lasso."""
     gaps = np.maximum(*(np.abs(column - column[row]) for column in positions.T))
     others = gaps[gaps > 0]

@@ -95,12 +95,12 @@ def _draw_last_deleted(trash: list[Run]) -> None:
 def _draw_trash(workspace: Workspace, trash: list[Run]) -> None:
     plan = plan_cleaning(workspace)
     size = format_bytes(plan.size.bytes)
-    with st.expander(f"Trash ({_counted(len(trash), 'run')}, {size})", key="trash", icon=":material/delete:"):
+    with st.expander(f"Trash ({_format_count(len(trash), 'run')}, {size})", key="trash", icon=":material/delete:"):
         for run in trash[:SHOWN]:
             with suppress(UnknownRun):  # removed by another just now
                 _draw_deleted(run)
         if len(trash) > SHOWN:
-            st.caption(f"And {_counted(len(trash) - SHOWN, 'run')} more.")
+            st.caption(f"And {_format_count(len(trash) - SHOWN, 'run')} more.")
         st.button(
             "Empty the trash",
             key="empty_trash",
@@ -138,7 +138,7 @@ def _ask(about: str | tuple[str, ...]) -> None:
     st.session_state[_ASKED] = about
 
 
-def _answered() -> None:
+def _close_question() -> None:
     st.session_state.pop(_ASKED, None)
 
 
@@ -150,10 +150,10 @@ def _draw_question(runs: list[Run], trash: list[Run]) -> None:
     elif isinstance(about, tuple) and trash:
         _ask_to_empty(about)
     else:
-        _answered()
+        _close_question()
 
 
-@st.dialog("Delete this run?", icon=":material/delete:", on_dismiss=_answered)
+@st.dialog("Delete this run?", icon=":material/delete:", on_dismiss=_close_question)
 def _ask_to_delete(run: Run) -> None:
     st.text(visible(run.title))
     size, uploads = run_size(run), own_uploads(run)
@@ -162,7 +162,7 @@ def _ask_to_delete(run: Run) -> None:
     decisions, reviewers = count_decisions(run)
     if decisions:
         made = "was made in it; it stays, for it belongs" if decisions == 1 else "were made in it; they stay, for they belong"
-        st.text(f"{_counted(decisions, 'decision')} by {_counted(reviewers, 'reviewer')} {made} to the samples.")
+        st.text(f"{_format_count(decisions, 'decision')} by {_format_count(reviewers, 'reviewer')} {made} to the samples.")
     else:
         st.text("No decision was made in it.")
     with st.container(horizontal=True):
@@ -170,12 +170,12 @@ def _ask_to_delete(run: Run) -> None:
             _delete(run)
             st.rerun()
         if st.button("Cancel", key="cancel_delete"):
-            _answered()
+            _close_question()
             st.rerun()
 
 
 def _delete(run: Run) -> None:
-    _answered()
+    _close_question()
     current = state.current_run()
     try:
         state.workspace().delete([run.id])
@@ -188,22 +188,22 @@ def _delete(run: Run) -> None:
     st.session_state[_DELETED] = run.id
 
 
-@st.dialog("Empty the trash?", icon=":material/delete_forever:", on_dismiss=_answered)
+@st.dialog("Empty the trash?", icon=":material/delete_forever:", on_dismiss=_close_question)
 def _ask_to_empty(run_ids: tuple[str, ...]) -> None:
     plan = plan_cleaning(state.workspace(), run_ids)
     st.text(f"This removes {describe(plan)} for good. Decisions stay, for they belong to the samples.")
     with st.container(horizontal=True):
         if st.button("Remove for good", key="confirm_empty", icon=":material/delete_forever:"):
-            _answered()
+            _close_question()
             done = clean(state.workspace(), run_ids)
             state.release_deleted()
             if done.failed:
                 st.session_state[_FAILED] = "; ".join(done.failed)
             st.rerun()
         if st.button("Cancel", key="cancel_empty"):
-            _answered()
+            _close_question()
             st.rerun()
 
 
-def _counted(count: int, noun: str) -> str:
+def _format_count(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

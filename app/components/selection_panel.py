@@ -115,7 +115,7 @@ def _draw_reviewer() -> None:
         st.button("Log out", icon=":material/logout:", on_click=st.logout, key="log_out")
     else:
         needed = state.needs_name(known)
-        st.session_state["reviewer_name"] = "" if needed else state.shown_name(known)
+        st.session_state["reviewer_name"] = "" if needed else state.display_name(known)
         st.text_input(
             "Reviewer",
             key="reviewer_name",

@@ -195,14 +195,14 @@ def _choose_model(dropped: bool) -> Model | None:
     return Model(None if name == BY_FILE else name, weights, weights.stat().st_mtime_ns)
 
 
-@state.cleared_with_runs
+@state.clear_with_runs
 @st.cache_resource(max_entries=2, show_spinner="Looking at the data …")
 def _open(data: Data) -> SandboxedDataset:
     """Open the data once, not at every rerun, in a process of their own."""
     return open_sandboxed(data.path, inputs=data.inputs, label=data.label, use_spare=True)
 
 
-@state.cleared_with_runs
+@state.clear_with_runs
 @st.cache_resource(max_entries=16, show_spinner="Looking at data and model …")
 def _estimate(data: Data, model: Model, scopes: tuple[str, ...], folds: int | None) -> Outlook:
     """Open the weights in the process that reads the data; InputError where they do not fit together."""

@@ -38,7 +38,7 @@ def draw(run: Run) -> None:
         down = st.toggle("Descending", value=True, key=DESCENDING, disabled=by == IN_ORDER)
         page = int(st.number_input("Page", 1, pages, min(int(st.session_state.get(PAGE, 1)), pages), key=PAGE, width=140))
         st.text(f"of {pages:,}")
-    rows = rows if by == IN_ORDER else _sorted(run, rows, by, down)
+    rows = rows if by == IN_ORDER else _sort_rows(run, rows, by, down)
     shown = rows[(page - 1) * PER_PAGE : page * PER_PAGE]
     event = st.dataframe(
         _frame(run, shown, list(columns)),
@@ -64,7 +64,7 @@ def draw(run: Run) -> None:
         st.switch_page("app_pages/review.py")
 
 
-def _sorted(run: Run, rows: np.ndarray, by: str, down: bool) -> np.ndarray:
+def _sort_rows(run: Run, rows: np.ndarray, by: str, down: bool) -> np.ndarray:
     """Return rows in the order of a column, equal ones in the order of the selection; cached until the selection changes."""
     cached = st.session_state.get(_SORTED)
     if cached is None or cached[0] is not rows or cached[1:3] != (by, down):
@@ -75,11 +75,11 @@ def _sorted(run: Run, rows: np.ndarray, by: str, down: bool) -> np.ndarray:
     return found
 
 
-@state.cleared_with_runs
+@state.clear_with_runs
 @st.cache_resource(max_entries=16, show_spinner="Sorting …")
 def _ranks(chosen: str, by: str) -> np.ndarray:
     """Return the rank of each row of a run's table in a column, float64 ``(n,)``; equal values have equal ranks."""
-    return state.opened(chosen).table[by].rank(method="dense").to_numpy()
+    return state.load_run(chosen).table[by].rank(method="dense").to_numpy()
 
 
 def _frame(run: Run, rows: np.ndarray, columns: list[str]) -> pd.DataFrame:

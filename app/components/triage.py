@@ -67,7 +67,7 @@ def _mount(run: Run, rows: np.ndarray, groups: np.ndarray | None, cosines: np.nd
     queue = queues.keep(run, rows, chosen, groups, cosines)
     _TRIAGE(
         key=key,
-        on_act_change=partial(_take, run, key),
+        on_place_change=partial(_take, run, key),
         data={
             "run": run.id,
             "queue": queue.name,
@@ -91,7 +91,7 @@ def _mount(run: Run, rows: np.ndarray, groups: np.ndarray | None, cosines: np.nd
 
 def _take(run: Run, key: str) -> None:
     """Remember where the reviewer is, for the other pages and for the time they come back."""
-    sent: Any = getattr(st.session_state.get(key), "act", None)  # missing where the page has changed meanwhile
+    sent: Any = getattr(st.session_state.get(key), "place", None)  # missing where the page has changed meanwhile
     if not isinstance(sent, dict):
         return
     if isinstance(turn := sent.get("turn"), int):

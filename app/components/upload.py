@@ -30,7 +30,7 @@ def upload(label: str, suffixes: Sequence[str], marks: Sequence[str], *, key: st
     key
         Of the element; the file is remembered while the session lasts, also while another page is shown.
     """
-    file: Path | None = st.session_state.get(kept_under(key))
+    file: Path | None = st.session_state.get(session_key(key))
     if file is not None and not file.is_file():
         file = None
     _UPLOAD(
@@ -42,7 +42,7 @@ def upload(label: str, suffixes: Sequence[str], marks: Sequence[str], *, key: st
             "marks": list(marks),
             "most": UPLOAD_BYTES.value,
             "seen": st.session_state.get(f"{key}-seen"),
-            "kept": None if file is None else {"name": file.name, "bytes": file.stat().st_size},
+            "stored": None if file is None else {"name": file.name, "bytes": file.stat().st_size},
         },
     )
     if error := st.session_state.pop(f"{key}-error", None):
@@ -50,9 +50,9 @@ def upload(label: str, suffixes: Sequence[str], marks: Sequence[str], *, key: st
     return file
 
 
-def kept_under(key: str) -> str:
+def session_key(key: str) -> str:
     """Return the name in the session state of the file of the element with this key."""
-    return f"{key}-kept"
+    return f"{key}-file"
 
 
 def _take(key: str) -> None:
@@ -61,10 +61,10 @@ def _take(key: str) -> None:
     if not isinstance(sent, dict):
         return
     st.session_state[f"{key}-seen"] = sent.get("id")
-    st.session_state.pop(kept_under(key), None)
+    st.session_state.pop(session_key(key), None)
     if "name" in sent:
         try:
-            st.session_state[kept_under(key)] = state.workspace().uploaded(str(sent.get("content")), str(sent["name"]))
+            st.session_state[session_key(key)] = state.workspace().uploaded(str(sent.get("content")), str(sent["name"]))
         except InputError as error:
             st.session_state[f"{key}-error"] = str(error)
 

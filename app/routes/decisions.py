@@ -29,7 +29,7 @@ from oga_core.runs.workspace import now
 def decide(request: Request, sent: dict[str, Any]) -> Response:
     """Decide on up to 60 rows, each with the number of the decision that was seen, or on a whole queue as it was seen."""
     run = find_run(sent.get("run"))
-    queue = queues.kept(str(sent.get("queue")))
+    queue = queues.find(str(sent.get("queue")))
     samples, seen = _find_samples(run, sent)
     label = sent.get("label")
     if label is not None and not isinstance(label, str):
@@ -81,7 +81,7 @@ def redo(request: Request, sent: dict[str, Any]) -> Response:
 
 def _step(step: Callable[..., list[str]], request: Request, sent: dict[str, Any]) -> Response:
     run = find_run(sent.get("run"))
-    queue = queues.kept(str(sent.get("queue")))
+    queue = queues.find(str(sent.get("queue")))
     reviewer = require_reviewer(request)
     ids = step(run, reviewer=reviewer, op_id=read_text(sent, "op"))
     return _answer_saved(run, queue, reviewer, len(ids), ids)
@@ -95,7 +95,7 @@ def _answer_saved(run: Run, queue: queues.Queue | None, reviewer: Reviewer, save
         {
             "saved": saved,
             "ids": shown,
-            "decisions": {s: queues.decision(standing.by_id.get(s)) for s in shown},
+            "decisions": {s: queues.describe_decision(standing.by_id.get(s)) for s in shown},
             "version": standing.version,
             "at": now(),
             "progress": None if queue is None else queues.measure_progress(run, queue, reviewer),

@@ -19,8 +19,8 @@ def why(request: Request) -> Response:
     queue = find_queue(run, request.query_params.get("queue"))
     found = review.why(run, row, queue.selection).to_dict()
     near = list({neighbour["row"]: None for neighbour in [*found["near"], *found["near_label"]]})
-    entries = {entry["row"]: entry for entry in queues.items(run, near, queue.selection.detector)}
-    found |= {"title": make_detector(found["detector"]).title, "items": entries, "layers": run.summary.scope != "head"}
+    entries = {entry["row"]: entry for entry in queues.describe_samples(run, near, queue.selection.detector)}
+    found |= {"title": make_detector(found["detector"]).title, "samples": entries, "layers": run.summary.scope != "head"}
     return answer_json(found, cache="private, max-age=600")
 
 

@@ -38,7 +38,7 @@ def window(request: Request) -> Response:
             place, outside = _find_place(run, queue, asked["id"])
         else:
             at = min(parse_integer(asked.get("undecided"), 0), max(total - 1, 0))
-            place = queue.undecided(standing_of(run), at)
+            place = queue.find_undecided(standing_of(run), at)
         at = at if place is None else place
         start = at - at % count if "aligned" in asked else max(at - count // 3, 0)
     version, reviewer = standing_of(run).version, find_reviewer(request)
@@ -47,8 +47,8 @@ def window(request: Request) -> Response:
             "start": start,
             "total": total,
             "place": place,
-            "items": _describe_samples(run, queue, start, count),
-            "alone": outside,
+            "samples": _describe_window(run, queue, start, count),
+            "outside": outside,
             "version": version,
             "progress": queues.measure_progress(run, queue, reviewer),
             **describe_others(run, reviewer),
@@ -56,9 +56,9 @@ def window(request: Request) -> Response:
     )
 
 
-def _describe_samples(run: Run, queue: queues.Queue, start: int, count: int) -> list[dict[str, Any]]:
+def _describe_window(run: Run, queue: queues.Queue, start: int, count: int) -> list[dict[str, Any]]:
     """Return the samples from a place on, with their groups and cosines where the queue has them."""
-    found = queues.items(run, queue.rows[start : start + count], queue.selection.detector)
+    found = queues.describe_samples(run, queue.rows[start : start + count], queue.selection.detector)
     if queue.groups is not None and queue.sizes is not None:
         for entry, group in zip(found, queue.groups[start : start + count].tolist(), strict=True):
             entry |= {"group": group, "alike": int(queue.sizes[group])}
@@ -71,8 +71,8 @@ def _describe_samples(run: Run, queue: queues.Queue, start: int, count: int) -> 
 def _find_place(run: Run, queue: queues.Queue, sample_id: str) -> tuple[int | None, list[dict[str, Any]]]:
     """Return the place of a sample in a queue, else the sample itself."""
     rows = run.rows_of([sample_id])
-    places = [p for p in map(queue.place, rows.tolist()) if p is not None]
-    return (places[0], []) if places else (None, queues.items(run, rows[:1], queue.selection.detector))
+    places = [p for p in map(queue.find_place, rows.tolist()) if p is not None]
+    return (places[0], []) if places else (None, queues.describe_samples(run, rows[:1], queue.selection.detector))
 
 
 def claim(request: Request, sent: dict[str, Any]) -> Response:
@@ -92,8 +92,8 @@ def claim(request: Request, sent: dict[str, Any]) -> Response:
     place_of = dict(zip(ids, places.tolist(), strict=True))
     reviewer = find_reviewer(request)
     mine = [place_of[s] for s in review.claim(run, list(dict.fromkeys(ids)), reviewer, CLAIMED)]
-    found = queues.items(run, queue.rows[mine], queue.selection.detector)
-    return answer_json({"places": mine, "items": found, "version": standing.version, **describe_others(run, reviewer)})
+    found = queues.describe_samples(run, queue.rows[mine], queue.selection.detector)
+    return answer_json({"places": mine, "samples": found, "version": standing.version, **describe_others(run, reviewer)})
 
 
 def shares(request: Request) -> Response:

@@ -145,7 +145,7 @@ def find_row(run: Run, row: object) -> int:
 
 def find_queue(run: Run, name: object) -> queues.Queue:
     """Return a queue of a run by its name."""
-    queue = queues.kept(str(name))
+    queue = queues.find(str(name))
     if queue is None or (len(queue.rows) and int(queue.rows.max()) >= len(run.table)):
         raise Refusal(410, "The list of samples is no longer kept; the page asks for it again.")
     return queue
@@ -181,7 +181,7 @@ def require_reviewer(request: Request) -> Reviewer:
     known = find_reviewer(request)
     if state.needs_name(known):
         raise Refusal(428, NAME_FIRST)
-    return known._replace(name=state.shown_name(known))
+    return known._replace(name=state.display_name(known))
 
 
 def describe_others(run: Run, known: Reviewer) -> dict[str, bool]:

@@ -49,7 +49,7 @@ def text(request: Request) -> Response:
         excerpts = None
     if excerpts is None:
         raise Refusal(410, CHANGED)
-    return answer_json({**queues.in_parts(excerpts), "characters": sum(length for _, length in excerpts)}, cache=FOREVER)
+    return answer_json({**queues.name_texts(excerpts), "characters": sum(length for _, length in excerpts)}, cache=FOREVER)
 
 
 def tokens(request: Request) -> Response:
@@ -64,7 +64,7 @@ def tokens(request: Request) -> Response:
     return answer_json({"prompt": prompt, "answer": answered, "before": found.before, "after": found.after}, cache=FOREVER)
 
 
-@state.cleared_with_runs
+@state.clear_with_runs
 @st.cache_resource(show_spinner=False)
 def _image_cache() -> ByteCache:
     """Return the one cache of images of this server."""

@@ -123,13 +123,13 @@ def test_a_folder_and_a_table_by_path_show_their_scopes_and_costs(
 
 def test_the_queue_has_the_beginnings_of_prompt_and_answer(client: TestClient, run: Run) -> None:
     queue = queues.keep(run, run.ranked("loss"), Selection("loss", flagged_only=False))
-    items = {i["row"]: i for i in client.get(f"/oga/window/{run.id}/{queue.name}?start=0").json()["items"]}
+    samples = {i["row"]: i for i in client.get(f"/oga/window/{run.id}/{queue.name}?start=0").json()["samples"]}
     prompt, answer, kind = language.ROWS[4]
-    item = items[5]
-    assert (item["text"], item["answer"], item["label"], item["long"]) == (prompt, answer, kind, False)
-    assert item["loss"] == pytest.approx(run.table["loss"][5])
-    assert not {"predicted", "confidence", "suggested"} & set(item)
-    assert (items[0]["text"], items[0]["long"]) == (LONG[: queues.SHORT // 2], True)
+    sample = samples[5]
+    assert (sample["text"], sample["answer"], sample["label"], sample["long"]) == (prompt, answer, kind, False)
+    assert sample["loss"] == pytest.approx(run.table["loss"][5])
+    assert not {"predicted", "confidence", "suggested"} & set(sample)
+    assert (samples[0]["text"], samples[0]["long"]) == (LONG[: queues.SHORT // 2], True)
     assert client.get(f"/oga/text/{run.id}/0").json() == {"text": LONG, "answer": "cat", "characters": len(LONG) + 3}
     found = client.get(f"/oga/why/{run.id}/5?queue={queue.name}").json()
     assert found["near"] == why(run, 5, queue.selection).to_dict()["near"]
@@ -150,7 +150,7 @@ def test_tokens_come_with_their_losses_from_another_process(client: TestClient, 
 
 def test_tokens_of_a_model_that_is_gone_are_a_refusal_in_words(client: TestClient, run: Run) -> None:
     run.set_spec(replace(run.spec, model=Weights("/nowhere/model")))
-    state.opened.clear()
+    state.load_run.clear()
     answer = client.get(f"/oga/tokens/{run.id}/5")
     assert answer.status_code == 400
     assert "not found: /nowhere/model" in answer.json()["error"]

@@ -31,12 +31,12 @@ def test_a_browser_alone_on_this_machine_decides_under_the_name_of_the_servers_u
     assert answer.status_code == 200
     assert (answer.json()["several"], answer.json()["needsName"]) == (False, False)
     (stands,) = decisions(run).values()
-    assert stands.reviewer == state.shown_name(state.reviewer_of(None, "one"))
+    assert stands.reviewer == state.display_name(state.reviewer_of(None, "one"))
 
 
 def test_two_tabs_of_one_browser_are_one_reviewer(client: TestClient, run: Run) -> None:
     own = state.identity_of(None, "one")
-    with presence.connected(own), presence.connected(own):
+    with presence.count_connection(own), presence.count_connection(own):
         assert not presence.others(own)
         assert keep(client, run).status_code == 200
 
@@ -44,7 +44,7 @@ def test_two_tabs_of_one_browser_are_one_reviewer(client: TestClient, run: Run) 
 @pytest.mark.parametrize("path", ["decide", "undo", "redo"])
 def test_where_another_browser_is_connected_a_name_is_needed_first(client: TestClient, run: Run, path: str) -> None:
     sent = {"run": run.id, "op": "o", "action": "keep", "label": "", "samples": [[3, 0]]}
-    with presence.connected(state.identity_of(None, "two")):
+    with presence.count_connection(state.identity_of(None, "two")):
         answer = client.post(f"/oga/{path}", json=sent)
         assert (answer.status_code, answer.json()["error"]) == (428, "Enter your name first: others review here too.")
         assert not decisions(run)

@@ -302,7 +302,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     def fails(*_: Any, **__: Any) -> Any:
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr("app.state.opened", fails)
+    monkeypatch.setattr("app.state.load_run", fails)
     monkeypatch.setattr("app.state.workspace", fails)
     headers = {"origin": REACHED, "sec-fetch-site": "same-origin"}
     with TestClient(Starlette(routes=ROUTES), REACHED, headers=headers, raise_server_exceptions=False) as asking:

@@ -31,7 +31,7 @@ import json
 from pathlib import Path
 import numpy as np
 import streamlit as st
-from app.components.embedding_map import PALETTE, SEQUENTIAL, Card, Colours, Picture, embedding_map, next_act
+from app.components.embedding_map import PALETTE, SEQUENTIAL, Card, Colours, Picture, embedding_map, take_action
 from oga_core.review import inside
 
 st.set_page_config(layout="wide")
@@ -48,20 +48,20 @@ if st.button("Select every tenth"):
     state.selected, state.polygons = np.arange(n) % 10 == 0, {}
 maps = {"first": "positions", "second": "turned"} if asked.get("maps") == "2" else {"first": asked.get("points", "positions")}
 for key in maps:
-    while act := next_act(key, n):
-        if act.mode == "isolate":
-            state.isolated = list(act.codes)
-        hit = np.zeros(n, bool) if act.polygon is None else inside(data[act.picture], act.polygon)
-        if act.row is not None:
-            hit[act.row] = True
-        if act.mode != "isolate":
-            state.selected = {"add": state.selected | hit, "subtract": state.selected & ~hit}.get(act.mode, hit)
-            state.polygons = {key: act.polygon}
+    while action := take_action(key, n):
+        if action.mode == "isolate":
+            state.isolated = list(action.codes)
+        hit = np.zeros(n, bool) if action.polygon is None else inside(data[action.picture], action.polygon)
+        if action.row is not None:
+            hit[action.row] = True
+        if action.mode != "isolate":
+            state.selected = {"add": state.selected | hit, "subtract": state.selected & ~hit}.get(action.mode, hit)
+            state.polygons = {key: action.polygon}
         line = dict(
-            mode=act.mode, row=act.row, polygon=act.polygon, picture=act.picture, codes=act.codes, by=act.by,
+            mode=action.mode, row=action.row, polygon=action.polygon, picture=action.picture, codes=action.codes, by=action.by,
             inside=np.flatnonzero(hit).tolist(), selected=np.flatnonzero(state.selected).tolist(),
         )
-        with (HERE / "acts.jsonl").open("a") as log:
+        with (HERE / "actions.jsonl").open("a") as log:
             log.write(json.dumps(line) + "\\n")
 given, predicted = clusters.astype(np.uint16), data["predicted"].astype(np.uint16)
 codes = {"given label": given, "predicted": predicted, "score": (data["scores"] * 255).astype(np.uint8)}[colour]
@@ -183,13 +183,13 @@ class Map:
         if held:
             self.page.keyboard.up(held)
 
-    def acts(self, count: int) -> list[dict[str, Any]]:
-        """What Python got, once there are so many acts."""
+    def actions(self, count: int) -> list[dict[str, Any]]:
+        """What Python got, once there are so many actions."""
         eventually(lambda: self.log.exists() and len(self.log.read_text().splitlines()) >= count)
-        self.page.wait_for_timeout(300)  # a second delivery of the same act would come now
-        acts = [json.loads(line) for line in self.log.read_text().splitlines()]
-        assert len(acts) == count
-        return acts
+        self.page.wait_for_timeout(300)  # a second delivery of the same action would come now
+        actions = [json.loads(line) for line in self.log.read_text().splitlines()]
+        assert len(actions) == count
+        return actions
 
     def lightness(self) -> float:
         """Of what lies behind the points, 0 to 255."""
@@ -245,11 +245,11 @@ def opened(server: tuple[str, Path], chromium: Browser) -> Iterator[Callable[...
     maps: list[Map] = []
 
     def open_map(query: str = "", script: str = "", **context: Any) -> Map:
-        (folder / "acts.jsonl").unlink(missing_ok=True)
+        (folder / "actions.jsonl").unlink(missing_ok=True)
         context = {"viewport": {"width": 1280, "height": 800}, **context}
         page = chromium.new_context(**context).new_page()
         page.add_init_script(script)
-        shown = Map(page, folder / "acts.jsonl")
+        shown = Map(page, folder / "actions.jsonl")
         page.on("console", lambda message: shown.errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: shown.errors.append(str(error)))
         page.goto(f"{url}?{query}")

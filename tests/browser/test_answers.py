@@ -74,7 +74,7 @@ def test_each_token_of_an_answer_is_shaded_by_its_loss_and_says_it(
     page.keyboard.press("ArrowRight")
     second = expected[1].loss or 0.0
     expect(tokens.nth(1)).to_be_focused()
-    expect(page.locator(".answered .told")).to_contain_text(f"loss {float(f'{second:.2g}'):g} nats")
+    expect(page.locator(".answered .hint")).to_contain_text(f"loss {float(f'{second:.2g}'):g} nats")
     expect(page.locator(".single .place").first).to_contain_text(
         "1 of"
     )  # the arrow went to the next token, not to the next sample

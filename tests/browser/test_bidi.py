@@ -115,7 +115,12 @@ def test_on_review_each_control_is_shown_and_the_text_around_it_keeps_its_order(
     in_order(words)
     label = str(run.table["label"][run.table["index"] == 0].iloc[0])
     expect(page.locator(".labels dd").first).to_have_text(shown(label))
-    for part in (page.locator(".labels"), page.locator(".classes"), page.locator(".actions .verbs"), page.locator(".stands")):
+    for part in (
+        page.locator(".labels"),
+        page.locator(".classes"),
+        page.locator(".actions .verbs"),
+        page.locator(".card .decision"),
+    ):
         in_order(part)
     expect(page.locator(".why .lines").first).to_be_visible()
     settled(page)
@@ -208,7 +213,7 @@ def test_a_prompt_and_the_tokens_of_its_answer_keep_their_order(
         in_order(part)
     token = page.locator(".tokens .token").filter(has=page.locator(".bidi")).first
     token.hover()
-    expect(page.locator(".answered .told .bidi").first).to_be_visible()
-    in_order(page.locator(".answered .told"))
+    expect(page.locator(".answered .hint .bidi").first).to_be_visible()
+    in_order(page.locator(".answered .hint"))
     nothing_raw(page)
     picture(page, "bidi_answer")

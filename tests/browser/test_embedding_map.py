@@ -22,17 +22,17 @@ def members(*clouds: int) -> list[int]:
 def test_lasso_selects_a_cloud_and_shift_adds_and_alt_subtracts(opened: Callable[..., Map]) -> None:
     shown = opened()
     shown.lasso(0)
-    [act] = shown.acts(1)
-    assert act["mode"] == "replace"
-    assert 3 <= len(act["polygon"]) <= 60
-    assert act["inside"] == act["selected"] == members(0)
+    [action] = shown.actions(1)
+    assert action["mode"] == "replace"
+    assert 3 <= len(action["polygon"]) <= 60
+    assert action["inside"] == action["selected"] == members(0)
     shown.shows(len(members(0)))
     shown.lasso(3, held="Shift")
-    assert shown.acts(2)[1]["selected"] == members(0, 3)
+    assert shown.actions(2)[1]["selected"] == members(0, 3)
     shown.shows(len(members(0, 3)))
     shown.lasso(0, held="Alt")
-    act = shown.acts(3)[2]
-    assert (act["mode"], act["inside"], act["selected"]) == ("subtract", members(0), members(3))
+    action = shown.actions(3)[2]
+    assert (action["mode"], action["inside"], action["selected"]) == ("subtract", members(0), members(3))
     shown.shows(len(members(3)))
 
 
@@ -41,7 +41,7 @@ def test_no_act_is_lost_when_they_follow_fast(opened: Callable[..., Map]) -> Non
     shown.lasso(0)
     shown.lasso(1, held="Shift")
     shown.lasso(2, held="Shift")
-    assert shown.acts(3)[2]["selected"] == members(0, 1, 2)
+    assert shown.actions(3)[2]["selected"] == members(0, 1, 2)
 
 
 def test_box_by_its_button(opened: Callable[..., Map]) -> None:
@@ -54,21 +54,21 @@ def test_box_by_its_button(opened: Callable[..., Map]) -> None:
     shown.page.mouse.move(*shown.at(x, y))
     shown.page.mouse.move(*shown.at(x + 1.6, y + 1.6))
     shown.page.mouse.up()
-    [act] = shown.acts(1)
-    assert act["inside"] == members(4)
-    assert len(act["polygon"]) == 4
+    [action] = shown.actions(1)
+    assert action["inside"] == members(4)
+    assert len(action["polygon"]) == 4
 
 
 def test_click_takes_the_nearest_point_and_escape_clears(opened: Callable[..., Map]) -> None:
     shown = opened()
     x, y = shown.at(*POSITIONS[1])
     shown.page.mouse.click(x + 3, y - 3)
-    [act] = shown.acts(1)
-    assert (act["mode"], act["row"], act["selected"]) == ("replace", 1, [1])
+    [action] = shown.actions(1)
+    assert (action["mode"], action["row"], action["selected"]) == ("replace", 1, [1])
     shown.shows(1)
     shown.surface.press("Escape")
-    act = shown.acts(2)[1]
-    assert (act["mode"], act["selected"]) == ("clear", [])
+    action = shown.actions(2)[1]
+    assert (action["mode"], action["selected"]) == ("clear", [])
     shown.shows(0)
 
 
@@ -80,7 +80,7 @@ def test_double_click_resets_the_view_and_selects_nothing(opened: Callable[..., 
     shown.page.wait_for_timeout(400)
     assert not shown.log.exists()
     shown.page.mouse.click(*shown.at(*POSITIONS[2]))
-    assert shown.acts(1)[0]["row"] == 2
+    assert shown.actions(1)[0]["row"] == 2
 
 
 def test_the_view_survives_new_colours_and_an_absence(opened: Callable[..., Map]) -> None:
@@ -100,7 +100,7 @@ def test_the_view_survives_new_colours_and_an_absence(opened: Callable[..., Map]
     neighbour = shown.at(*POSITIONS[4])
     grown = math.exp(0.6 * 4)
     shown.page.mouse.click(here[0] + (neighbour[0] - here[0]) * grown, here[1] + (neighbour[1] - here[1]) * grown)
-    assert shown.acts(1)[0]["row"] == 4
+    assert shown.actions(1)[0]["row"] == 4
 
 
 def test_pan_mode_drags_the_view(opened: Callable[..., Map]) -> None:
@@ -114,7 +114,7 @@ def test_pan_mode_drags_the_view(opened: Callable[..., Map]) -> None:
     shown.page.mouse.up()
     x, y = shown.at(*POSITIONS[0])
     shown.page.mouse.click(x + 50, y - 30)
-    assert shown.acts(1)[0]["row"] == 0
+    assert shown.actions(1)[0]["row"] == 0
 
 
 def test_the_middle_button_pans_whatever_the_tool(opened: Callable[..., Map]) -> None:
@@ -126,7 +126,7 @@ def test_the_middle_button_pans_whatever_the_tool(opened: Callable[..., Map]) ->
     shown.page.mouse.up(button="middle")
     x, y = shown.at(*POSITIONS[0])
     shown.page.mouse.click(x + 50, y - 30)
-    assert shown.acts(1)[0]["row"] == 0
+    assert shown.actions(1)[0]["row"] == 0
 
 
 def test_two_fingers_zoom_and_pan_and_select_nothing(opened: Callable[..., Map]) -> None:
@@ -146,7 +146,7 @@ def test_two_fingers_zoom_and_pan_and_select_nothing(opened: Callable[..., Map])
     shown.page.wait_for_timeout(300)
     assert not shown.log.exists()
     shown.page.mouse.click(x0 + 9 * (x1 - x0), y0 + 40 + 9 * (y1 - y0))  # from 40 pixels apart to 360, and 40 down
-    assert shown.acts(1)[0]["row"] == 4
+    assert shown.actions(1)[0]["row"] == 4
 
 
 def test_the_card_names_what_is_under_the_pointer_and_shows_its_image(opened: Callable[..., Map]) -> None:
@@ -177,12 +177,12 @@ def test_the_legend_singles_out_classes_here_and_in_python(opened: Callable[...,
     expect(legend.nth(1)).to_have_text("automobile **bold** <b>x</b>400")
     legend.nth(0).click()
     expect(legend.nth(0)).to_have_attribute("aria-pressed", "true")
-    [act] = shown.acts(1)
-    assert (act["mode"], act["by"], act["codes"]) == ("isolate", "given label", [0])
+    [action] = shown.actions(1)
+    assert (action["mode"], action["by"], action["codes"]) == ("isolate", "given label", [0])
     shown.page.mouse.move(*shown.at(*POSITIONS[1]))
     expect(card).to_be_hidden()
     legend.nth(1).click()
-    assert shown.acts(2)[1]["codes"] == [0, 1]
+    assert shown.actions(2)[1]["codes"] == [0, 1]
     shown.page.mouse.move(*shown.at(POSITIONS[1, 0] + 0.01, POSITIONS[1, 1]))
     expect(card).to_be_visible()
     shown.page.get_by_role("radio", name="score").click()
@@ -218,20 +218,20 @@ def test_the_crosshair_selects_what_lies_in_its_circle_or_nearest(opened: Callab
     live = shown.page.locator(".live")
     expect(live).to_have_text(re.compile(r"^\d+ samples in the circle; nearest: given deer predicted \S+ score"))
     shown.page.keyboard.press("Enter")
-    [act] = shown.acts(1)
-    assert act["mode"] == "replace"
-    assert len(act["polygon"]) == 32
-    assert set(act["selected"]) <= set(members(4))
-    assert len(act["selected"]) == pytest.approx(int(live.inner_text().split()[0]), rel=0.05)
+    [action] = shown.actions(1)
+    assert action["mode"] == "replace"
+    assert len(action["polygon"]) == 32
+    assert set(action["selected"]) <= set(members(4))
+    assert len(action["selected"]) == pytest.approx(int(live.inner_text().split()[0]), rel=0.05)
     shown.page.keyboard.press(" ")
-    [_, act] = shown.acts(2)
-    assert act["row"] in members(4)
+    [_, action] = shown.actions(2)
+    assert action["row"] in members(4)
     shown.page.keyboard.press("Shift+Enter")
-    assert len(shown.acts(3)[2]["selected"]) > 100
+    assert len(shown.actions(3)[2]["selected"]) > 100
     shown.page.keyboard.press("Alt+Enter")
-    assert shown.acts(4)[3]["selected"] == []
+    assert shown.actions(4)[3]["selected"] == []
     shown.page.keyboard.press("Escape")
-    assert shown.acts(5)[4]["mode"] == "clear"
+    assert shown.actions(5)[4]["mode"] == "clear"
 
 
 def test_the_crosshair_moves_the_view_at_its_edge(opened: Callable[..., Map]) -> None:
@@ -252,4 +252,4 @@ def test_the_legend_is_one_stop_for_the_tab_key(opened: Callable[..., Map]) -> N
     shown.page.keyboard.press("ArrowDown")
     expect(legend.nth(1)).to_be_focused()
     shown.page.keyboard.press(" ")
-    assert shown.acts(1)[0]["codes"] == [1]
+    assert shown.actions(1)[0]["codes"] == [1]

@@ -49,7 +49,7 @@ def test_webgl_draws_where_there_is_a_card_and_a_plain_canvas_elsewhere(
     expect(shown.page.locator(".map")).to_have_attribute("data-renderer", renderer)
     assert shown.pixels().std() > 5
     shown.lasso(1)
-    assert shown.acts(1)[0]["inside"] == members(1)
+    assert shown.actions(1)[0]["inside"] == members(1)
 
 
 def test_both_ways_draw_the_same_picture(opened: Callable[..., Map]) -> None:
@@ -85,7 +85,7 @@ def test_both_ways_draw_the_same_picture(opened: Callable[..., Map]) -> None:
 def test_a_lost_card_is_replaced_by_the_plain_canvas(opened: Callable[..., Map]) -> None:
     shown = opened("renderer=webgl")
     shown.lasso(3)
-    shown.acts(1)
+    shown.actions(1)
     before = shown.pixels()
     shown.canvas.evaluate("canvas => canvas.getContext('webgl2').getExtension('WEBGL_lose_context').loseContext()")
     expect(shown.page.locator(".map")).to_have_attribute("data-renderer", "canvas")
@@ -93,7 +93,7 @@ def test_a_lost_card_is_replaced_by_the_plain_canvas(opened: Callable[..., Map])
     shown.page.get_by_role("radio", name="predicted").click()
     expect(shown.page.get_by_text("drawn with predicted")).to_be_visible()
     shown.page.mouse.click(*shown.at(*POSITIONS[1]))
-    assert shown.acts(2)[1]["row"] == 1
+    assert shown.actions(2)[1]["row"] == 1
 
 
 # ---- on the page -----------------------------------------------------------------------------------------------------------
@@ -106,8 +106,8 @@ def test_two_maps_side_by_side_share_the_selection_and_the_pointer(opened: Calla
     other = shown.page.locator(".map").nth(1)
     overlay = other.locator("canvas.overlay")
     shown.lasso(2)
-    [act] = shown.acts(1)
-    assert (act["picture"], act["inside"]) == ("positions", members(2))
+    [action] = shown.actions(1)
+    assert (action["picture"], action["inside"]) == ("positions", members(2))
     shown.shows(len(members(2)))
     assert overlay.evaluate(MARKS) == 0
     shown.page.mouse.move(*shown.at(*POSITIONS[3]))
@@ -120,10 +120,10 @@ def test_two_maps_side_by_side_share_the_selection_and_the_pointer(opened: Calla
     shown.page.mouse.down()
     shown.page.mouse.move(box["x"] + box["width"] - 5, box["y"] + box["height"] - 5, steps=4)
     shown.page.mouse.up()
-    act = shown.acts(2)[1]
-    high = act["polygon"][0][1]
-    assert (act["picture"], act["inside"]) == ("turned", np.flatnonzero(POSITIONS[:, 0] < high).tolist())
-    shown.shows(len(act["inside"]))
+    action = shown.actions(2)[1]
+    high = action["polygon"][0][1]
+    assert (action["picture"], action["inside"]) == ("turned", np.flatnonzero(POSITIONS[:, 0] < high).tolist())
+    shown.shows(len(action["inside"]))
 
 
 def test_points_that_cannot_be_had_are_told_of_and_the_map_keeps_its_height(server: tuple[str, Path], chromium: Browser) -> None:
@@ -150,7 +150,7 @@ def test_in_the_dark_and_when_the_theme_turns(opened: Callable[..., Map]) -> Non
     shown = opened(color_scheme="dark")
     assert shown.lightness() < 60
     shown.lasso(2)
-    assert shown.acts(1)[0]["inside"] == members(2)
+    assert shown.actions(1)[0]["inside"] == members(2)
     shown.page.emulate_media(color_scheme="light")
     eventually(lambda: shown.lightness() > 230)
     shown.shows(len(members(2)))
@@ -161,4 +161,4 @@ def test_on_a_narrow_page_the_legend_lies_below(opened: Callable[..., Map]) -> N
     canvas, legend = shown.canvas.bounding_box(), shown.page.locator(".legend").bounding_box()
     assert legend["y"] >= canvas["y"] + canvas["height"]
     shown.lasso(0)
-    assert shown.acts(1)[0]["inside"] == members(0)
+    assert shown.actions(1)[0]["inside"] == members(0)

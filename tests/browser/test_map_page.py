@@ -20,7 +20,7 @@ from oga_core.serving import Dashboard
 from tests.browser.conftest import picture, settled
 
 StartServer = Callable[..., Dashboard]
-MADE = "(globalThis.ogaEmbeddingMaps.maps.size, [...globalThis.ogaEmbeddingMaps.maps].map(map => map.mark ??= Math.random()))"
+MADE = "(globalThis.ogaMaps.maps.size, [...globalThis.ogaMaps.maps].map(map => map.mark ??= Math.random()))"
 """Marks every map that is drawn, to know it again."""
 
 

@@ -34,7 +34,7 @@ def test_what_cannot_be_saved_is_told_and_shown_as_undecided(loose: Page, start_
     loose.keyboard.press("s")
     expect(said(loose)).to_contain_text("Not saved: the disk is full")
     at(loose, 2)
-    expect(loose.locator(".stands")).to_have_text("undecided")
+    expect(loose.locator(".card .decision")).to_have_text("undecided")
     settled(loose)
     at(loose, 2)
     expect(loose.locator(".pace")).to_contain_text(f"1 of {SAMPLES} decided")
@@ -56,7 +56,7 @@ def test_a_server_that_is_gone_is_told_and_the_review_goes_on_when_it_is_back(
     loose.keyboard.press("x")
     expect(said(loose)).to_contain_text("Not saved: the server does not answer")
     at(loose, 2)
-    expect(loose.locator(".stands")).to_have_text("undecided")
+    expect(loose.locator(".card .decision")).to_have_text("undecided")
     again = serve(workspace, port=int(server.url.split(":")[2].split("/")[0]))
     try:
         expect(loose.get_by_role("dialog")).to_have_count(0)  # Streamlit's own, that the connection is lost
@@ -119,7 +119,7 @@ def test_two_browsers_are_two_reviewers_from_the_moment_the_second_comes(
     expect(other.get_by_role("textbox", name="Reviewer")).to_have_value("Sam")
     name_asked(page, "k", "Sam", "Saved, overtaking what Sam had decided meanwhile: keep")  # the same name, another person
     page.keyboard.press("ArrowLeft")
-    expect(page.locator(".stands")).to_contain_text("Sam said remove")
+    expect(page.locator(".card .decision")).to_contain_text("Sam said remove")
     page.unroute("**/oga/claim")
     picture(page, "review_conflict")
     second = decisions(run)[order(run)[1]]

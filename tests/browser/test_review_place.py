@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from app.components.component import linked_modules
+from app.components.component import link_modules
 
 PLACE = """
 async ([modules, script]) => {
@@ -16,19 +16,19 @@ async ([modules, script]) => {
     const linked = source.replace(/from "oga:([^"]+)"/g, (_, imported) => `from "${urls[imported]}"`);
     urls[path] = URL.createObjectURL(new Blob([linked], { type: "text/javascript" }));
   }
-  const { Telling } = await import(urls[modules.at(-1)[0]]);
+  const { PlaceSender } = await import(urls[modules.at(-1)[0]]);
   const sent = [];
   const triage = {
     memory: {}, data: {}, saving: {}, layout: "single",
     component: { setTriggerValue: (_, value) => sent.push(value) },
   };
-  const telling = new Telling(triage);
+  const sender = new PlaceSender(triage);
   const taken = [];
   for (const [what, value] of script) {
-    if (what === "move") { triage.focus = { id: value }; telling.tellNow({}); }
+    if (what === "move") { triage.focus = { id: value }; sender.sendNow({}); }
     else {
       triage.data = { heard: value.heard === null ? null : (sent[value.heard]?.turn ?? 0), focus: value.focus };
-      taken.push(telling.taken("focus") ?? null);
+      taken.push(sender.takeChange("focus") ?? null);
     }
   }
   return taken;
@@ -62,4 +62,4 @@ def drawn(focus: str, heard: int | None) -> Step:
 def test_only_what_python_drew_after_the_last_move_moves_the_reviewer(
     page: Page, steps: list[Step], taken: list[str | None]
 ) -> None:
-    assert page.evaluate(PLACE, [linked_modules("triage/place.js"), steps]) == taken
+    assert page.evaluate(PLACE, [link_modules("triage/place.js"), steps]) == taken

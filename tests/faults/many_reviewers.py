@@ -186,9 +186,9 @@ class Review:
             if status != 200:
                 raise RuntimeError(found)
             with self.lock:
-                for item in found["items"]:
+                for item in found["samples"]:
                     self.handed[item["id"]].add(browser.identity)
-            for item in found["items"][: max(1, chance.randrange(len(found["items"]) + 1))]:
+            for item in found["samples"][: max(1, chance.randrange(len(found["samples"]) + 1))]:
                 self._decide(browser, item["row"], item["id"], chance.choice(("keep", "remove", "unsure")))
                 left -= 1
                 if left and chance.random() < OVERTAKES and (other := self._of_another(browser, chance)):

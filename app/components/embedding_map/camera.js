@@ -1,7 +1,7 @@
 // Which part of the data is in sight: from data coordinates to pixels and back.
 
 import { clamp } from "../numbers.js";
-import { keptIn, shared } from "./loading.js";
+import { getCached, shared } from "./loading.js";
 
 const MARGIN = 44; // pixels free around the points, so that the toolbar hides none
 
@@ -14,7 +14,7 @@ export class Camera {
   /** Shows these points; the view of an address is kept while the user is on another page. */
   use(points, address) {
     this.points = points;
-    this.view = keptIn(shared.views, address, () => ({ fitted: true }));
+    this.view = getCached(shared.views, address, () => ({ fitted: true }));
   }
 
   /** Takes the size of the surface in pixels. */

@@ -2,12 +2,12 @@
 
 import { assign, element } from "../bidi.js";
 import { clamp } from "../numbers.js";
-import { columnsOf, fetched } from "./loading.js";
+import { load, loadColumns } from "./loading.js";
 
 const HOVER_REST = 60; // milliseconds that the pointer rests before an image or a text is requested
 const CHARACTERS = 200; // of a text on the card
 
-export const short = (value) => String(Number(value.toPrecision(3)));
+export const formatShort = (value) => String(Number(value.toPrecision(3)));
 
 export class Card {
   /** `filled` is called when what the card says has come from the server. */
@@ -59,7 +59,7 @@ export class Card {
   }
 
   load(card, row) {
-    columnsOf(card, this.map.points.count).then(
+    loadColumns(card, this.map.points.count).then(
       (columns) => {
         this.columns = columns;
         if (this.map.hovered !== row) return;
@@ -81,7 +81,7 @@ export class Card {
       preview.append(element("img", { src: url, alt: "", onerror: () => preview.classList.add("missing") }));
       return;
     }
-    fetched(url, (reply) => reply.json()).then(
+    load(url, (reply) => reply.json()).then(
       ({ text }) => {
         const begins = [...text.slice(0, 2 * CHARACTERS)].slice(0, CHARACTERS).join("");
         preview.dir = "auto";
@@ -97,7 +97,7 @@ export class Card {
 function facts(card, known, row) {
   const label = (codes) => (known ? (known.names[known[codes][row]] ?? "a class that only the model has") : "…");
   const labels = card.predicted ? { given: label("given"), predicted: label("predicted") } : { group: label("given") };
-  return { ...labels, score: known ? short(known.scores[row]) : "…" };
+  return { ...labels, score: known ? formatShort(known.scores[row]) : "…" };
 }
 
 /** Terms and what is said of them, as elements. */

@@ -1,6 +1,6 @@
 // The crosshair, with which the keys select: a place, and a circle around it.
 
-import { clamp, counted } from "../numbers.js";
+import { clamp, formatCount } from "../numbers.js";
 
 const REACH = [6, 36, 300]; // least, first and greatest radius of the circle, pixels
 const CORNERS = 32; // of the circle
@@ -61,7 +61,7 @@ export class Crosshair {
     const count = (found) => (within += !map.isDimmed(map.codes[found]));
     map.points.around(map.camera.toData(this.at), this.reach / map.camera.scale, count);
     map.hover(row, this.at);
-    this.announce(`${counted(within, "sample")} in the circle${row < 0 ? "" : `; nearest: ${map.card.text}`}`);
+    this.announce(`${formatCount(within, "sample")} in the circle${row < 0 ? "" : `; nearest: ${map.card.text}`}`);
   }
 
   /** Selects what lies in the circle, or the sample nearest to the crosshair. */

@@ -1,8 +1,8 @@
 // The legend: the classes with their colours, which it singles out, or the colour bar of a quantity.
 
 import { element } from "../bidi.js";
-import { grouped } from "../numbers.js";
-import { short } from "./card.js";
+import { formatNumber } from "../numbers.js";
+import { formatShort } from "./card.js";
 import { rove } from "./roving.js";
 
 export class Legend {
@@ -21,7 +21,7 @@ export class Legend {
       : legend.map((entry) => this.entry(palette, isolated !== null, ...entry));
     const title = card?.predicted === "" && by === "given label" ? "group" : by; // where nothing is predicted
     const heading = element("b", { textContent: continuous ? continuous[2] : title });
-    const rest = more ? [element("small", { textContent: `and ${grouped(more)} more classes` })] : [];
+    const rest = more ? [element("small", { textContent: `and ${formatNumber(more)} more classes` })] : [];
     this.root.replaceChildren(heading, ...entries, ...rest);
     this.root.setAttribute("aria-label", `Legend: ${by}`);
     rove(this.root, () => [...this.root.querySelectorAll("button")]);
@@ -30,9 +30,9 @@ export class Legend {
   entry(palette, pressable, code, name, count) {
     const swatch = element("i");
     swatch.style.background = palette[code % palette.length];
-    const parts = [swatch, element("span", { textContent: name }), element("small", { textContent: grouped(count) })];
+    const content = [swatch, element("span", { textContent: name }), element("small", { textContent: formatNumber(count) })];
     const [tag, properties] = pressable ? ["button", { type: "button", onclick: () => this.isolate(code) }] : ["div", {}];
-    const entry = element(tag, { className: "entry", title: name, ...properties }, ...parts);
+    const entry = element(tag, { className: "entry", title: name, ...properties }, ...content);
     entry.dataset.code = code;
     return entry;
   }
@@ -50,6 +50,6 @@ export class Legend {
 function colourBar([low, high], palette) {
   const ramp = element("div", { className: "ramp" });
   ramp.style.setProperty("--stops", palette.filter((_, i) => i % 16 === 0 || i === palette.length - 1).join());
-  const numbers = [high, low].map((value) => element("span", { textContent: short(value) }));
+  const numbers = [high, low].map((value) => element("span", { textContent: formatShort(value) }));
   return element("div", { className: "bar" }, ramp, element("div", { className: "ends" }, ...numbers));
 }

@@ -1,12 +1,12 @@
 // The embedding map: shows the points, and tells Python of lassos, boxes, clicks and the classes singled out in its legend.
 
 import { element } from "../bidi.js";
-import { counted, grouped } from "../numbers.js";
-import { Acts } from "./acts.js";
+import { formatCount, formatNumber } from "../numbers.js";
+import { Actions } from "./actions.js";
 import { Camera } from "./camera.js";
 import { Card } from "./card.js";
 import { Legend } from "./legend.js";
-import { pointsAt, shared } from "./loading.js";
+import { loadPoints, shared } from "./loading.js";
 import { Painter } from "./painter.js";
 import { Pointing } from "./pointing.js";
 
@@ -29,17 +29,17 @@ export default function (component) {
 
 class EmbeddingMap {
   constructor(root) {
-    const part = (name) => root.querySelector(`.${name}`);
-    Object.assign(this, { root, surface: part("surface"), note: part("note"), count: part("count") });
+    const find = (name) => root.querySelector(`.${name}`);
+    Object.assign(this, { root, surface: find("surface"), note: find("note"), count: find("count") });
     this.isolated = new Set(); // codes that the legend singles out
     this.hovered = this.linked = -1;
-    this.acts = new Acts();
+    this.actions = new Actions();
     this.camera = new Camera(() => this.painter.follow());
-    this.painter = new Painter(this, part("canvas"), part("overlay"));
+    this.painter = new Painter(this, find("canvas"), find("overlay"));
     // With the crosshair the card is said, too.
-    this.card = new Card(this, part("card"), () => this.pointing.crosshair.isOn && this.pointing.crosshair.aim());
-    this.legend = new Legend(part("legend"), (code) => this.isolate(code));
-    this.pointing = new Pointing(this, this.surface, part("live"));
+    this.card = new Card(this, find("card"), () => this.pointing.crosshair.isOn && this.pointing.crosshair.aim());
+    this.legend = new Legend(find("legend"), (code) => this.isolate(code));
+    this.pointing = new Pointing(this, this.surface, find("live"));
     this.pointing.setMode("lasso");
     this.observer = new ResizeObserver(() => this.resize());
     this.observer.observe(this.surface);
@@ -48,7 +48,7 @@ class EmbeddingMap {
 
   dispose() {
     this.observer.disconnect();
-    for (const part of [this.painter, this.pointing, this.acts, this.card]) part.dispose();
+    for (const child of [this.painter, this.pointing, this.actions, this.card]) child.dispose();
     shared.maps.delete(this);
   }
 
@@ -57,13 +57,13 @@ class EmbeddingMap {
   update(component) {
     this.component = component;
     const { data } = component;
-    this.acts.hear(component);
+    this.actions.connect(component);
     if (this.points && data.points === this.data?.points) {
       this.take(data, this.points);
       return;
     }
     this.say(this.points ? "" : "Loading the points…");
-    pointsAt(data.points).then(
+    loadPoints(data.points).then(
       (points) => this.component.data === data && this.take(data, points),
       () => this.say("The points could not be loaded. Reload the page."),
     );
@@ -126,11 +126,11 @@ class EmbeddingMap {
 
   describe() {
     const { title, by, continuous, legend, left_out: more, selected_count: selected } = this.data;
-    const samples = counted(this.points.count, "sample");
-    this.count.replaceChildren(element("b", { textContent: `${grouped(selected)} selected` }), ` of ${samples}`);
+    const samples = formatCount(this.points.count, "sample");
+    this.count.replaceChildren(element("b", { textContent: `${formatNumber(selected)} selected` }), ` of ${samples}`);
     this.pointing.tools.clear.disabled = selected === 0 && !this.polygon;
     const colours = continuous ? `by ${continuous[2]}` : `by ${by} in ${legend.length + more} colours`;
-    const label = `${title}: ${samples}, coloured ${colours}; ${grouped(selected)} selected.`;
+    const label = `${title}: ${samples}, coloured ${colours}; ${formatNumber(selected)} selected.`;
     this.painter.canvas.setAttribute("aria-label", label);
     this.surface.setAttribute("aria-label", title);
   }
@@ -167,7 +167,7 @@ class EmbeddingMap {
     this.send({ mode, polygon: this.polygon });
   }
 
-  send(act) {
-    this.acts.send({ picture: this.data.picture, ...act });
+  send(action) {
+    this.actions.send({ picture: this.data.picture, ...action });
   }
 }

@@ -28,7 +28,7 @@ function rgbOf(color) {
 }
 
 /** How points are drawn here: by WebGL, unless software emulates the graphics card, which takes ten times as long. */
-function usualRenderer() {
+function chooseRenderer() {
   const asked = new URLSearchParams(location.search).get("renderer");
   if (asked === "webgl" || asked === "canvas") return asked;
   try {
@@ -58,14 +58,14 @@ export class Painter {
   /** Draws these points from now on. */
   use(points) {
     this.points = points;
-    this.remake(shared.renderer ?? (shared.renderer = usualRenderer()));
+    this.remake(shared.renderer ?? (shared.renderer = chooseRenderer()));
   }
 
   /** Draws from now on in this way, on a canvas of its own, for a canvas never changes its kind. */
   remake(kind) {
     this.renderer?.dispose();
     const made = this.canvas.cloneNode();
-    const xy = this.points.drawn();
+    const xy = this.points.orderToDraw();
     this.canvas.replaceWith(made);
     this.canvas = made;
     try {

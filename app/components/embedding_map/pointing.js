@@ -25,7 +25,7 @@ const TOOLS = {
 const wayOf = ({ altKey, shiftKey }) => (altKey ? "subtract" : shiftKey ? "add" : "replace");
 
 /** Takes out the corner whose triangle with its neighbours is smallest, until few are left and each one matters. */
-function simplified(path, smallest = 1) {
+function simplify(path, smallest = 1) {
   const corners = path.slice();
   const area = ([x, y], i) => {
     const [x0, y0] = corners.at(i - 1);
@@ -135,7 +135,7 @@ export class Pointing {
   release(event) {
     const { drag } = this;
     if (drag && !drag.moved) this.click(this.at(event), drag.way);
-    else if (drag?.path?.length >= 3) this.map.selectWithin(simplified(drag.path), drag.way);
+    else if (drag?.path?.length >= 3) this.map.selectWithin(simplify(drag.path), drag.way);
     this.lift(event);
   }
 

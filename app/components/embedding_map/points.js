@@ -29,7 +29,7 @@ export class Points {
   }
 
   /** Positions in the order in which they are drawn. */
-  drawn() {
+  orderToDraw() {
     const { xy, count, step } = this,
       out = new Float32Array(xy.length);
     for (let i = 0, row = 0; i < count; i++, row = (row + step) % count) {

@@ -50,7 +50,7 @@ export class WebGLRenderer {
     if (!gl) throw new Error("no WebGL2");
     this.canvas = canvas;
     this.count = xy.length / 2;
-    this.program = program(gl, VERTEX, FRAGMENT);
+    this.program = linkProgram(gl, VERTEX, FRAGMENT);
     gl.useProgram(this.program);
     this.at = new Proxy({}, { get: (found, name) => (found[name] ??= gl.getUniformLocation(this.program, name)) });
     this.looks = gl.createBuffer();
@@ -72,8 +72,8 @@ export class WebGLRenderer {
   /** Name of the graphics card, or of the software that emulates one. */
   get device() {
     const { gl } = this,
-      named = gl.getExtension("WEBGL_debug_renderer_info");
-    return String(gl.getParameter(named ? named.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
+      extension = gl.getExtension("WEBGL_debug_renderer_info");
+    return String(gl.getParameter(extension ? extension.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
   }
 
   colour(paper, palette) {
@@ -119,7 +119,7 @@ export class WebGLRenderer {
   }
 }
 
-function program(gl, ...sources) {
+function linkProgram(gl, ...sources) {
   const made = gl.createProgram();
   sources.forEach((source, i) => {
     const shader = gl.createShader([gl.VERTEX_SHADER, gl.FRAGMENT_SHADER][i]);
@@ -177,7 +177,7 @@ export class CanvasRenderer {
       top = height / 2 + view.y * scale + 2 * margin;
     const right = width + 3 * margin,
       bottom = height + 3 * margin; // a stamp in the middle of the margin is not seen
-    pixels.fill(packed(this.paper) | 0xff000000);
+    pixels.fill(pack(this.paper) | 0xff000000);
     for (let level = 0, from = 0; level < LEVELS; from += counts[level++]) {
       const to = from + (level === CHOSEN ? counts[level] : Math.ceil(counts[level] * share));
       const disc = discs[level],
@@ -209,7 +209,7 @@ export class CanvasRenderer {
     const image = fits ? this.printed.image : new ImageData(stride, height + 4 * margin);
     const discs = stamps.map(({ radius, alpha }) => new Stamp(radius, alpha, stride));
     const halos = stamps.map(({ halo }) => (halo > 0 ? new Stamp(halo, 1, stride) : null));
-    const inks = discs.map((disc, level) => this.palette.map((color) => disc.inks(mixed(this.paper, color, TINT[level]))));
+    const inks = discs.map((disc, level) => this.palette.map((color) => disc.inks(mix(this.paper, color, TINT[level]))));
     return (this.printed = { wanted, image, pixels: new Uint32Array(image.data.buffer), stride, margin, discs, halos, inks });
   }
 
@@ -217,12 +217,12 @@ export class CanvasRenderer {
 }
 
 // Half down here and half up where it is added, so that no channel runs over.
-const packed = (color, share = 256) => {
+const pack = (color, share = 256) => {
   const [r, g, b] = color.map((channel) => Math.ceil((channel * share) / 256 - 0.5));
   return (b << 16) | (g << 8) | r;
 };
 
-const mixed = (paper, color, share) => color.map((channel, i) => paper[i] + (channel - paper[i]) * share);
+const mix = (paper, color, share) => color.map((channel, i) => paper[i] + (channel - paper[i]) * share);
 
 /** A disc to print on pixels `stride` wide: which pixels it touches, and what it covers of them, of 256. */
 class Stamp {
@@ -245,7 +245,7 @@ class Stamp {
 
   /** What a colour adds to each pixel. */
   inks(color) {
-    return Uint32Array.from(this.cover, (covered) => packed(color, covered));
+    return Uint32Array.from(this.cover, (covered) => pack(color, covered));
   }
 }
 

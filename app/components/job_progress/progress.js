@@ -1,7 +1,7 @@
 // How far a job is: asks the server until it has ended, and then has Python draw the page again.
 
 const EVERY = 500,
-  AGAIN = 3000; // milliseconds
+  RETRY_PAUSE = 3000; // milliseconds
 const instances = new WeakMap(); // parentElement → Watch
 
 export default function (component) {
@@ -17,7 +17,7 @@ export default function (component) {
 class Watch {
   constructor(root) {
     this.root = root;
-    for (const part of ["text", "line", "done"]) this[part] = root.querySelector(`.${part}`);
+    for (const name of ["text", "line", "done"]) this[name] = root.querySelector(`.${name}`);
   }
 
   update(component) {
@@ -41,11 +41,11 @@ class Watch {
         this.draw(status);
         if (status.state !== "running") {
           component.setTriggerValue("ended", status.state);
-          wait = AGAIN; // for the case that a quicker run of the page has overtaken the one that was asked for
+          wait = RETRY_PAUSE; // for the case that a quicker run of the page has overtaken the one that was asked for
         }
       }
     } catch {
-      wait = AGAIN; // the server is away, which Streamlit tells
+      wait = RETRY_PAUSE; // the server is away, which Streamlit tells
     }
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.ask(), wait);

@@ -2,7 +2,7 @@
 
 import { assign, element } from "../bidi.js";
 import { clamp } from "../numbers.js";
-import { percent } from "./numbers.js";
+import { formatPercent } from "./numbers.js";
 import { ask, HELD, PATIENCE_WRITING } from "./server.js";
 
 const SHADES = [0.5, 1, 2, 4]; // nats from which on each darker shade is
@@ -10,9 +10,11 @@ const STAYED = 200; // milliseconds that a sample is looked at before its losses
 const HOW_TO_READ = "Point at a token for its loss, or go to one with Tab and on with the arrows.";
 
 const shadeOf = (loss) => SHADES.filter((from) => loss >= from).length;
-const spoken = (loss) =>
-  loss === null ? "no loss: nothing comes before it" : `loss ${written2(loss)} nats, probability ${percent(Math.exp(-loss))}`;
-const written2 = (loss) => String(Number(loss.toPrecision(2)));
+const describeLoss = (loss) =>
+  loss === null
+    ? "no loss: nothing comes before it"
+    : `loss ${formatLoss(loss)} nats, probability ${formatPercent(Math.exp(-loss))}`;
+const formatLoss = (loss) => String(Number(loss.toPrecision(2)));
 
 export class Answer {
   /** `place` is the element that it is drawn in. */
@@ -23,19 +25,19 @@ export class Answer {
   dispose() {
     clearTimeout(this.timer);
     this.asking?.abort();
-    this.item = null;
+    this.sample = null;
   }
 
   /** `full` is a promise of the whole texts where they are longer than the sample's excerpts. */
-  show(run, item, full) {
+  show(run, sample, full) {
     this.dispose();
-    Object.assign(this, { item, whole: { text: item.text, answer: item.answer } });
-    const key = `${run} ${item.row}`,
+    Object.assign(this, { sample, whole: { text: sample.text, answer: sample.answer } });
+    const key = `${run} ${sample.row}`,
       known = this.held.get(key);
     this.draw(known, known ? null : "Losses of the tokens: opening the model…");
     this.place.scrollTop = 0;
-    full?.then((whole) => this.item === item && this.lengthen(key, whole));
-    if (!known) this.timer = setTimeout(() => this.load(key, run, item), STAYED);
+    full?.then((whole) => this.sample === sample && this.lengthen(key, whole));
+    if (!known) this.timer = setTimeout(() => this.load(key, run, sample), STAYED);
   }
 
   lengthen(key, whole) {
@@ -44,16 +46,17 @@ export class Answer {
     this.draw(null, this.said);
   }
 
-  async load(key, run, item) {
+  async load(key, run, sample) {
     this.asking = new AbortController();
     const signal = AbortSignal.any([this.asking.signal, AbortSignal.timeout(PATIENCE_WRITING)]);
     try {
-      const found = await ask(`oga/tokens/${encodeURIComponent(run)}/${item.row}`, { signal });
+      const found = await ask(`oga/tokens/${encodeURIComponent(run)}/${sample.row}`, { signal });
       this.held.set(key, found);
       while (this.held.size > HELD) this.held.delete(this.held.keys().next().value);
-      if (this.item === item) this.draw(found, null);
+      if (this.sample === sample) this.draw(found, null);
     } catch (error) {
-      if (error.name !== "AbortError" && this.item === item) this.draw(null, `Could not load the token losses: ${error.message}`);
+      if (error.name !== "AbortError" && this.sample === sample)
+        this.draw(null, `Could not load the token losses: ${error.message}`);
     }
   }
 
@@ -63,12 +66,12 @@ export class Answer {
     const prompt = found
       ? found.prompt
           .filter(([, , own]) => own)
-          .map(([part]) => part)
+          .map(([token]) => token)
           .join("")
       : text;
-    const asked = element("p", { className: "words", dir: "auto" }, ...unread(found?.before), prompt);
-    const told = element("p", { className: "told", textContent: found ? HOW_TO_READ : said });
-    const answered = found ? this.tokens(found, told) : element("p", { className: "words", dir: "auto", textContent: answer });
+    const asked = element("p", { className: "words", dir: "auto" }, ...markUnread(found?.before), prompt);
+    const hint = element("p", { className: "hint", textContent: found ? HOW_TO_READ : said });
+    const answered = found ? this.tokens(found, hint) : element("p", { className: "words", dir: "auto", textContent: answer });
     this.place.replaceChildren(
       element("section", { className: "asked", tabIndex: 0, ariaLabel: "Prompt" }, heading("Prompt"), asked),
       element(
@@ -76,14 +79,14 @@ export class Answer {
         { className: "answered", ariaLabel: "Answer" },
         heading("Answer"),
         answered,
-        told,
+        hint,
         ...(found ? [legend()] : []),
       ),
     );
   }
 
   /** One stop of the Tab key; arrows go from token to token. */
-  tokens({ answer, after }, told) {
+  tokens({ answer, after }, hint) {
     const label = "Tokens of the answer, each with its loss";
     const block = element("div", {
       className: "words tokens",
@@ -92,7 +95,7 @@ export class Answer {
     });
     block.append(
       ...answer.map(([text, loss, own], i) => {
-        const words = spoken(loss),
+        const words = describeLoss(loss),
           made = element("span", { className: "token", textContent: text, title: words });
         made.tabIndex = i === 0 ? 0 : -1;
         made.dataset.shade = shadeOf(loss);
@@ -100,11 +103,11 @@ export class Answer {
         made.setAttribute("role", "option");
         return assign(made, { ariaLabel: `${text.trim() || "space"}: ${words}`, token: text });
       }),
-      ...unread(after),
+      ...markUnread(after),
     );
     const tell = ({ target }) => {
       const token = target.closest?.(".token");
-      if (token) assign(told, { textContent: `“${token.token.trim() || "space"}”: ${token.title}` });
+      if (token) assign(hint, { textContent: `“${token.token.trim() || "space"}”: ${token.title}` });
     };
     for (const type of ["mouseover", "focusin"]) block.addEventListener(type, tell);
     block.onkeydown = (event) => {
@@ -125,16 +128,16 @@ export class Answer {
 const heading = (textContent) => element("h3", { textContent });
 
 /** A part of a text that the model does not read. */
-const unread = (text) =>
+const markUnread = (text) =>
   text ? [element("span", { className: "unread", textContent: text, title: "not read: too long for the model" })] : [];
 
 function legend() {
   const edges = [0, ...SHADES];
-  const parts = edges.map((from, i) => {
+  const entries = edges.map((from, i) => {
     const words = i === 0 ? `below ${edges[1]}` : i + 1 < edges.length ? `${from} to ${edges[i + 1]}` : `${from} and more`;
     const made = element("span", { className: "token", textContent: words });
     made.dataset.shade = i;
     return made;
   });
-  return element("p", { className: "legend" }, "Loss in nats: ", ...parts);
+  return element("p", { className: "legend" }, "Loss in nats: ", ...entries);
 }

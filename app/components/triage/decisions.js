@@ -6,9 +6,9 @@ export class Decisions {
   }
 
   /** The samples that a key decides on: those that are ticked, or the one in focus. */
-  get meant() {
+  get targets() {
     const { layout, ticks, current } = this.triage;
-    const ticked = layout === "gallery" ? ticks.items : [];
+    const ticked = layout === "gallery" ? ticks.samples : [];
     return ticked.length || !current ? ticked : [current];
   }
 
@@ -17,15 +17,15 @@ export class Decisions {
     const { triage } = this;
     if (!triage.data.decisions.includes(action)) return triage.say(triage.data.noRelabel);
     if (triage.ticks.everything) return this.decideOnAll(action, label);
-    const items = this.meant;
-    if (!items.length) return undefined;
-    if (items.length === 1 && action === "relabel" && (label ?? items[0].suggested) === items[0].label) {
-      return triage.say(`The given label is ${items[0].label} already: keep it instead.`);
+    const samples = this.targets;
+    if (!samples.length) return undefined;
+    if (samples.length === 1 && action === "relabel" && (label ?? samples[0].suggested) === samples[0].label) {
+      return triage.say(`The given label is ${samples[0].label} already: keep it instead.`);
     }
-    for (const item of items) item.pending = { action, label: action === "relabel" ? (label ?? item.suggested) : "" };
-    const samples = items.map((item) => [item.row, item.decision?.seq ?? 0]); // what is seen now, not when it is sent
-    triage.saving.push({ path: "oga/decide", action, label, items, samples, place: triage.focus.place });
-    if (!triage.ticks.size) return triage.onward();
+    for (const sample of samples) sample.pending = { action, label: action === "relabel" ? (label ?? sample.suggested) : "" };
+    const pairs = samples.map((sample) => [sample.row, sample.decision?.seq ?? 0]); // what is seen now, not when it is sent
+    triage.saving.push({ path: "oga/decide", action, label, samples, pairs, place: triage.focus.place });
+    if (!triage.ticks.size) return triage.goToNext();
     triage.ticks.clear();
     return triage.draw();
   }
@@ -34,10 +34,10 @@ export class Decisions {
     const { triage } = this;
     const { run, queue, total } = triage.data;
     try {
-      const version = await this.confirmation.asked(`oga/shares/${encodeURIComponent(run)}/${queue}`, action, label);
+      const version = await this.confirmation.ask(`oga/shares/${encodeURIComponent(run)}/${queue}`, action, label);
       if (version === null) return;
       const { place } = triage.focus;
-      triage.saving.push({ path: "oga/decide", action, label, items: [], all: { version, total }, place });
+      triage.saving.push({ path: "oga/decide", action, label, samples: [], all: { version, total }, place });
       triage.ticks.clear();
       triage.draw();
     } catch (error) {
@@ -47,6 +47,6 @@ export class Decisions {
 
   /** Undoes or redoes an action. */
   step(path) {
-    this.triage.saving.push({ path, items: [], action: path === "oga/undo" ? "undone" : "done again" });
+    this.triage.saving.push({ path, samples: [], action: path === "oga/undo" ? "undone" : "done again" });
   }
 }

@@ -1,9 +1,9 @@
 // The questions before an action: how much of each class all selected samples are, and who decides.
 
 import { element } from "../bidi.js";
-import { counted, grouped } from "../numbers.js";
+import { formatCount, formatNumber } from "../numbers.js";
 import { bar } from "./icons.js";
-import { percent } from "./numbers.js";
+import { formatPercent } from "./numbers.js";
 import { ask, send } from "./server.js";
 
 const CLASSES_SHOWN = 12;
@@ -17,9 +17,9 @@ export class Confirmation {
   }
 
   /** Shows the shares and waits for the answer: the version of the decisions that were seen, or null for no. */
-  async asked(path, action, label) {
+  async ask(path, action, label) {
     const { total, version, classes } = await ask(path);
-    const samples = counted(total, "sample"),
+    const samples = formatCount(total, "sample"),
       yesText = `Yes, ${VERBS[action].toLowerCase()} ${samples}`;
     const to = action !== "relabel" ? "" : label === null ? " to its suggested label each" : ` to ${label}`;
     const no = element("button", { type: "button", textContent: "Cancel", autofocus: true });
@@ -45,7 +45,7 @@ export class Confirmation {
     const head = ["Class", "Samples", "Share of the class"].map((title) => element("th", { textContent: title, scope: "col" }));
     const lines = classes.slice(0, CLASSES_SHOWN).map((entry) => this.line(entry)),
       left = classes.length - lines.length;
-    const more = element("td", { textContent: `and ${counted(left, "class", "classes")} less concerned`, colSpan: 3 });
+    const more = element("td", { textContent: `and ${formatCount(left, "class", "classes")} less concerned`, colSpan: 3 });
     if (left > 0) lines.push(element("tr", {}, more));
     return element("table", {}, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...lines));
   }
@@ -56,8 +56,12 @@ export class Confirmation {
       "tr",
       {},
       element("th", { textContent: name, dir: "auto", scope: "row" }),
-      element("td", { textContent: `${grouped(concerned)} of ${grouped(samples)}` }),
-      element("td", {}, element("div", { className: "share-of" }, bar(share), element("span", { textContent: percent(share) }))),
+      element("td", { textContent: `${formatNumber(concerned)} of ${formatNumber(samples)}` }),
+      element(
+        "td",
+        {},
+        element("div", { className: "share-of" }, bar(share), element("span", { textContent: formatPercent(share) })),
+      ),
     );
   }
 }
@@ -70,7 +74,7 @@ export class Naming {
   }
 
   /** Waits until a name is saved (true), or for a no (false). */
-  async asked() {
+  async ask() {
     const input = element("input", {
       type: "text",
       id: "reviewer-name",

@@ -42,7 +42,7 @@ export function picture(url, alt, lazy) {
 
 /** How much of a whole something is. */
 export function bar(share) {
-  const made = element("i", { className: "part", ariaHidden: "true" });
+  const made = element("i", { className: "fraction", ariaHidden: "true" });
   made.style.setProperty("--share", share);
   return made;
 }

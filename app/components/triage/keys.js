@@ -44,15 +44,15 @@ export function keyName(event) {
   let key = event.key === " " ? "Space" : event.key;
   if (["Shift", "Control", "Alt", "Meta", "Dead", "Unidentified", "Process"].includes(key)) return null;
   if (!/^[\x21-\x7e]$/.test(key) && key.length === 1 && /^Key[A-Z]$/.test(event.code)) key = event.code[3];
-  const named = key.length > 1 || /^[a-z]$/i.test(key);
-  const held = [(event.ctrlKey || event.metaKey) && "Mod", event.altKey && "Alt", event.shiftKey && named && "Shift"];
+  const isNamed = key.length > 1 || /^[a-z]$/i.test(key);
+  const held = [(event.ctrlKey || event.metaKey) && "Mod", event.altKey && "Alt", event.shiftKey && isNamed && "Shift"];
   return [...held.filter(Boolean), key.length === 1 ? key.toUpperCase() : key].join("+");
 }
 
-export const shownKey = (name) =>
+export const formatKey = (name) =>
   name
     .split(/\+(?=.)/)
-    .map((part) => SHOWN[part] ?? part)
+    .map((key) => SHOWN[key] ?? key)
     .join(" ");
 
 export class Keys {
@@ -82,12 +82,12 @@ export class Keys {
     return [...Object.entries(ACTIONS).filter(([action]) => this.allows(action)), ...classes];
   }
 
-  of(action) {
+  keyOf(action) {
     return this.own[action] ?? this.actions.find(([name]) => name === action)?.[1][1] ?? "";
   }
 
-  does(name) {
-    return this.actions.find(([action]) => this.of(action) === name)?.[0];
+  actionOf(name) {
+    return this.actions.find(([action]) => this.keyOf(action) === name)?.[0];
   }
 
   open() {
@@ -105,13 +105,13 @@ export class Keys {
       element("h2", { textContent: "Keys", id: "keys-title" }),
       element("ul", {}, ...lines),
       element("p", { textContent: more }),
-      element("p", { className: "told", textContent: said, attributes: { role: "status" } }),
+      element("p", { className: "hint", textContent: said, attributes: { role: "status" } }),
       element("div", { className: "buttons" }, reset, close),
     );
   }
 
   line(action, title) {
-    const key = shownKey(this.of(action)),
+    const key = formatKey(this.keyOf(action)),
       shown = this.waiting === action ? "press a key" : key;
     const button = element("button", { type: "button" }, element("kbd", { textContent: shown }));
     button.onclick = () => this.await(action);
@@ -132,17 +132,17 @@ export class Keys {
       action = this.waiting;
     if (!action || !name) return;
     event.preventDefault();
-    const before = this.does(name),
+    const before = this.actionOf(name),
       belongs = RESERVED[name];
-    if (name === "Escape" && this.of(action) !== "Escape") return this.leave("Nothing was changed.");
-    if (belongs && name !== "Escape") return this.leave(`${shownKey(name)} belongs to ${belongs}: choose another key.`);
+    if (name === "Escape" && this.keyOf(action) !== "Escape") return this.leave("Nothing was changed.");
+    if (belongs && name !== "Escape") return this.leave(`${formatKey(name)} belongs to ${belongs}: choose another key.`);
     if (before && before !== action) {
-      const taken = `${shownKey(name)} is taken by “${this.title(before)}”`;
+      const taken = `${formatKey(name)} is taken by “${this.title(before)}”`;
       return this.leave(`${taken}: choose another key, or change that one first.`);
     }
     this.own = { ...this.own, [action]: name };
     this.store();
-    this.leave(`${this.title(action)}: ${shownKey(name)}`);
+    this.leave(`${this.title(action)}: ${formatKey(name)}`);
   }
 
   title(action) {

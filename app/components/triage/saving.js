@@ -1,8 +1,8 @@
 // Sends actions to the server, one after another in the order of the keys; each is saved once the server has committed it.
 
-import { counted } from "../numbers.js";
+import { formatCount } from "../numbers.js";
 import { pageOf } from "./queue.js";
-import { identity, send } from "./server.js";
+import { makeId, send } from "./server.js";
 
 const SLOW = 600; // milliseconds after which "Saving…" is said
 
@@ -16,29 +16,30 @@ export class Saving {
   }
 
   /** Takes whether a name must be entered before a decision. */
-  hear(needsName) {
+  setNeedsName(needsName) {
     this.needsName = needsName ?? this.needsName;
   }
 
   push(job) {
     const { run, queue } = this.triage.data;
-    Object.assign(job, { run, queue, op: identity() });
-    for (const item of job.items) item.job = job;
+    Object.assign(job, { run, queue, op: makeId() });
+    for (const sample of job.samples) sample.job = job;
     this.jobs.push(job);
     if (this.jobs.length === 1) this.saveNext();
   }
 
   async saveNext() {
     const { triage } = this;
-    if (this.needsName && !(await this.naming.asked())) {
-      this.notSaved(new Error("your name is needed first"));
+    if (this.needsName && !(await this.naming.ask())) {
+      this.fail(new Error("your name is needed first"));
       return;
     }
     this.needsName = false;
     const [job] = this.jobs;
-    const { path, op, run, queue, action, label, all, samples } = job;
+    const { path, op, run, queue, action, label, all, pairs } = job;
     const slow = setTimeout(() => triage.say("Saving…", "pending"), SLOW);
-    const what = path === "oga/decide" ? { action, label, ...(all ? { all: true, version: all.version } : { samples }) } : {};
+    const what =
+      path === "oga/decide" ? { action, label, ...(all ? { all: true, version: all.version } : { samples: pairs }) } : {};
     const [answer, error] = await send(path, { op, run, queue, ...what }).then(
       (found) => [found],
       (failed) => [null, failed],
@@ -49,30 +50,30 @@ export class Saving {
       await this.saveNext();
       return;
     }
-    if (error) this.notSaved(error);
+    if (error) this.fail(error);
     else {
       this.jobs.shift();
-      this.saved(job, answer);
+      this.finish(job, answer);
     }
-    triage.tell();
+    triage.sendPlace();
     if (this.isBusy) this.saveNext();
   }
 
-  saved(job, found) {
+  finish(job, found) {
     const { saved, ids, decisions, version, at, progress } = found;
     const { triage } = this;
     const { queue } = triage;
-    triage.hearOf(found);
+    triage.takeReviewers(found);
     queue.version = Math.max(version, queue.version);
     queue.progress = progress ?? queue.progress;
     if (!progress && !triage.strip) queue.load({ start: pageOf(triage.focus?.place ?? 0) }).catch(() => {});
-    for (const item of queue.items.values()) {
-      if (item.job === job) Object.assign(item, { job: null, pending: null });
-      const decision = decisions[item.id];
-      if (decision !== undefined) Object.assign(item, { decision, disputed: Boolean(decision?.disputed) });
+    for (const sample of queue.samples.values()) {
+      if (sample.job === job) Object.assign(sample, { job: null, pending: null });
+      const decision = decisions[sample.id];
+      if (decision !== undefined) Object.assign(sample, { decision, disputed: Boolean(decision?.disputed) });
     }
     const isStep = job.path !== "oga/decide";
-    this.saySaved(job, saved, new Date(at).toLocaleTimeString([], { hour12: false }), isStep ? "" : overtook(decisions));
+    this.saySaved(job, saved, new Date(at).toLocaleTimeString([], { hour12: false }), isStep ? "" : describeConflicts(decisions));
     if (job.all || saved > ids.length) {
       queue.clear();
       const here = { place: triage.focus?.place ?? 0 };
@@ -84,32 +85,32 @@ export class Saving {
   saySaved(job, saved, time, overtaken) {
     if (job.path !== "oga/decide" && !saved) {
       this.triage.say(`Nothing is left to ${job.path === "oga/undo" ? "undo" : "do again"} (${time})`);
-    } else this.triage.say(`Saved${overtaken}: ${words(job, saved)} (${time})`, overtaken ? "beware" : "right");
+    } else this.triage.say(`Saved${overtaken}: ${describeSaved(job, saved)} (${time})`, overtaken ? "beware" : "right");
   }
 
   /** Says so, shows the samples as they were, and drops what was to come after: it was decided as if this were saved. */
-  notSaved(error) {
+  fail(error) {
     const [first] = this.jobs;
     const lost = this.jobs.splice(0);
-    for (const job of lost) for (const item of job.items) Object.assign(item, { job: null, pending: null });
-    const more = lost.length > 1 ? ` Nor ${counted(lost.length - 1, "action")} after it.` : "";
+    for (const job of lost) for (const sample of job.samples) Object.assign(sample, { job: null, pending: null });
+    const more = lost.length > 1 ? ` Nor ${formatCount(lost.length - 1, "action")} after it.` : "";
     this.triage.say(`Not saved: ${error.message}${/[.!?]$/.test(error.message) ? "" : "."}${more}`, "wrong");
-    const [item] = first.items;
-    if (item && first.place !== undefined) {
+    const [sample] = first.samples;
+    if (sample && first.place !== undefined) {
       this.triage.sharing.hold(first.place);
-      this.triage.focusOn(first.place, item);
+      this.triage.focusOn(first.place, sample);
     } else this.triage.draw();
   }
 }
 
-function words({ action, label, items }, saved) {
-  const [only] = items.length === 1 ? items : [];
+function describeSaved({ action, label, samples }, saved) {
+  const [only] = samples.length === 1 ? samples : [];
   const to = action === "relabel" ? ` to ${label ?? only?.suggested ?? "the suggested labels"}` : "";
-  return `${action}${to}, ${only?.source ?? counted(saved, "sample")}`;
+  return `${action}${to}, ${only?.source ?? formatCount(saved, "sample")}`;
 }
 
 /** What a decision overtook that had not been seen, for the line that says "Saved". */
-function overtook(decisions) {
+function describeConflicts(decisions) {
   const conflicts = Object.values(decisions).filter((decision) => decision?.conflict);
   if (!conflicts.length) return "";
   const who = [...new Set(conflicts.flatMap(({ others }) => others.map(([reviewer]) => reviewer)))].join(", ");

@@ -9,10 +9,10 @@ const TRIES = [0, 300, 1200]; // milliseconds before each try to send an action;
 export const classNames = new Map(); // by run
 
 export const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
-export const identity = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
+export const makeId = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (word) => word.toString(36)).join("-");
 
 /** The server's refusal, or that it does not answer (status 0). */
-class NotMet extends Error {
+class RequestError extends Error {
   constructor(reason, status) {
     super(reason);
     this.status = status;
@@ -25,11 +25,11 @@ export async function ask(path, options = {}) {
     answer = await fetch(path, { credentials: "same-origin", signal: AbortSignal.timeout(PATIENCE), ...options });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new NotMet("the server does not answer", 0);
+    throw new RequestError("the server does not answer", 0);
   }
   const content = await answer.json().catch(() => null);
   if (answer.ok && content !== null) return content;
-  throw new NotMet(content?.error ?? `the server answers with ${answer.status}`, answer.status);
+  throw new RequestError(content?.error ?? `the server answers with ${answer.status}`, answer.status);
 }
 
 /** Sends an action until the server has answered it; its identity makes it count once however often it arrives. */
@@ -48,4 +48,4 @@ export async function send(path, body) {
   throw last;
 }
 
-export const imageUrl = (run, item, size) => `oga/image/${encodeURIComponent(run)}/${item.index}/${size}`;
+export const imageUrl = (run, sample, size) => `oga/image/${encodeURIComponent(run)}/${sample.index}/${size}`;

@@ -4,7 +4,7 @@ import { isUndecided } from "./queue.js";
 import { send } from "./server.js";
 
 const CLAIM_LEFT = 2; // samples of a shared queue still there when more are asked for
-const CLAIM_AGAIN = 60_000; // milliseconds
+const CLAIM_INTERVAL = 60_000; // milliseconds
 const SHARING = "oga.sharing"; // in the browser's memory of this tab
 
 export class Sharing {
@@ -14,7 +14,7 @@ export class Sharing {
     this.box.onchange = () => this.choose(this.box.checked);
     this.timer = setInterval(() => {
       if (triage.focus && this.claims && !document.hidden) this.claim().catch(() => {});
-    }, CLAIM_AGAIN);
+    }, CLAIM_INTERVAL);
   }
 
   dispose() {
@@ -31,7 +31,7 @@ export class Sharing {
   }
 
   /** Takes whether others review too. */
-  hear(several) {
+  setSeveral(several) {
     this.several = several ?? this.several;
     this.label.hidden = !this.several;
     this.box.checked = this.claims;
@@ -41,13 +41,13 @@ export class Sharing {
     this.mine = [];
   }
 
-  /** Counts a sample as this reviewer's: one whose decision was not saved is not left, whoever else has it. */
+  /** Counts a sample as this reviewer's: one whose decision was not saved stays, even if another reviewer has it. */
   hold(place) {
     if (!this.mine.includes(place)) this.mine.push(place);
   }
 
   /** The samples that this reviewer has, as far as they are known. */
-  get items() {
+  get samples() {
     return this.mine.map((place) => this.triage.queue.at(place)).filter(Boolean);
   }
 
@@ -59,16 +59,16 @@ export class Sharing {
     if (!this.claims || this.asking || place === null || !isUndecided(triage.current)) return;
     if (this.mine.includes(place) && (triage.byHand || coming.length > CLAIM_LEFT)) return;
     this.asking = true;
-    const asked = await this.claim(triage.byHand).then(
+    const claimed = await this.claim(triage.byHand).then(
       () => true,
       () => false, // where nothing can be saved, nothing is claimed
     );
     this.asking = false;
-    if (!asked || triage.gone) return;
+    if (!claimed || triage.gone) return;
     if (triage.focus.place !== place) await this.claimAhead();
     else if (this.mine.includes(place) || !isUndecided(triage.current)) return;
     else if (triage.byHand) triage.say("Another reviewer has this sample in front of them.", "beware");
-    else this.onward();
+    else this.goToNext();
   }
 
   /** Claims the next samples, or only the one in focus. */
@@ -79,13 +79,13 @@ export class Sharing {
     const place = triage.current && isUndecided(triage.current) ? here : here + 1;
     const found = await send("oga/claim", { run, queue, place, only });
     if (triage.data.queue !== queue) return;
-    triage.hearOf(found);
-    triage.queue.keepClaimed(found);
+    triage.takeReviewers(found);
+    triage.queue.addClaimed(found);
     this.mine = only ? [...this.mine, ...found.places] : found.places;
   }
 
   /** Moves to the next sample that this reviewer has. */
-  async onward() {
+  async goToNext() {
     const { triage } = this;
     const next = () => this.mine.find((place) => isUndecided(triage.queue.at(place)) && place !== triage.focus?.place);
     try {
@@ -109,6 +109,6 @@ export class Sharing {
     this.forget();
     if (!on) return;
     await this.claim().catch((error) => this.triage.say(`The queue cannot be shared: ${error.message}`, "wrong"));
-    if (!this.mine.includes(this.triage.focus?.place)) this.onward();
+    if (!this.mine.includes(this.triage.focus?.place)) this.goToNext();
   }
 }

@@ -1,11 +1,11 @@
 // One sample alone: the sample itself, the scores of its label, and its current decision.
 
 import { assign, element } from "../bidi.js";
-import { grouped } from "../numbers.js";
+import { formatNumber } from "../numbers.js";
 import { Answer } from "./answer.js";
 import { badge } from "./gallery.js";
 import { notice, picture } from "./icons.js";
-import { percent, short } from "./numbers.js";
+import { formatPercent, formatShort } from "./numbers.js";
 import { ask, HELD, imageUrl } from "./server.js";
 
 const LARGE = 480;
@@ -14,15 +14,15 @@ export const AHEAD = 8; // samples whose images or texts are there before they a
 export class Single {
   constructor(root) {
     this.root = root;
-    for (const part of ["picture", "place", "source", "labels", "stands"]) this[part] = root.querySelector(`.${part}`);
+    for (const name of ["picture", "place", "source", "labels", "decision"]) this[name] = root.querySelector(`.${name}`);
     this.answer = new Answer(this.picture);
     this.images = new Map(); // by run and index
     this.texts = new Map();
   }
 
   /** The image, already asked for where it has been one of the next. */
-  image(run, item) {
-    const url = imageUrl(run, item, LARGE);
+  image(run, sample) {
+    const url = imageUrl(run, sample, LARGE);
     let image = this.images.get(url);
     if (!image || !(image.naturalWidth || !image.complete)) image = picture(url, "", false);
     image.fetchPriority = "high";
@@ -32,8 +32,8 @@ export class Single {
     return image;
   }
 
-  text(run, item) {
-    const url = `oga/text/${encodeURIComponent(run)}/${item.index}`;
+  text(run, sample) {
+    const url = `oga/text/${encodeURIComponent(run)}/${sample.index}`;
     if (!this.texts.has(url))
       this.texts.set(
         url,
@@ -43,69 +43,77 @@ export class Single {
     return this.texts.get(url);
   }
 
-  preload(run, items) {
-    for (const item of items.slice(0, AHEAD)) {
-      if (item.text === undefined)
-        this.image(run, item)
+  preload(run, samples) {
+    for (const sample of samples.slice(0, AHEAD)) {
+      if (sample.text === undefined)
+        this.image(run, sample)
           .decode?.()
           .catch(() => {});
-      else if (item.long) this.text(run, item);
+      else if (sample.long) this.text(run, sample);
     }
   }
 
-  show(run, item, place, total, outside) {
-    this.item = item;
-    this.place.textContent = outside ? "not in the selection" : `${grouped(place + 1)} of ${grouped(total)}`;
-    assign(this.source, { textContent: item.source, title: item.source });
-    const key = `${run} ${item.row} ${item.cosine}`;
+  show(run, sample, place, total, outside) {
+    this.sample = sample;
+    this.place.textContent = outside ? "not in the selection" : `${formatNumber(place + 1)} of ${formatNumber(total)}`;
+    assign(this.source, { textContent: sample.source, title: sample.source });
+    const key = `${run} ${sample.row} ${sample.cosine}`;
     if (key !== this.key) {
       this.key = key;
-      this.showSample(run, item);
-      this.labels.replaceChildren(...this.cells(item));
+      this.showSample(run, sample);
+      this.labels.replaceChildren(...this.cells(sample));
     }
-    this.paint(item);
+    this.paint(sample);
   }
 
-  showSample(run, item) {
+  showSample(run, sample) {
     this.answer.dispose();
-    this.picture.classList.toggle("textual", item.text !== undefined);
-    this.picture.classList.toggle("answering", item.answer !== undefined && !item.changed);
-    if (item.changed) return this.picture.replaceChildren(notice("This sample has changed since it was scored."));
-    if (item.text === undefined) {
-      const image = this.image(run, item);
-      return this.picture.replaceChildren(assign(image, { alt: `${item.source}, labelled ${item.label}` }));
+    this.picture.classList.toggle("textual", sample.text !== undefined);
+    this.picture.classList.toggle("answering", sample.answer !== undefined && !sample.changed);
+    if (sample.changed) return this.picture.replaceChildren(notice("This sample has changed since it was scored."));
+    if (sample.text === undefined) {
+      const image = this.image(run, sample);
+      return this.picture.replaceChildren(assign(image, { alt: `${sample.source}, labelled ${sample.label}` }));
     }
-    if (item.answer !== undefined) return this.answer.show(run, item, item.long ? this.text(run, item) : null);
-    const words = element("p", { className: "words", dir: "auto", tabIndex: item.long ? 0 : -1, textContent: item.text });
+    if (sample.answer !== undefined) return this.answer.show(run, sample, sample.long ? this.text(run, sample) : null);
+    const words = element("p", { className: "words", dir: "auto", tabIndex: sample.long ? 0 : -1, textContent: sample.text });
     this.picture.replaceChildren(words);
     this.picture.scrollTop = 0;
-    if (item.long) this.text(run, item).then((full) => this.item === item && this.lengthen(words, full));
+    if (sample.long) this.text(run, sample).then((full) => this.sample === sample && this.lengthen(words, full));
   }
 
   lengthen(words, { text, characters, error }) {
     if (error) return words.replaceWith(notice(error));
     assign(words, { textContent: text });
     if (characters > text.length) {
-      const more = `Shown: the first ${grouped(text.length)} of ${grouped(characters)} characters.`;
+      const more = `Shown: the first ${formatNumber(text.length)} of ${formatNumber(characters)} characters.`;
       words.after(element("small", { textContent: more }));
     }
   }
 
-  cells(item) {
+  cells(sample) {
     const facts =
-      item.predicted === undefined
+      sample.predicted === undefined
         ? [
-            ["Group", item.label, ""],
-            ["Loss", short(item.loss), item.loss == null ? "" : `nats a token: p = ${percent(Math.exp(-item.loss))}`],
-            ["Score", short(item.score), `≥ ${percent(item.percentile)} of all`],
+            ["Group", sample.label, ""],
+            [
+              "Loss",
+              formatShort(sample.loss),
+              sample.loss == null ? "" : `nats a token: p = ${formatPercent(Math.exp(-sample.loss))}`,
+            ],
+            ["Score", formatShort(sample.score), `≥ ${formatPercent(sample.percentile)} of all`],
           ]
         : [
-            ["Given label", item.label || "none", item.confidence == null ? "" : `model: ${percent(item.confidence)}`],
-            ["Predicted", item.predicted, item.predicted === item.label ? "as given" : "not as given"],
-            ["Suggested", item.suggested || "none", item.suggestedBy],
-            ["Score", short(item.score), `≥ ${percent(item.percentile)} of all`],
+            [
+              "Given label",
+              sample.label || "none",
+              sample.confidence == null ? "" : `model: ${formatPercent(sample.confidence)}`,
+            ],
+            ["Predicted", sample.predicted, sample.predicted === sample.label ? "as given" : "not as given"],
+            ["Suggested", sample.suggested || "none", sample.suggestedBy],
+            ["Score", formatShort(sample.score), `≥ ${formatPercent(sample.percentile)} of all`],
           ];
-    if (item.cosine !== undefined) facts.splice(-1, 1, ["Cosine", item.cosine.toFixed(3), "with the test sample"]);
+    if (sample.cosine !== undefined) facts.splice(-1, 1, ["Cosine", sample.cosine.toFixed(3), "with the test sample"]);
     return facts.map(([term, value, more]) =>
       element(
         "div",
@@ -118,18 +126,18 @@ export class Single {
   }
 
   /** Shows the sample's current decision, and whether reviewers disagree. */
-  paint(item) {
-    const state = JSON.stringify([item.row, item.decision, item.pending, item.disputed]);
+  paint(sample) {
+    const state = JSON.stringify([sample.row, sample.decision, sample.pending, sample.disputed]);
     if (state === this.state) return;
     this.state = state;
-    const { decision } = item,
-      parts = [badge(item) ?? element("span", { className: "badge", textContent: "undecided" })];
-    if (decision && !item.pending) {
+    const { decision } = sample,
+      shown = [badge(sample) ?? element("span", { className: "badge", textContent: "undecided" })];
+    if (decision && !sample.pending) {
       const when = new Date(decision.time).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
-      parts.push(element("span", { textContent: `by ${decision.reviewer}, ${when}`, dir: "auto" }));
+      shown.push(element("span", { textContent: `by ${decision.reviewer}, ${when}`, dir: "auto" }));
     }
-    if (decision && (decision.conflict || item.disputed)) parts.push(notice(this.dispute(decision)));
-    this.stands.replaceChildren(...parts);
+    if (decision && (decision.conflict || sample.disputed)) shown.push(notice(this.dispute(decision)));
+    this.decision.replaceChildren(...shown);
   }
 
   dispute({ conflict, others }) {

@@ -13,8 +13,8 @@ export class Ticks {
   }
 
   /** The ticked samples in the order of their places. */
-  get items() {
-    return [...this.marked].sort(([a], [b]) => a - b).map(([, item]) => item);
+  get samples() {
+    return [...this.marked].sort(([a], [b]) => a - b).map(([, sample]) => sample);
   }
 
   clear() {

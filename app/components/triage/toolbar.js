@@ -1,20 +1,20 @@
 // The bars above the samples: what is decided and how fast, the buttons of the keys, the classes, the ticks.
 
-import { element, plain } from "../bidi.js";
-import { grouped } from "../numbers.js";
+import { element, spellBidi } from "../bidi.js";
+import { formatNumber } from "../numbers.js";
 import { icon } from "./icons.js";
-import { ACTIONS, shownKey } from "./keys.js";
+import { ACTIONS, formatKey } from "./keys.js";
 import { AT_ONCE } from "./server.js";
 
 const PLAIN = { keep: "Keep", remove: "Remove", unsure: "Unsure", undo: "Undo", redo: "Redo" };
-const shortcut = (key) => element("kbd", { textContent: shownKey(key), ariaHidden: "true" });
+const shortcut = (key) => element("kbd", { textContent: formatKey(key), ariaHidden: "true" });
 
 export class Toolbar {
   /** `relabel` takes the name of a class, `say` the text to show. */
   constructor(root, keys, relabel, say) {
     Object.assign(this, { root, keys, relabel, say, names: [] });
-    for (const part of ["actions", "classes", "ticks", "ticked", "page", "pace", "track"]) {
-      this[part] = root.querySelector(`.${part}`);
+    for (const name of ["actions", "classes", "ticks", "ticked", "page", "pace", "track"]) {
+      this[name] = root.querySelector(`.${name}`);
     }
     for (const action of ["back", "next", "pageBack", "pageNext"]) {
       for (const button of root.querySelectorAll(`[data-do=${action}]`)) button.append(icon(action));
@@ -22,25 +22,32 @@ export class Toolbar {
   }
 
   /** Buttons for a sample, or, without one, for several. */
-  draw(layout, keyed, item) {
+  draw(layout, keyed, sample) {
     for (const button of this.root.querySelectorAll(".layouts button")) {
       button.setAttribute("aria-pressed", button.dataset.layout === layout);
     }
-    const state = JSON.stringify([this.keys.own, this.keys.decisions, keyed, this.names.length, item?.label, item?.suggested]);
+    const state = JSON.stringify([
+      this.keys.own,
+      this.keys.decisions,
+      keyed,
+      this.names.length,
+      sample?.label,
+      sample?.suggested,
+    ]);
     if (state === this.state) return;
     this.state = state;
-    const suggested = item?.suggested ? `Relabel: ${item.suggested}` : "As suggested";
+    const suggested = sample?.suggested ? `Relabel: ${sample.suggested}` : "As suggested";
     this.classes.hidden = !this.keys.allows("accept");
     for (const [action, title] of Object.entries({ ...PLAIN, accept: suggested })) {
       const button = this.actions.querySelector(`[data-do=${action}]`),
-        key = this.keys.of(action);
+        key = this.keys.keyOf(action);
       button.hidden = !this.keys.allows(action);
       if (button.hidden) continue;
       button.replaceChildren(icon(action), element("span", { textContent: title, dir: "auto" }), shortcut(key));
-      button.title = `${ACTIONS[action][0]} (${shownKey(key)})`;
+      button.title = `${ACTIONS[action][0]} (${formatKey(key)})`;
       button.setAttribute("aria-keyshortcuts", key.replace("Mod", "Control"));
     }
-    this.drawClasses(keyed, item?.label);
+    this.drawClasses(keyed, sample?.label);
   }
 
   drawClasses(keyed, given) {
@@ -51,8 +58,8 @@ export class Toolbar {
   }
 
   chip(slot, name, disabled) {
-    const key = this.keys.of(`class ${slot}`),
-      title = `Relabel to ${name} (${shownKey(key)})`;
+    const key = this.keys.keyOf(`class ${slot}`),
+      title = `Relabel to ${name} (${formatKey(key)})`;
     const chip = element("button", { type: "button", title, disabled, ariaLabel: `Relabel to ${name}` }, shortcut(key));
     if (key !== name) chip.append(element("span", { textContent: name, dir: "auto" }));
     chip.dataset.do = `class ${slot}`;
@@ -69,12 +76,12 @@ export class Toolbar {
     input.onfocus = () => {
       if (list.names === this.names) return;
       list.names = this.names;
-      list.replaceChildren(...this.names.map((name) => element("option", { value: plain(name) })));
+      list.replaceChildren(...this.names.map((name) => element("option", { value: spellBidi(name) })));
     };
     form.onsubmit = (event) => {
       event.preventDefault();
       const typed = input.value,
-        name = this.names.includes(typed) ? typed : this.names.find((other) => plain(other) === typed);
+        name = this.names.includes(typed) ? typed : this.names.find((other) => spellBidi(other) === typed);
       if (name === undefined) return this.say(`There is no class “${typed}”.`, "wrong");
       input.value = "";
       input.blur();
@@ -89,10 +96,10 @@ export class Toolbar {
       page = start / AT_ONCE;
     const buttons = [...this.ticks.querySelectorAll("[data-do]")].map((button) => [button.dataset.do, button]);
     const { tickAll, untick, pageBack, pageNext } = Object.fromEntries(buttons);
-    this.page.textContent = `Page ${grouped(page + 1)} of ${grouped(pages)}`;
-    this.ticked.textContent = `${grouped(all ? total : ticked)} ticked`;
+    this.page.textContent = `Page ${formatNumber(page + 1)} of ${formatNumber(pages)}`;
+    this.ticked.textContent = `${formatNumber(all ? total : ticked)} ticked`;
     this.ticks.classList.toggle("some", ticked > 0);
-    tickAll.textContent = `Tick all ${grouped(total)}`;
+    tickAll.textContent = `Tick all ${formatNumber(total)}`;
     tickAll.title = "Decide on all selected samples at once, after a question that shows their classes";
     tickAll.setAttribute("aria-pressed", all);
     untick.disabled = ticked === 0;
@@ -101,18 +108,18 @@ export class Toolbar {
   }
 
   drawProgress({ decided, total, perMinute }) {
-    const words = [`${grouped(decided)} of ${grouped(total)} decided`];
+    const words = [`${formatNumber(decided)} of ${formatNumber(total)} decided`];
     this.track.setAttribute("aria-valuenow", decided);
     this.track.setAttribute("aria-valuemax", total);
     this.track.setAttribute("aria-valuetext", words[0]);
     this.track.firstElementChild.style.width = `${total ? (100 * decided) / total : 0}%`;
     if (perMinute) words.push(`${perMinute < 10 ? perMinute.toFixed(1) : Math.round(perMinute)} a minute`);
-    if (perMinute && decided < total) words.push(`about ${duration((total - decided) / perMinute)} left`);
+    if (perMinute && decided < total) words.push(`about ${formatDuration((total - decided) / perMinute)} left`);
     this.pace.textContent = words.join(" · ");
   }
 }
 
-function duration(minutes) {
+function formatDuration(minutes) {
   if (minutes < 1.5) return "1 min";
   if (minutes < 100) return `${Math.round(minutes)} min`;
   return minutes < 2880 ? `${Math.round(minutes / 60)} h` : `${Math.round(minutes / 1440)} days`;

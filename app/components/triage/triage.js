@@ -7,7 +7,7 @@ import { Decisions } from "./decisions.js";
 import { Confirmation, Naming } from "./dialogs.js";
 import { Gallery } from "./gallery.js";
 import { Keys } from "./keys.js";
-import { QUIET_MOVES, remembered, Telling } from "./place.js";
+import { PlaceSender, QUIET_MOVES, recallPlace } from "./place.js";
 import { isUndecided, pageOf, Queue } from "./queue.js";
 import { Saving } from "./saving.js";
 import { ask, AT_ONCE, classNames } from "./server.js";
@@ -37,36 +37,36 @@ export default function (component) {
 
 class Triage {
   constructor(root) {
-    const part = (name) => root.querySelector(name);
-    Object.assign(this, { root, said: part(".said"), empty: part(".empty"), turn: 0 });
-    this.does = this.deeds();
+    const find = (name) => root.querySelector(name);
+    Object.assign(this, { root, said: find(".said"), empty: find(".empty"), turn: 0 });
+    this.commands = this.makeCommands();
     this.queue = new Queue(this);
     this.ticks = new Ticks(this.queue);
-    this.saving = new Saving(this, new Naming(part("dialog.name")));
-    this.decisions = new Decisions(this, new Confirmation(part("dialog.confirm")));
-    this.sharing = new Sharing(this, part(".share"));
-    this.telling = new Telling(this);
-    this.keys = new Keys(part("dialog.keys"), () => this.drawBars());
+    this.saving = new Saving(this, new Naming(find("dialog.name")));
+    this.decisions = new Decisions(this, new Confirmation(find("dialog.confirm")));
+    this.sharing = new Sharing(this, find(".share"));
+    this.placeSender = new PlaceSender(this);
+    this.keys = new Keys(find("dialog.keys"), () => this.drawBars());
     this.toolbar = new Toolbar(
       root,
       this.keys,
       (name) => this.decisions.decide("relabel", name),
-      (...told) => this.say(...told),
+      (...given) => this.say(...given),
     );
-    this.gallery = new Gallery(part(".gallery"), {
+    this.gallery = new Gallery(find(".gallery"), {
       focus: (place) => this.pick(place),
       open: (place) => this.open(place),
       tick: (place, range) => this.tick(place, range),
     });
-    this.single = new Single(part(".single"));
-    this.why = new Why(part(".why"), (item) => this.go({ id: item.id, stay: true }));
+    this.single = new Single(find(".single"));
+    this.why = new Why(find(".why"), (sample) => this.go({ id: sample.id, stay: true }));
     this.listen();
   }
 
   dispose() {
     document.removeEventListener("keydown", this.onKey);
     window.removeEventListener("beforeunload", this.onLeave);
-    for (const part of [this.sharing, this.telling, this.why, this.single.answer]) part.dispose();
+    for (const child of [this.sharing, this.placeSender, this.why, this.single.answer]) child.dispose();
     this.gone = true;
   }
 
@@ -77,14 +77,14 @@ class Triage {
     Object.assign(this, { component, data, strip: data.layout === "strip" });
     const other = before?.run !== data.run;
     const anew = other || before.queue !== data.queue;
-    this.memory = remembered(data.run, this.strip);
-    if (other) this.queue.items.clear();
+    this.memory = recallPlace(data.run, this.strip);
+    if (other) this.queue.samples.clear();
     if (anew) this.forget();
-    const wanted = this.telling.taken("focus") ?? this.memory.id;
+    const wanted = this.placeSender.takeChange("focus") ?? this.memory.id;
     if (this.strip || data.own) this.layout ??= data.layout;
-    else this.layout = this.telling.taken("asked") ?? sessionStorage.getItem(LAYOUT) ?? data.layout;
+    else this.layout = this.placeSender.takeChange("asked") ?? sessionStorage.getItem(LAYOUT) ?? data.layout;
     this.keys.use(data.keyed, data.decisions);
-    this.hearOf(data);
+    this.takeReviewers(data);
     this.nameClasses();
     if (anew || (wanted && wanted !== this.focus?.id)) this.arrive(wanted);
     else if (data.version > this.queue.version) this.go({ place: this.focus?.place ?? 0, anew: true });
@@ -97,9 +97,9 @@ class Triage {
   }
 
   /** Takes from Python's data or an answer whether others review too, and whether a name must be entered before a decision. */
-  hearOf({ several, needsName }) {
-    this.sharing.hear(several);
-    this.saving.hear(needsName);
+  takeReviewers({ several, needsName }) {
+    this.sharing.setSeveral(several);
+    this.saving.setNeedsName(needsName);
   }
 
   async nameClasses() {
@@ -120,7 +120,7 @@ class Triage {
     this.queue.progress = null;
     if (this.data.total === 0) this.draw();
     else if (this.strip) this.go({ place: 0 });
-    else if (this.sharing.isOn && !id) this.sharing.onward();
+    else if (this.sharing.isOn && !id) this.sharing.goToNext();
     else {
       // A sample that its decision has taken out of the selection is followed by the one that takes its place.
       const otherwise = this.current && !isUndecided(this.current) ? { place: this.memory.place } : { undecided: 0 };
@@ -130,7 +130,7 @@ class Triage {
 
   // ---- going to a sample ---------------------------------------------------------------------------------------------------
   get current() {
-    return this.focus && this.queue.items.get(this.focus.row);
+    return this.focus && this.queue.samples.get(this.focus.row);
   }
 
   /** Goes to a place, to a sample by its id, or to the first undecided one from a place on. A later wish overtakes. */
@@ -143,8 +143,8 @@ class Triage {
         const known = wanted.id && this.queue.placeOf(wanted.id);
         const found = Number.isInteger(known) ? { place: known } : await this.queue.load(wanted);
         if (turn !== this.turn) return;
-        if (found.place === null && wanted.stay && found.alone.length) {
-          this.focusOn(null, found.alone[0]);
+        if (found.place === null && wanted.stay && found.outside.length) {
+          this.focusOn(null, found.outside[0]);
           return;
         }
         if (found.place === null && wanted.otherwise) {
@@ -155,32 +155,32 @@ class Triage {
       }
       this.heading = place = clamp(place, 0, last); // further moves start here meanwhile
       const start = this.layout === "single" ? Math.max(place - AT_ONCE / 3, 0) : pageOf(place);
-      if (wanted.anew || !this.queue.isThere(place)) await this.queue.load({ start });
+      if (wanted.anew || !this.queue.isLoaded(place)) await this.queue.load({ start });
       if (turn === this.turn) this.focusOn(place);
     } catch (error) {
       if (turn === this.turn) this.say(`The samples cannot be read: ${error.message}`, "wrong");
     }
   }
 
-  focusOn(place, item = this.queue.at(place)) {
-    if (!item) return;
+  focusOn(place, sample = this.queue.at(place)) {
+    if (!sample) return;
     if (this.layout === "gallery" && pageOf(this.focus?.place ?? 0) !== pageOf(place ?? 0)) this.ticks.clear();
     this.turn++;
     this.heading = null;
-    this.focus = { place, row: item.row, id: item.id };
+    this.focus = { place, row: sample.row, id: sample.id };
     if (!this.strip) {
-      Object.assign(this.memory, { id: item.id, place: place ?? this.memory.place });
+      Object.assign(this.memory, { id: sample.id, place: place ?? this.memory.place });
       const url = new URL(location.href);
-      url.searchParams.set("sample", item.id); // a refresh shows the same sample again
+      url.searchParams.set("sample", sample.id); // a refresh shows the same sample again
       history.replaceState(history.state, "", url);
-      this.tell(QUIET_MOVES);
+      this.sendPlace(QUIET_MOVES);
     }
     this.draw();
-    this.ahead();
+    this.loadAhead();
   }
 
   /** Has the next samples there before they are asked for: what they are, and their images. */
-  ahead() {
+  loadAhead() {
     const { queue } = this;
     const { place } = this.focus;
     const { total } = this.data;
@@ -197,7 +197,7 @@ class Triage {
       queue
         .load({ start: end })
         .then(
-          () => this.ahead(),
+          () => this.loadAhead(),
           () => {},
         )
         .finally(() => (this.asked = null));
@@ -207,21 +207,22 @@ class Triage {
       .places(place + 1)
       .map((other) => queue.at(other))
       .filter(Boolean);
-    const undecided = this.sharing.isOn ? this.sharing.items : next.filter(isUndecided);
+    const undecided = this.sharing.isOn ? this.sharing.samples : next.filter(isUndecided);
     this.single.preload(this.data.run, [...new Set([...undecided.slice(0, AHEAD), ...next.slice(0, 2)])]);
     this.sharing.claimAhead();
   }
 
   /** Moves to the next undecided sample after the one in focus. */
-  onward() {
+  goToNext() {
     const { queue } = this;
     this.byHand = false;
-    if (this.sharing.isOn) return this.sharing.onward();
+    if (this.sharing.isOn) return this.sharing.goToNext();
     const from = (this.focus.place ?? this.memory.place - 1) + 1;
     for (let place = from; place < this.data.total; place++) {
-      const item = queue.at(place);
-      if (!item) return this.go({ undecided: place });
-      if (isUndecided(item)) return this.layout === "gallery" && !queue.isThere(place) ? this.go({ place }) : this.focusOn(place);
+      const sample = queue.at(place);
+      if (!sample) return this.go({ undecided: place });
+      if (isUndecided(sample))
+        return this.layout === "gallery" && !queue.isLoaded(place) ? this.go({ place }) : this.focusOn(place);
     }
     if (from < this.data.total) return this.go({ place: from });
     return this.draw();
@@ -233,24 +234,24 @@ class Triage {
     assign(this.said, { textContent: text, title: text, className: `said ${tone}` });
   }
 
-  tell(...given) {
-    this.telling.tell(...given);
+  sendPlace(...given) {
+    this.placeSender.sendLater(...given);
   }
 
   // ---- drawing -------------------------------------------------------------------------------------------------------------
   draw() {
     const { run, total } = this.data;
-    const item = this.current;
-    const empty = total === 0 && !item;
+    const sample = this.current;
+    const empty = total === 0 && !sample;
     this.empty.hidden = !empty;
     this.empty.textContent = "No sample is selected: widen the budget or the filters at the left.";
     this.single.root.hidden = empty || this.layout !== "single";
     this.gallery.root.hidden = empty || this.layout === "single";
     this.drawBars();
-    if (empty || !item) return;
+    if (empty || !sample) return;
     if (this.layout === "single") {
-      this.single.show(run, item, this.focus.place, total, this.focus.place === null);
-      this.why.show(this.data, item);
+      this.single.show(run, sample, this.focus.place, total, this.focus.place === null);
+      this.why.show(this.data, sample);
       return;
     }
     const start = pageOf(this.focus.place ?? 0);
@@ -273,7 +274,7 @@ class Triage {
   }
 
   // ---- what the user does --------------------------------------------------------------------------------------------------
-  deeds() {
+  makeCommands() {
     const move = (way) => () => this.move(way);
     return {
       keep: () => this.decisions.decide("keep"),
@@ -298,9 +299,9 @@ class Triage {
     };
   }
 
-  act(action) {
+  perform(action) {
     if (action.startsWith("class ")) this.decisions.decide("relabel", this.data.keyed[action.slice(6)]);
-    else this.does[action]();
+    else this.commands[action]();
   }
 
   /** Goes to a tile that was clicked. */
@@ -314,9 +315,9 @@ class Triage {
   open(place) {
     this.focusOn(place);
     if (!this.strip) return this.setLayout("single");
-    remembered(this.data.run, false).id = this.focus.id;
+    recallPlace(this.data.run, false).id = this.focus.id;
     sessionStorage.setItem(LAYOUT, "single");
-    return this.tell(0, { open: true });
+    return this.sendPlace(0, { open: true });
   }
 
   setLayout(layout) {
@@ -325,7 +326,7 @@ class Triage {
     if (!this.data.own) sessionStorage.setItem(LAYOUT, layout);
     this.grab = layout === "gallery";
     this.ticks.clear();
-    this.tell();
+    this.sendPlace();
     if (!this.focus) this.arrive(null);
     else if (this.focus.place !== null) this.go({ place: this.focus.place });
     else this.go({ id: this.focus.id, otherwise: { place: this.memory.place } });
@@ -373,7 +374,7 @@ class Triage {
       return;
     }
     this.ticks.leave();
-    if (this.queue.isThere(place)) this.focusOn(place);
+    if (this.queue.isLoaded(place)) this.focusOn(place);
     else this.go({ place });
   }
 
@@ -384,7 +385,7 @@ class Triage {
     window.addEventListener("beforeunload", this.onLeave);
     this.root.onclick = (event) => {
       const button = event.target.closest("[data-do]");
-      if (button && !button.closest("dialog")) this.act(button.dataset.do);
+      if (button && !button.closest("dialog")) this.perform(button.dataset.do);
     };
     for (const button of this.root.querySelectorAll(".layouts button")) {
       button.onclick = () => this.setLayout(button.dataset.layout);

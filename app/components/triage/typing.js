@@ -15,14 +15,14 @@ export function type(event, triage) {
   if (event.defaultPrevented || event.isComposing || isTypedIn(target) || (triage.strip && !inside)) return;
   if (triage.root.querySelector("dialog[open]") || document.querySelector("[role=dialog], [role=listbox]")) return;
   const name = keyName(event);
-  let action = name && triage.keys.does(name);
-  const range = !action && name?.startsWith("Shift+") && triage.keys.does(name.slice(6));
+  let action = name && triage.keys.actionOf(name);
+  const range = !action && name?.startsWith("Shift+") && triage.keys.actionOf(name.slice(6));
   if (range && MOVES.includes(range) && triage.layout === "gallery") action = range;
   if (!action || isLeft(action, name, target, inside, triage.layout)) return;
   event.preventDefault();
   if (event.repeat && !MOVES.includes(action)) return; // a held key counts once
   if (MOVES.includes(action)) triage.move(action, Boolean(range));
-  else triage.act(action);
+  else triage.perform(action);
 }
 
 /** Whether a key is left to what has the focus: arrows, Enter and Space to controls, lines and pages to scrolling. */

@@ -1,15 +1,15 @@
 // Why was it flagged? Everything that speaks for and against, asked for when the reviewer stays with a sample for a moment.
 
 import { assign, element } from "../bidi.js";
-import { clamp, grouped } from "../numbers.js";
-import { labels, small } from "./gallery.js";
+import { clamp, formatNumber } from "../numbers.js";
+import { labels, thumbnail } from "./gallery.js";
 import { bar, notice } from "./icons.js";
-import { percent, short } from "./numbers.js";
+import { formatPercent, formatShort } from "./numbers.js";
 import { ask, PATIENCE } from "./server.js";
 
 const PAUSE = 150; // milliseconds that a sample is looked at before it is asked for
 const WHYS_HELD = 60;
-const written = { count: grouped, share: (value) => percent(value), number: short };
+const FORMATS = { count: formatNumber, share: (value) => formatPercent(value), number: formatShort };
 
 export class Why {
   /** `focus` goes to a sample that is shown here. */
@@ -28,30 +28,30 @@ export class Why {
     this.asking?.abort();
   }
 
-  show({ run, queue }, item) {
-    const key = `${run} ${queue} ${item.row}`;
-    this.item = item;
-    if (key === this.key) return this.drawn && this.past(run, item);
+  show({ run, queue }, sample) {
+    const key = `${run} ${queue} ${sample.row}`;
+    this.sample = sample;
+    if (key === this.key) return this.drawn && this.loadHistory(run, sample);
     this.key = key;
     this.drawn = false;
     this.dispose();
     this.tip.hidden = true;
     this.body.classList.add("old");
     const known = this.held.get(key);
-    if (known) return this.draw(run, item, known);
+    if (known) return this.draw(run, sample, known);
     this.body.style.minHeight = `${this.body.offsetHeight}px`; // so that nothing jumps meanwhile
-    this.timer = setTimeout(() => this.load(key, run, queue, item), PAUSE);
+    this.timer = setTimeout(() => this.load(key, run, queue, sample), PAUSE);
   }
 
-  async load(key, run, queue, item) {
+  async load(key, run, queue, sample) {
     this.asking = new AbortController();
     const timeout = AbortSignal.timeout(PATIENCE);
     try {
-      const path = `oga/why/${encodeURIComponent(run)}/${item.row}?queue=${queue}`;
+      const path = `oga/why/${encodeURIComponent(run)}/${sample.row}?queue=${queue}`;
       const found = await ask(path, { signal: AbortSignal.any([this.asking.signal, timeout]) });
       this.held.set(key, found);
       while (this.held.size > WHYS_HELD) this.held.delete(this.held.keys().next().value);
-      if (key === this.key) this.draw(run, item, found);
+      if (key === this.key) this.draw(run, sample, found);
     } catch (error) {
       if (error.name === "AbortError" || key !== this.key) return;
       this.body.replaceChildren(notice(`Could not load the explanation: ${error.message}`));
@@ -59,27 +59,27 @@ export class Why {
     }
   }
 
-  draw(run, item, why) {
+  draw(run, sample, why) {
     const [rank, samples, flags] = why.place;
     this.root.firstElementChild.textContent = why.flagged ? "Why was it flagged?" : "Why was it not flagged?";
-    const place = element("p", { className: "place" }, "Rank ", this.term(rank, written.count(rank.value)), " of ");
-    place.append(this.term(samples, written.count(samples.value)), " by ", element("b", { textContent: why.title }), "; ");
-    place.append(this.term(flags, written.count(flags.value)), " are flagged.");
+    const place = element("p", { className: "place" }, "Rank ", this.term(rank, FORMATS.count(rank.value)), " of ");
+    place.append(this.term(samples, FORMATS.count(samples.value)), " by ", element("b", { textContent: why.title }), "; ");
+    place.append(this.term(flags, FORMATS.count(flags.value)), " are flagged.");
     this.body.replaceChildren(
       place,
       this.section("Gradient", this.lines(why.gradient)),
       ...(why.probabilities.length ? [this.section("Probabilities", this.probabilities(why))] : []),
       this.section(why.flagged ? "To lose the flag" : "To be flagged", this.lines(why.threshold)),
       this.section("What each score says", this.lines(why.scores)),
-      ...this.neighbours(run, item, why),
-      ...(why.layers ? [this.layers(run, item)] : []),
+      ...this.neighbours(run, sample, why),
+      ...(why.layers ? [this.layers(run, sample)] : []),
       (this.history = element("div")),
     );
     this.body.classList.remove("old");
     this.body.style.minHeight = "";
     this.drawn = true;
-    this.pastKey = null;
-    this.past(run, item);
+    this.historyKey = null;
+    this.loadHistory(run, sample);
   }
 
   section(title, ...content) {
@@ -99,9 +99,9 @@ export class Why {
     this.tip.hidden = false;
     term.setAttribute("aria-describedby", this.tip.id);
     const box = term.getBoundingClientRect(),
-      room = this.root.getBoundingClientRect();
-    const left = clamp(box.left - room.left, 0, Math.max(room.width - this.tip.offsetWidth, 0));
-    Object.assign(this.tip.style, { left: `${left}px`, top: `${box.bottom - room.top + 4}px` });
+      frame = this.root.getBoundingClientRect();
+    const left = clamp(box.left - frame.left, 0, Math.max(frame.width - this.tip.offsetWidth, 0));
+    Object.assign(this.tip.style, { left: `${left}px`, top: `${box.bottom - frame.top + 4}px` });
   }
 
   /** A line for each number: what it is, how much, and how many of its class are no higher. */
@@ -112,11 +112,11 @@ export class Why {
       ...numbers.map((number) => {
         const title = number.title.replace(/^To .*: (.)/, (_, first) => first.toUpperCase()); // the section says the rest
         const line = element("div", { className: "line" }, this.term(number, title));
-        line.append(element("span", { className: "value", textContent: written[number.form](number.value) }));
+        line.append(element("span", { className: "value", textContent: FORMATS[number.form](number.value) }));
         if (number.percentile != null) {
           const share = number.percentile / 100,
             title = "of its class are no higher";
-          line.append(bar(share), element("span", { className: "value", textContent: percent(share), title }));
+          line.append(bar(share), element("span", { className: "value", textContent: formatPercent(share), title }));
         }
         if (number.flagged) line.append(element("span", { className: "flag", textContent: "flagged" }));
         return line;
@@ -134,55 +134,55 @@ export class Why {
         term.dir = "auto";
         const made = bar(value);
         made.classList.add(given ? "given" : "other");
-        const much = element("span", { className: "value", textContent: percent(value) });
+        const much = element("span", { className: "value", textContent: formatPercent(value) });
         return element("div", { className: "line" }, term, much, made, element("span", { className: "role", textContent: role }));
       }),
     );
   }
 
   /** The most similar of all, and of its given label, where those are not the same. */
-  neighbours(run, item, why) {
+  neighbours(run, sample, why) {
     const rows = (near) => near.map(({ row }) => row).join(),
       same = rows(why.near) === rows(why.near_label);
-    const alike = item.predicted === undefined ? `of the group ${item.label}` : `labelled ${item.label}`;
+    const alike = sample.predicted === undefined ? `of the group ${sample.label}` : `labelled ${sample.label}`;
     const ofLabel = `Most similar gradients${same ? ", all" : ""} ${alike}`;
     const sections = [this.section(ofLabel, this.near(run, "near_label", why))];
     return same ? sections : [this.section("Most similar gradients", this.near(run, "near", why)), ...sections];
   }
 
-  near(run, which, { [which]: found, meanings, items }) {
+  near(run, which, { [which]: found, meanings, samples }) {
     if (!found.length) return element("p", { textContent: "There is no other." });
     return element(
       "div",
       { className: "near" },
       ...found.map(({ row, label, predicted, cosine }) => {
-        const item = items[row],
-          button = element("button", { type: "button", onclick: () => this.focus(item) });
-        button.append(element("span", { className: "picture" }, small(run, item)), labels(item));
+        const sample = samples[row],
+          button = element("button", { type: "button", onclick: () => this.focus(sample) });
+        button.append(element("span", { className: "picture" }, thumbnail(run, sample)), labels(sample));
         button.append(element("small", { textContent: `cosine ${cosine.toFixed(2)}` }));
         button.dataset.meaning = meanings[which];
         const of = predicted ? `labelled ${label}, predicted ${predicted}` : `group ${label}`;
-        const said = `${item.source}, ${of}, cosine ${cosine.toFixed(2)}`;
+        const said = `${sample.source}, ${of}, cosine ${cosine.toFixed(2)}`;
         return assign(button, { ariaLabel: `${said}: look at it` });
       }),
     );
   }
 
-  layers(run, item) {
+  layers(run, sample) {
     const button = element("button", { type: "button", textContent: "Share of the norm by layer" });
     const section = this.section("Layers", button);
     button.onclick = async () => {
       button.disabled = true;
       button.textContent = "Opening the model…";
       try {
-        const shares = await ask(`oga/layers/${encodeURIComponent(run)}/${item.row}`);
+        const shares = await ask(`oga/layers/${encodeURIComponent(run)}/${sample.row}`);
         const meaning = "‖g_l‖² / ‖g‖²: this layer's share of the squared length of the gradient; they add up to 1.";
         const lines = shares.map(({ layer, share }) =>
           element(
             "div",
             { className: "line" },
             this.term({ meaning }, layer),
-            element("span", { className: "value", textContent: percent(share) }),
+            element("span", { className: "value", textContent: formatPercent(share) }),
             bar(share ?? 0),
           ),
         );
@@ -195,13 +195,13 @@ export class Why {
   }
 
   /** Every event of the sample, where somebody has decided. */
-  async past(run, item) {
-    const key = JSON.stringify([this.key, item.decision?.seq]),
+  async loadHistory(run, sample) {
+    const key = JSON.stringify([this.key, sample.decision?.seq]),
       holder = this.history;
-    if (!holder || key === this.pastKey || item.pending) return;
-    this.pastKey = key;
-    const events = await ask(`oga/history/${encodeURIComponent(run)}/${item.row}`).catch(() => []);
-    if (this.pastKey !== key || holder !== this.history) return;
+    if (!holder || key === this.historyKey || sample.pending) return;
+    this.historyKey = key;
+    const events = await ask(`oga/history/${encodeURIComponent(run)}/${sample.row}`).catch(() => []);
+    if (this.historyKey !== key || holder !== this.history) return;
     if (!events.length) return holder.replaceChildren();
     const lines = events.map(({ reviewer, action, new_label: label, time }) => {
       const what = action === "relabel" ? `relabel to ${label}` : action,

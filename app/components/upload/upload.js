@@ -1,9 +1,9 @@
 // The upload: sends the file that was dropped or chosen to the server, which writes it to disk as it comes, and says so to Python.
 
-import { BYTES, ENTRIES, gathered, zipped } from "./zip.js";
+import { BYTES, ENTRIES, gatherFiles, zipFiles } from "./zip.js";
 
 const PATH = "oga/upload",
-  AGAIN = 3000; // milliseconds
+  RETRY_PAUSE = 3000; // milliseconds
 const UNITS = ["bytes", "kB", "MB", "GB"];
 const instances = new WeakMap(); // parentElement → Upload
 
@@ -23,8 +23,8 @@ export default function (component) {
 class Upload {
   constructor(root) {
     this.root = root;
-    for (const part of ["label", "zone", "choose", "hint", "file", "name", "size", "away", "wrong", "told"]) {
-      this[part] = root.querySelector(`.${part}`);
+    for (const name of ["label", "zone", "choose", "hint", "file", "name", "size", "away", "wrong", "status"]) {
+      this[name] = root.querySelector(`.${name}`);
     }
     this.input = root.querySelector("input");
     this.progress = root.querySelector("progress");
@@ -44,7 +44,7 @@ class Upload {
       event.preventDefault();
       this.zone.classList.remove("over");
       if (this.request) return;
-      gathered(event.dataTransfer).then(
+      gatherFiles(event.dataTransfer).then(
         (files) => this.take(files),
         () => this.refuse("What was dropped could not be read."),
       );
@@ -59,8 +59,8 @@ class Upload {
     this.root.setAttribute("aria-label", label);
     this.choose.setAttribute("aria-label", `${label}: choose a file`);
     this.input.accept = [...suffixes, ".json", ".arrow"].join(","); // also what is in a folder
-    this.hint.textContent = `or drop it here: ${suffixes.join(", ")}, or a folder with ${marks.join(" or ")}; up to ${sized(most)}`;
-    if (!this.request && !this.awaited) this.draw(component.data.kept);
+    this.hint.textContent = `or drop it here: ${suffixes.join(", ")}, or a folder with ${marks.join(" or ")}; up to ${formatBytes(most)}`;
+    if (!this.request && !this.awaited) this.draw(component.data.stored);
   }
 
   /** Shows the file that is there or on its way, or the place for one. */
@@ -70,8 +70,8 @@ class Upload {
     this.progress.hidden = !this.request;
     this.away.textContent = this.request ? "Cancel" : "Remove";
     if (!file) return;
-    this.name.textContent = this.name.title = printable(file.name);
-    this.size.textContent = sized(file.bytes);
+    this.name.textContent = this.name.title = escapeInvisible(file.name);
+    this.size.textContent = formatBytes(file.bytes);
   }
 
   /** Sends the file; several only where they are a folder of the kind that belongs here, which goes as a zip. */
@@ -85,8 +85,8 @@ class Upload {
       inFolder = files.some(({ path }) => path.includes("/"));
     if (bytes > most)
       this.refuse(
-        `${printable(tops.size > 1 ? "What was dropped" : [...tops][0])} has ${sized(bytes)}; up to ` +
-          `${sized(most)} are taken. A larger one is opened by its path on the server.`,
+        `${escapeInvisible(tops.size > 1 ? "What was dropped" : [...tops][0])} has ${formatBytes(bytes)}; up to ` +
+          `${formatBytes(most)} are taken. A larger one is opened by its path on the server.`,
       );
     else if (files.length === 1 && !inFolder) this.send(file, path);
     else if (!files.some(({ path }) => marks.includes(path.split("/").at(-1))))
@@ -102,11 +102,11 @@ class Upload {
 
   pack(files, name, bytes) {
     const packing = (this.request = { abort: () => (this.request = null) }),
-      going = () => this.request === packing;
+      isWanted = () => this.request === packing;
     this.draw({ name, bytes });
-    this.told.textContent = "Packing";
-    const failed = () => going() && this.refuse("A file of the folder could not be read.");
-    zipped(files, going).then((zip) => going() && this.send(zip, name), failed);
+    this.status.textContent = "Packing";
+    const fail = () => isWanted() && this.refuse("A file of the folder could not be read.");
+    zipFiles(files, isWanted).then((zip) => isWanted() && this.send(zip, name), fail);
   }
 
   send(file, name) {
@@ -116,24 +116,24 @@ class Upload {
     request.responseType = "json";
     request.upload.onprogress = ({ loaded }) => {
       this.progress.value = loaded / file.size;
-      this.size.textContent = `${sized(loaded)} of ${sized(file.size)}`;
+      this.size.textContent = `${formatBytes(loaded)} of ${formatBytes(file.size)}`;
     };
     request.onload = () => {
-      const kept = request.response;
-      if (request.status === 200 && kept) this.arrived(kept);
-      else this.refuse(kept?.error ?? `The server answers with ${request.status}.`);
+      const stored = request.response;
+      if (request.status === 200 && stored) this.finish(stored);
+      else this.refuse(stored?.error ?? `The server answers with ${request.status}.`);
     };
     request.onerror = () => this.refuse("The file could not be sent: the server does not answer, or the file has changed.");
     this.progress.value = 0;
     this.draw({ name, bytes: file.size });
-    this.told.textContent = "Sending";
+    this.status.textContent = "Sending";
     request.send(file);
   }
 
-  arrived({ content, name, bytes }) {
+  finish({ content, name, bytes }) {
     this.request = null;
     this.draw({ name, bytes });
-    this.told.textContent = `${printable(name)} is on the server`;
+    this.status.textContent = `${escapeInvisible(name)} is on the server`;
     this.tell({ content, name });
   }
 
@@ -144,7 +144,7 @@ class Upload {
       if (!this.awaited || !this.root.isConnected) return;
       this.component.setTriggerValue("file", this.awaited);
       clearTimeout(this.timer);
-      this.timer = setTimeout(say, AGAIN);
+      this.timer = setTimeout(say, RETRY_PAUSE);
     };
     say();
   }
@@ -152,7 +152,7 @@ class Upload {
   refuse(reason) {
     this.request = null;
     this.draw(null);
-    this.told.textContent = "";
+    this.status.textContent = "";
     this.wrong.textContent = reason;
     this.wrong.hidden = false;
     this.choose.focus();
@@ -160,14 +160,14 @@ class Upload {
 
   stop() {
     this.cancel();
-    this.draw(this.component.data.kept);
-    this.told.textContent = "Cancelled";
+    this.draw(this.component.data.stored);
+    this.status.textContent = "Cancelled";
     this.choose.focus();
   }
 
   remove() {
     this.draw(null);
-    this.told.textContent = "Removed";
+    this.status.textContent = "Removed";
     this.tell({});
     this.choose.focus();
   }
@@ -179,13 +179,13 @@ class Upload {
 }
 
 /** Characters that are not seen, or turn the direction of those after them, by their number. */
-const printable = (name) =>
+const escapeInvisible = (name) =>
   name.replace(
     /[\p{Cc}\p{Zl}\p{Zp}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu,
     (c) => `\\u{${c.codePointAt().toString(16)}}`,
   );
 
-function sized(bytes) {
+function formatBytes(bytes) {
   const step = Math.min(Math.floor(Math.log2(Math.max(bytes, 1)) / 10), UNITS.length - 1),
     value = bytes / 1024 ** step;
   return `${value >= 100 || !step ? Math.round(value).toLocaleString("en-US") : Number(value.toPrecision(3))} ${UNITS[step]}`;

@@ -2,15 +2,15 @@
 
 export const ENTRIES = 65_535; // of a zip without its later extensions
 export const BYTES = 0xffff_ffff;
-const PART = 4 << 20;
+const CHUNK = 4 << 20;
 const CRC = Uint32Array.from({ length: 256 }, (_, n) => {
   for (let bit = 0; bit < 8; bit++) n = n & 1 ? 0xedb8_8320 ^ (n >>> 1) : n >>> 1;
   return n;
 });
 
 /** The files of what was dropped, with their paths in it; a folder's own name comes first in them. Hidden ones are left out. */
-export async function gathered(transfer) {
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()); // gone once the event is over
+export async function gatherFiles(transfer) {
+  const entries = [...transfer.items].map((dropped) => dropped.webkitGetAsEntry?.()); // gone once the event is over
   if (!entries.some((entry) => entry?.isDirectory)) return [...transfer.files].map((file) => ({ path: file.name, file }));
   const found = [];
   for (let entry; (entry = entries.shift());) {
@@ -24,15 +24,15 @@ export async function gathered(transfer) {
   return found;
 }
 
-/** A zip of files; `going` says whether it is still wanted. */
-export async function zipped(files, going) {
+/** A zip of files; `isWanted` says whether it is still wanted. */
+export async function zipFiles(files, isWanted) {
   const body = [],
     list = [];
   let at = 0;
   for (const { path, file } of files.toSorted((a, b) => (a.path < b.path ? -1 : 1))) {
     const name = new TextEncoder().encode(path);
     // Version, UTF-8, stored, 1 January 1980: the same files are the same zip.
-    const sum = await crc(file, going),
+    const sum = await crc(file, isWanted),
       sizes = [
         [4, file.size],
         [4, file.size],
@@ -50,10 +50,10 @@ export async function zipped(files, going) {
   return new Blob([...body, ...list, end]);
 }
 
-async function crc(file, going) {
+async function crc(file, isWanted) {
   let sum = -1;
-  for (let at = 0; at < file.size && going(); at += PART) {
-    const bytes = new Uint8Array(await file.slice(at, at + PART).arrayBuffer());
+  for (let at = 0; at < file.size && isWanted(); at += CHUNK) {
+    const bytes = new Uint8Array(await file.slice(at, at + CHUNK).arrayBuffer());
     for (let i = 0; i < bytes.length; i++) sum = CRC[(sum ^ bytes[i]) & 255] ^ (sum >>> 8);
   }
   return ~sum >>> 0;

@@ -36,9 +36,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return kinds
 
 
-def acted(at: AppTest, run: Run, space: str = "gradients", **act: Any) -> Selection:
-    """The selection after an act on a map."""
-    at.session_state[f"map_{run.id}_{space}-acts"] = [{"picture": f"{space}-pca", "id": 1} | act]
+def acted(at: AppTest, run: Run, space: str = "gradients", **action: Any) -> Selection:
+    """The selection after an action on a map."""
+    at.session_state[f"map_{run.id}_{space}-actions"] = [{"picture": f"{space}-pca", "id": 1} | action]
     at.run()
     assert not at.exception
     return load_view(run, at.query_params[state.VIEW])

@@ -28,7 +28,7 @@ def handed(at: AppTest) -> dict[str, Any]:
 
 
 def rows_of(at: AppTest) -> np.ndarray:
-    queue = queues.kept(handed(at)["queue"])
+    queue = queues.find(handed(at)["queue"])
     assert queue is not None
     assert handed(at)["total"] == len(queue.rows)
     return queue.rows
@@ -69,7 +69,7 @@ def test_the_order_is_that_of_the_selection(open_page: OpenPage, run: Run, order
     assert load_view(run, None).order == order
     rows, groups = arrange_rows(run, Selection("l1", 0.2, order=order), standing_of(run), {})
     np.testing.assert_array_equal(rows_of(at), rows)
-    queue = queues.kept(handed(at)["queue"])
+    queue = queues.find(handed(at)["queue"])
     assert queue is not None
     assert (queue.groups is None) == (groups is None) == (order != "cluster")
 
@@ -121,16 +121,16 @@ def test_another_layout_is_refused(run: Run) -> None:
 
 
 class Session(dict[str, Any]):
-    """A session whose component has sent an act."""
+    """A session whose component has sent a place."""
 
-    def __init__(self, act: object) -> None:
+    def __init__(self, place: object) -> None:
         super().__init__()
         self["review"] = self
-        self.act = act
+        self.place = place
 
 
 @pytest.mark.parametrize(
-    "act",
+    "place",
     [
         None,
         "x",
@@ -145,8 +145,8 @@ class Session(dict[str, Any]):
         {"turn": "7"},
     ],
 )
-def test_what_is_no_act_is_ignored(run: Run, monkeypatch: pytest.MonkeyPatch, act: object) -> None:
-    session = Session(act)
+def test_invalid_place_is_ignored(run: Run, monkeypatch: pytest.MonkeyPatch, place: object) -> None:
+    session = Session(place)
     monkeypatch.setattr(triage.st, "session_state", session)
     triage._take(run, "review")
     assert list(session) == ["review"]

@@ -16,7 +16,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.components import start_form
-from app.components.upload import kept_under
+from app.components.upload import session_key
 from oga_core import InputError, Run, Workspace
 from oga_core.runs import Starter
 from oga_core.scoring import prepare
@@ -45,7 +45,7 @@ def drop(at: AppTest, workspace: Workspace, key: str, name: str, data: bytes) ->
     """Drop a file, as far as the page hears of it."""
     with workspace.upload(name) as upload:
         upload.write(data)
-        at.session_state[kept_under(key)] = upload.keep()
+        at.session_state[session_key(key)] = upload.keep()
     at.run()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.components import component
-from app.components.component import FOLDER, linked_modules
+from app.components.component import FOLDER, link_modules
 
 ENTRIES = ("embedding_map/map.js", "job_progress/progress.js", "triage/triage.js", "upload/upload.js")
 SCRIPTS = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.js"))
@@ -35,20 +35,20 @@ def test_no_file_is_longer_than_400_lines(path: str) -> None:
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_a_module_comes_after_those_that_it_imports_and_each_name_is_exported(entry: str) -> None:
     known: dict[str, set[str]] = {}
-    for path, source in linked_modules(entry):
+    for path, source in link_modules(entry):
         imports = IMPORT.findall(source)
         assert len(imports) == len(re.findall(r"^import\b", source, re.MULTILINE))
         for listed, imported in imports:
             assert names(listed) <= known[imported], f"{path} imports from {imported}"
         known[path] = exports(source)
     assert list(known)[-1] == entry
-    assert "export default function" in dict(linked_modules(entry))[entry]
+    assert "export default function" in dict(link_modules(entry))[entry]
 
 
 def test_every_module_belongs_to_a_component_and_every_export_is_imported() -> None:
     used, imported, exported = set(), set(), set()
     for entry in ENTRIES:
-        for path, source in linked_modules(entry):
+        for path, source in link_modules(entry):
             used.add(path)
             imported |= {(target, name) for listed, target in IMPORT.findall(source) for name in names(listed)}
             exported |= {(path, name) for name in exports(source)}
@@ -61,7 +61,7 @@ def test_modules_that_import_one_another_are_refused(tmp_path: Path, monkeypatch
     (tmp_path / "one.js").write_text('import { two } from "./two.js";', "utf-8")
     (tmp_path / "two.js").write_text('import { one } from "./one.js";', "utf-8")
     with pytest.raises(ValueError, match=r"one\.js → two\.js → one\.js"):
-        linked_modules("one.js")
+        link_modules("one.js")
 
 
 def test_no_address_starts_at_the_root_of_the_host() -> None:

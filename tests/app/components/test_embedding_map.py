@@ -7,7 +7,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.components import embedding_map as module
-from app.components.embedding_map import PALETTE, SEQUENTIAL, Act, Colours, Picture, _act, _entries, embedding_map
+from app.components.embedding_map import PALETTE, SEQUENTIAL, Action, Colours, Picture, _entries, _read_action, embedding_map
 
 PICTURE = Picture("first", "Map of four points", "/points", "four")
 
@@ -35,16 +35,16 @@ PICTURE = Picture("first", "Map of four points", "/points", "four")
     ],
 )
 def test_what_is_no_act_on_this_map_is_ignored(sent: dict[str, object]) -> None:
-    assert _act({"picture": "first"} | sent, 10) is None
+    assert _read_action({"picture": "first"} | sent, 10) is None
 
 
-def test_acts_of_the_browser_are_read() -> None:
-    assert _act({"mode": "clear", "picture": "first", "id": 1}, 10) == Act("clear", "first")
-    assert _act({"mode": "add", "picture": "first", "row": 9}, 10) == Act("add", "first", row=9)
-    assert _act({"mode": "subtract", "picture": "second", "polygon": [[0, 0], [1, 0], [0, 1]]}, 10) == Act(
+def test_actions_of_the_browser_are_read() -> None:
+    assert _read_action({"mode": "clear", "picture": "first", "id": 1}, 10) == Action("clear", "first")
+    assert _read_action({"mode": "add", "picture": "first", "row": 9}, 10) == Action("add", "first", row=9)
+    assert _read_action({"mode": "subtract", "picture": "second", "polygon": [[0, 0], [1, 0], [0, 1]]}, 10) == Action(
         "subtract", "second", polygon=[(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)]
     )
-    assert _act({"mode": "isolate", "picture": "first", "by": "flag", "codes": [1, 0]}, 10) == Act(
+    assert _read_action({"mode": "isolate", "picture": "first", "by": "flag", "codes": [1, 0]}, 10) == Action(
         "isolate", "first", by="flag", codes=(1, 0)
     )
 
@@ -84,7 +84,7 @@ def test_the_map_mounts_on_a_page() -> None:
         import numpy as np
         import streamlit as st
 
-        from app.components.embedding_map import PALETTE, Colours, Picture, embedding_map, next_act
+        from app.components.embedding_map import PALETTE, Colours, Picture, embedding_map, take_action
 
         embedding_map(
             Picture("first", "Map of four points", "/points", "four"),
@@ -93,11 +93,11 @@ def test_the_map_mounts_on_a_page() -> None:
             polygon=[(0, 0), (1, 0), (1, 1)],
             key="map",
         )
-        st.write(f"act: {next_act('map', 4)}")
+        st.write(f"action: {take_action('map', 4)}")
 
     tested = AppTest.from_function(page).run()
     assert not tested.exception
-    assert tested.markdown[0].value == "act: None"
+    assert tested.markdown[0].value == "action: None"
 
 
 def luminance(colour: str) -> float:

@@ -48,7 +48,7 @@ def run(workspace: Workspace, answered: Run) -> Run:
 
 def shown(at: AppTest) -> queues.Queue:
     """The samples that the page hands to the browser."""
-    queue = queues.kept(handed(at)["queue"])
+    queue = queues.find(handed(at)["queue"])
     assert queue is not None
     return queue
 

@@ -235,7 +235,7 @@ def test_a_deleted_run_is_let_go_of_with_the_process_that_reads_its_data(
     assert readers() - before == set()
     workspace.undelete([run.id])
     assert asking.get(f"/oga/image/{run.id}/0/160").status_code == 200
-    state.opened.clear()
+    state.load_run.clear()
 
 
 def test_no_get_deletes(workspace: Workspace, run: Run) -> None:

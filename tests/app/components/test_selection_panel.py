@@ -91,7 +91,7 @@ def test_the_guide_leads_through_an_example_and_can_be_closed(open_page: OpenPag
     example = run.workspace.path / "examples"
     example.mkdir()
     run.set_spec(replace(run.spec, data=DataSource(str(example / "digits.zip"))))
-    state.opened.clear()
+    state.load_run.clear()
     at = open_page("scores", run=run.id)
     at.button(key="guide_close").click().run()
     assert not [b for b in at.button if b.key == "guide_close"]

@@ -194,10 +194,10 @@ def test_the_page_takes_up_what_was_kept_and_forgets_what_is_taken_away(session:
         path = upload.keep()
     session["x"] = SimpleNamespace(file={"content": path.parent.name, "name": "a.csv"})
     module._take("x")
-    assert session[module.kept_under("x")] == path
+    assert session[module.session_key("x")] == path
     session["x"] = SimpleNamespace(file={})
     module._take("x")
-    assert module.kept_under("x") not in session
+    assert module.session_key("x") not in session
 
 
 @pytest.mark.parametrize("sent", [None, "a.csv", 3, ["a"]])
@@ -231,4 +231,4 @@ def test_the_place_says_what_is_taken_and_how_much(open_page: Callable[..., AppT
     assert {".zip", ".csv", ".npz"} <= set(given["suffixes"])
     assert given["most"] == 4 << 30
     assert given["marks"] == ["dataset_info.json", "dataset_dict.json"]
-    assert given["kept"] is None
+    assert given["stored"] is None

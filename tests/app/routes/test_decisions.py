@@ -22,7 +22,7 @@ def test_what_is_answered_as_saved_is_on_disk_and_stands(client: TestClient, run
     assert answer["status"] == 200
     assert answer["saved"] == 1
     assert answer["version"] == stands.seq
-    assert answer["decisions"] == {stands.sample_id: queues.decision(stands)}
+    assert answer["decisions"] == {stands.sample_id: queues.describe_decision(stands)}
 
 
 def test_the_reviewer_is_whom_the_server_knows_for_the_browser(client: TestClient, run: Run) -> None:

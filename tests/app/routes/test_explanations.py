@@ -19,8 +19,8 @@ def test_why_tells_all_that_is_known_and_how_the_samples_it_names_look(client: T
     told, expected = found.json(), json.loads(json.dumps(why(run, 4, SELECTION).to_dict()))
     assert {k: told[k] for k in expected} == expected
     named = {n["row"] for n in [*expected["near"], *expected["near_label"]]}
-    assert {int(row) for row in told["items"]} == named
-    assert all(told["items"][str(row)]["id"] == ids(run, row)[0] for row in named)
+    assert {int(row) for row in told["samples"]} == named
+    assert all(told["samples"][str(row)]["id"] == ids(run, row)[0] for row in named)
     assert not told["layers"]
 
 

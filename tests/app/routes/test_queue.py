@@ -18,7 +18,7 @@ from tests.app.routes.conftest import SELECTION, ids, post, window
 @given(st.integers(0, 100), st.integers(1, 100))
 def test_a_part_of_the_queue_is_that_part(client: TestClient, run: Run, queue: queues.Queue, start: int, count: int) -> None:
     found = window(client, run, queue, start=start, count=count)
-    assert [i["row"] for i in found["items"]] == run.ranked("l1")[start : start + min(count, 60)].tolist()
+    assert [i["row"] for i in found["samples"]] == run.ranked("l1")[start : start + min(count, 60)].tolist()
     assert found["total"] == 90
 
 
@@ -30,15 +30,15 @@ def test_a_sample_is_found_with_those_around_it(
     sample_id = ids(run, int(queue.rows[place]))[0]
     found = window(client, run, queue, id=sample_id, count=count, **({"aligned": 1} if aligned else {}))
     assert found["place"] == place
-    assert found["items"][place - found["start"]]["id"] == sample_id
+    assert found["samples"][place - found["start"]]["id"] == sample_id
     assert not aligned or found["start"] % count == 0
 
 
 def test_a_sample_that_has_left_the_queue_is_sent_alone(client: TestClient, run: Run) -> None:
     short = queues.keep(run, np.arange(10), SELECTION)
     found = window(client, run, short, id=ids(run, 80)[0])
-    assert (found["place"], [i["row"] for i in found["alone"]]) == (None, [80])
-    assert window(client, run, short, id="no such sample")["alone"] == []
+    assert (found["place"], [i["row"] for i in found["outside"]]) == (None, [80])
+    assert window(client, run, short, id="no such sample")["outside"] == []
 
 
 def test_the_first_undecided_sample_is_found_from_a_place_on(client: TestClient, run: Run, queue: queues.Queue) -> None:
@@ -53,30 +53,30 @@ def test_the_first_undecided_sample_is_found_from_a_place_on(client: TestClient,
 def test_an_item_has_what_the_table_has(client: TestClient, run: Run, queue: queues.Queue) -> None:
     decide(run, run.table.iloc[[int(queue.rows[1])]], "unsure", reviewer="Ann")
     scores = run.table["l1"]
-    for item in window(client, run, queue, start=0)["items"]:
-        entry = run.table.iloc[item["row"]]
-        assert (item["id"], item["index"], item["source"]) == (entry["sample_id"], entry["index"], entry["source"])
-        assert (item["label"], item["predicted"], item["suggested"]) == (
+    for sample in window(client, run, queue, start=0)["samples"]:
+        entry = run.table.iloc[sample["row"]]
+        assert (sample["id"], sample["index"], sample["source"]) == (entry["sample_id"], entry["index"], entry["source"])
+        assert (sample["label"], sample["predicted"], sample["suggested"]) == (
             entry["label"],
             entry["predicted"],
             entry["suggested_label"],
         )
-        assert item["confidence"] == pytest.approx(entry["confidence"])
-        assert item["score"] == pytest.approx(entry["l1"])
-        assert item["percentile"] == pytest.approx((scores <= entry["l1"]).mean())
-        assert item["decision"] == queues.decision(decisions(run).get(entry["sample_id"]))
+        assert sample["confidence"] == pytest.approx(entry["confidence"])
+        assert sample["score"] == pytest.approx(entry["l1"])
+        assert sample["percentile"] == pytest.approx((scores <= entry["l1"]).mean())
+        assert sample["decision"] == queues.describe_decision(decisions(run).get(entry["sample_id"]))
 
 
 def test_groups_are_numbered_and_counted(client: TestClient, run: Run) -> None:
     groups = np.array([0, 0, 0, 1, 2, 2])
     queue = queues.keep(run, np.arange(6), Selection("l1", order="cluster"), groups)
-    found = window(client, run, queue, start=2)["items"]
+    found = window(client, run, queue, start=2)["samples"]
     assert [(i["group"], i["alike"]) for i in found] == [(0, 3), (1, 1), (2, 2), (2, 2)]
 
 
 def test_only_the_latest_queues_are_kept_and_one_that_is_not_is_told(client: TestClient, run: Run) -> None:
     first = queues.keep(run, np.arange(1), SELECTION)
-    for n in range(queues.KEPT):
+    for n in range(queues.MOST_QUEUES):
         queues.keep(run, np.arange(n + 2), SELECTION)
     answer = client.get(f"/oga/window/{run.id}/{first.name}")
     assert answer.status_code == 410

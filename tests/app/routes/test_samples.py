@@ -99,7 +99,7 @@ def test_an_image_that_kills_its_decoder_is_told_and_the_others_are_shown(
     answers = [client.get(f"/oga/image/{run.id}/{i}/160") for i in range(4)]
     assert [a.status_code for a in answers] == [200, 200, 404, 200]
     assert answers[2].json()["error"].startswith("images, b/2.png: the sandbox process was ended by SIGSEGV")
-    assert len(window(client, run, queues.keep(run, np.arange(4), SELECTION), start=0)["items"]) == 4
+    assert len(window(client, run, queues.keep(run, np.arange(4), SELECTION), start=0)["samples"]) == 4
 
 
 def test_texts_that_utf_8_cannot_hold_arrive(client: TestClient, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,5 +110,5 @@ def test_texts_that_utf_8_cannot_hold_arrive(client: TestClient, run: Run, monke
     found = client.get(f"/oga/text/{run.id}/3").json()
     assert (found["text"][:6], len(found["text"]), found["characters"]) == ("\ud800long ", 20_000, 50_001)
     queue = queues.keep(run, np.arange(3), SELECTION)
-    item = window(client, run, queue, start=0)["items"][0]
-    assert (item["text"], item["long"]) == (("\ud800" + "long " * 100)[:280], True)
+    sample = window(client, run, queue, start=0)["samples"][0]
+    assert (sample["text"], sample["long"]) == (("\ud800" + "long " * 100)[:280], True)

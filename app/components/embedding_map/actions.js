@@ -2,7 +2,7 @@
 
 const ACK_TIMEOUT = 10_000; // milliseconds after which Python is taken to have missed an action
 
-export class Acts {
+export class Actions {
   constructor() {
     this.queue = [];
   }
@@ -12,14 +12,14 @@ export class Acts {
   }
 
   /** Takes the component that receives the next actions, and the last action that Python has confirmed. */
-  hear(component) {
+  connect(component) {
     this.component = component;
     if (this.awaited && component.data.seen === this.awaited.id) this.sendNext();
   }
 
-  send(act) {
+  send(action) {
     this.lastId = Math.max(Date.now(), (this.lastId ?? 0) + 1);
-    this.queue.push({ id: this.lastId, ...act });
+    this.queue.push({ id: this.lastId, ...action });
     if (!this.awaited) this.sendNext();
   }
 
@@ -28,6 +28,6 @@ export class Acts {
     this.awaited = this.queue.shift();
     if (!this.awaited) return;
     this.timer = setTimeout(() => this.sendNext(), ACK_TIMEOUT);
-    this.component.setTriggerValue("act", this.awaited);
+    this.component.setTriggerValue("action", this.awaited);
   }
 }
