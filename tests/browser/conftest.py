@@ -30,9 +30,12 @@ SCREENSHOTS = Path(__file__).with_name("screenshots") if os.environ.get("OGA_SCR
 """Where screenshots are saved; no test reads them, so that they are taken only where a person wants to look at them."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
-    """The browser; in CI a missing one is a failure, not a skip."""
+    """The browser; in CI a missing one is a failure, not a skip. It is closed before tests outside this folder run.
+
+    Playwright has an asyncio loop in this thread, in which a test could not start another.
+    """
     path = chromium_path()
     if path is None:
         reason = "no Chromium on this machine (Debian's package chromium)"
