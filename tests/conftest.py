@@ -16,6 +16,31 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / "oga-
 # No test is about time: the machine may be busy.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+SLOWEST = (
+    "tests/experiments/test_reproduce.py",
+    "tests/browser/test_road.py",
+    "tests/test_faults.py",
+    "tests/browser/test_review_faults.py",
+    "tests/browser/",
+    "tests/test_supervision.py",
+    "tests/test_cli.py",
+    "tests/test_command.py",
+    "tests/test_children.py",
+    "tests/scoring/",
+    "tests/systems/",
+    "tests/experiments/",
+    "tests/gradients/",
+    "tests/models/",
+    "tests/data/test_examples.py",
+    "tests/maps/",
+    "tests/test_wheel.py",
+)
+"""Test files, and folders of them, that take longest, longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the slowest files: a slow one that starts last keeps one worker busy while the other has nothing to do."""
+    items.sort(key=lambda item: next((i for i, name in enumerate(SLOWEST) if item.nodeid.startswith(name)), len(SLOWEST)))
 
 
 @pytest.fixture(scope="session")

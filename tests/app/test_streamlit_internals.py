@@ -37,7 +37,8 @@ def run_in_thread(work: Coroutine[Any, Any, T]) -> T:
 def test_the_installed_streamlit_is_one_that_was_tried() -> None:
     assert streamlit.__version__ in TRIED, (
         f"Streamlit {streamlit.__version__} was not tried. Read its release notes, run tests/app and tests/browser "
-        "(login cookie, Content-Security-Policy, components v2), look at the screenshots, and add the version to TRIED."
+        "(login cookie, Content-Security-Policy, components v2), look at the screenshots (OGA_SCREENSHOTS=1), and add "
+        "the version to TRIED."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from oga_core import Workspace
+from oga_core import Run, Workspace
 from oga_core.addresses import free_port
 from oga_core.benchmarks.dashboard import chromium_path
 from oga_core.serving import Dashboard, serve
@@ -25,12 +26,16 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 expect.set_options(timeout=90_000)
-SCREENSHOTS = Path(__file__).with_name("screenshots")
+SCREENSHOTS = Path(__file__).with_name("screenshots") if os.environ.get("OGA_SCREENSHOTS") else None
+"""Where screenshots are saved; no test reads them, so that they are taken only where a person wants to look at them."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
-    """The browser; in CI a missing one is a failure, not a skip."""
+    """The browser; in CI a missing one is a failure, not a skip. It is closed before tests outside this folder run.
+
+    Playwright has an asyncio loop in this thread, in which a test could not start another.
+    """
     path = chromium_path()
     if path is None:
         reason = "no Chromium on this machine (Debian's package chromium)"
@@ -44,6 +49,12 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "workspace")
+
+
+def copy_run(run: Run, workspace: Workspace) -> Run:
+    """Copy a run that several tests share, with its workspace; what a test does to the copy no other test sees."""
+    shutil.copytree(run.workspace.path, workspace.path, dirs_exist_ok=True)
+    return workspace.run(run.id)
 
 
 @pytest.fixture
@@ -109,7 +120,9 @@ def settled(page: Page) -> None:
 
 
 def picture(page: Page, name: str) -> None:
-    """Keep a screenshot, light and dark, for people to look at."""
+    """Save a screenshot, light and dark, if ``OGA_SCREENSHOTS`` is set."""
+    if SCREENSHOTS is None:
+        return
     SCREENSHOTS.mkdir(exist_ok=True)
     for scheme in ("dark", "light"):
         page.emulate_media(color_scheme=scheme)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable
 
 import pytest
@@ -13,7 +12,7 @@ from oga_core import Run, Workspace, decisions
 from oga_core.review import Selection, save_view
 from oga_core.serving import Dashboard
 from tests.app.conftest import CLASSES, tinted_run
-from tests.browser.conftest import settled
+from tests.browser.conftest import copy_run, settled
 
 StartServer = Callable[..., Dashboard]
 SAMPLES = 150
@@ -28,8 +27,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture
 def run(workspace: Workspace, scored: Run) -> Run:
     """The same run in a workspace of its own; all samples are selected, those of l1 first."""
-    shutil.copytree(scored.workspace.path, workspace.path, dirs_exist_ok=True)
-    run = workspace.run(scored.id)
+    run = copy_run(scored, workspace)
     save_view(run, Selection("l1", flagged_only=False))
     return run
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -10,19 +12,32 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
 from oga_core import Run, Workspace
-from oga_core.scoring import do_run, prepare_example
+from oga_core.data.examples import EXAMPLES, LIBRARIES
+from oga_core.scoring import do_run, prepare
 from oga_core.serving import Dashboard
 from tests.browser.conftest import settled
 
 StartServer = Callable[..., Dashboard]
 PAGES = ["", "scores", "map", "review", "influence", "export"]
+ABOUT = (
+    "Return the sum of an array over an axis",
+    "Read a table from a file into a frame",
+    "Fit a distribution to the observations",
+    "Predict the class of each sample",
+    "Apply a linear layer to a batch",
+)
 
 
 @pytest.fixture
-def run(workspace: Workspace) -> Run:
-    """The docstrings, scored."""
-    run = prepare_example(workspace, "docstrings")
+def run(workspace: Workspace, tmp_path: Path) -> Run:
+    """Texts in five classes, a tenth of them with a wrong label, scored and with a recommendation, as the docstrings are."""
+    with open(tmp_path / "texts.csv", "w", newline="", encoding="utf-8") as handle:
+        rows = [(f"{ABOUT[i % 5]}, sentence {i}", list(LIBRARIES)[(i + (i % 10 == 0)) % 5]) for i in range(150)]
+        csv.writer(handle).writerows([("text", "label"), *rows])
+    example = EXAMPLES["docstrings"]
+    run = prepare(workspace, tmp_path / "texts.csv", title=example.title, notes=[example.note], epochs=5)
     do_run(run)
+    assert run.recommendation is not None
     return run
 
 

@@ -15,7 +15,7 @@ from oga_core.scoring import do_run, prepare
 from oga_core.scoring.one_sample import OpenedModel
 from oga_core.serving import Dashboard
 from tests import language
-from tests.browser.conftest import picture, settled
+from tests.browser.conftest import copy_run, picture, settled
 
 HOSTILE = (
     "![x](http://example.invalid/x.png) <b>bold</b> $y$\n" * 2,
@@ -24,15 +24,22 @@ HOSTILE = (
 )
 
 
-@pytest.fixture
-def run(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Run:
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of a small Llama that knows some of the answers; the first sample's strings are not to be trusted."""
     folder = tmp_path_factory.mktemp("language")
     path = language.table(folder / "t.csv", [HOSTILE, *language.ROWS])
-    run = prepare(workspace, path, weights=language.save(folder / "model", steps=60, max_position_embeddings=120), scope="lora")
+    model = language.save(folder / "model", steps=60, max_position_embeddings=120)
+    run = prepare(Workspace(folder / "workspace"), path, weights=model, scope="lora")
     do_run(run)
     save_view(run, Selection("loss", flagged_only=False))
     return run
+
+
+@pytest.fixture
+def run(workspace: Workspace, scored: Run) -> Run:
+    """The same run in a workspace of its own."""
+    return copy_run(scored, workspace)
 
 
 CONTRAST = """token => {

@@ -14,7 +14,7 @@ from oga_core.review import Selection, save_view
 from oga_core.scoring import do_run, prepare
 from oga_core.serving import Dashboard
 from tests import language
-from tests.browser.conftest import picture, settled
+from tests.browser.conftest import copy_run, picture, settled
 
 StartServer = Callable[..., Dashboard]
 BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -59,17 +59,24 @@ RAW = """(controls) => {
 """Elements of the page with a bidi control in their text, or in what is said of them."""
 
 
-@pytest.fixture
-def run(workspace: Workspace, tmp_path: Path) -> Run:
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Texts and class names with bidi controls, scored; all are shown, the first sample first."""
-    path = tmp_path / "t.csv"
+    folder = tmp_path_factory.mktemp("bidi")
+    path = folder / "t.csv"
     with open(path, "w", newline="", encoding="utf-8") as handle:
         rows = [(text, CLASSES[(i + (i % 13 == 0)) % 3]) for i, text in enumerate(TEXTS)]
         csv.writer(handle).writerows([("text", "label"), *rows])
-    run = prepare(workspace, path, folds=0, title="bidi")
+    run = prepare(Workspace(folder / "workspace"), path, folds=0, title="bidi")
     do_run(run)
     save_view(run, Selection("l1", flagged_only=False))
     return run
+
+
+@pytest.fixture
+def run(workspace: Workspace, scored: Run) -> Run:
+    """The same run in a workspace of its own."""
+    return copy_run(scored, workspace)
 
 
 def in_order(part: Locator) -> None:

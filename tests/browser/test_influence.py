@@ -11,10 +11,10 @@ from oga_core import Run, decisions, influence_of
 from oga_core.influence import against, towards
 from oga_core.serving import Dashboard
 from tests.browser.conftest import picture, settled
-from tests.browser.test_answers import run
+from tests.browser.test_answers import run, scored
 from tests.browser.test_road import go, press
 
-__all__ = ["run"]
+__all__ = ["run", "scored"]
 PROMPT, ANSWER = "Spell the word lamb.", "l a m b"
 
 

@@ -17,15 +17,15 @@ from oga_core.maps import do_map, pictures
 from oga_core.progress import silent
 from oga_core.review import Selection, load_view, select_rows, standing_of
 from oga_core.serving import Dashboard
-from tests.browser.conftest import picture, settled
+from tests.browser.conftest import copy_run, picture, settled
 
 StartServer = Callable[..., Dashboard]
 MADE = "(globalThis.ogaMaps.maps.size, [...globalThis.ogaMaps.maps].map(map => map.mark ??= Math.random()))"
 """Marks every map that is drawn, to know it again."""
 
 
-@pytest.fixture
-def run(workspace: Workspace) -> Run:
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """300 points in three classes, a few with a wrong label, by a model that knows their means."""
     rng = np.random.default_rng(0)
     true = np.arange(300) % 3
@@ -35,7 +35,14 @@ def run(workspace: Workspace) -> Run:
     with torch.no_grad():
         model.weight.copy_(2 * torch.eye(3))
         model.bias.zero_()
-    return score(model, from_arrays(samples, labels, ["red", "green", "blue"]), workspace=workspace, detectors="l1,l2")
+    dataset = from_arrays(samples, labels, ["red", "green", "blue"])
+    return score(model, dataset, workspace=tmp_path_factory.mktemp("points"), detectors="l1,l2")
+
+
+@pytest.fixture
+def run(workspace: Workspace, scored: Run) -> Run:
+    """The same run in a workspace of its own."""
+    return copy_run(scored, workspace)
 
 
 def draw_box(page: Page, which: int = 0) -> None:

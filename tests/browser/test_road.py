@@ -22,7 +22,7 @@ from oga_core.data.examples import EXAMPLES
 from oga_core.maps import pictures
 from oga_core.review import Selection, default_selection, load_view, save_view, select_rows, standing_of
 from oga_core.serving import Dashboard
-from tests.browser.conftest import picture, settled
+from tests.browser.conftest import copy_run, picture, settled
 
 StartServer = Callable[..., Dashboard]
 COLOURS = {"red": (200, 40, 40), "green": (40, 180, 60), "blue": (50, 70, 210)}
@@ -253,12 +253,19 @@ def test_an_uploaded_table_of_texts(page: Page, start_server: StartServer, works
     assert list(frame["label"]) == [first["label"]]
 
 
-@pytest.fixture
-def run(workspace: Workspace, tmp_path: Path) -> Run:
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run on the colours: 149 samples scored."""
-    colour_zip(tmp_path / "colours.zip")
-    dataset = open_dataset(tmp_path / "colours.zip")
-    return score(train(dataset, epochs=2).classifier, dataset, workspace=workspace)
+    folder = tmp_path_factory.mktemp("colours")
+    colour_zip(folder / "colours.zip")
+    dataset = open_dataset(folder / "colours.zip")
+    return score(train(dataset, epochs=2).classifier, dataset, workspace=folder / "workspace")
+
+
+@pytest.fixture
+def run(workspace: Workspace, scored: Run) -> Run:
+    """The same run in a workspace of its own."""
+    return copy_run(scored, workspace)
 
 
 def test_a_server_killed_in_the_middle_of_a_review_loses_nothing_it_called_saved(
