@@ -1,13 +1,12 @@
-"""Words that the glossary and the style of ``oga_core/README.md`` avoid: how often each is used may only fall.
+"""Words that the glossary and the style of ``oga_core/README.md`` avoid are not used.
 
-``python tests/test_words.py [WORD …]`` prints the places, ``--save`` writes the counts to ``words_left.json``.
+``python tests/test_words.py [WORD …]`` prints where they are.
 """
 
 from __future__ import annotations
 
 import ast
 import io
-import json
 import re
 import sys
 import tokenize
@@ -19,7 +18,6 @@ from typing import Literal, NamedTuple
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LEFT = Path(__file__).with_name("words_left.json")
 Kind = Literal["text", "docstring", "name"]
 
 ANYWHERE = {
@@ -166,20 +164,14 @@ def matches(word: str, place: Place) -> int:
 WORDS = [*ANYWHERE, *IN_NAMES, *OPENING]
 
 
-@cache
-def count_words() -> dict[str, int]:
-    return {word: sum(matches(word, place) for place in places()) for word in WORDS}
+def list_uses(word: str) -> list[str]:
+    """Return the places of a word to avoid as they are printed."""
+    return [f"{place.file}:{place.line}: {word}: {place.words[:120]}" for place in places() if matches(word, place)]
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_word_to_avoid_is_not_used_more_often(word: str) -> None:
-    left, now = json.loads(LEFT.read_text("utf-8")).get(word, 0), count_words()[word]
-    assert now <= left, f"{word!r}: {now} uses, at most {left} allowed; list them with: python tests/test_words.py '{word}'"
-    assert now == left, f"{word!r}: {now} uses, fewer than {left}; lower the number with: python tests/test_words.py --save"
-
-
-def test_counts_are_of_words_that_are_looked_for() -> None:
-    assert sorted(json.loads(LEFT.read_text("utf-8"))) == sorted(WORDS)
+def test_word_to_avoid_is_not_used(word: str) -> None:
+    assert list_uses(word) == []
 
 
 @pytest.mark.parametrize(
@@ -200,9 +192,5 @@ def test_word_is_found_in_comments_strings_and_names(source: str, word: str, cou
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--save"]:
-        LEFT.write_text(json.dumps(count_words(), indent=2, ensure_ascii=False) + "\n", "utf-8")
-    for word in [] if sys.argv[1:] == ["--save"] else sys.argv[1:] or WORDS:
-        for place in places():
-            if matches(word, place):
-                print(f"{place.file}:{place.line}: {word}: {place.words[:120]}")
+    for word in sys.argv[1:] or WORDS:
+        print(*list_uses(word), sep="\n")
