@@ -211,7 +211,7 @@ def test_reproduce_passes_all_on_and_prints_where_the_report_is(oga: Oga, monkey
         "arch": "text_ngrams",
         "samples": 90,
         "device": "cuda",
-        "part": "sst2:1",
+        "shard": "sst2:1",
     }
     oga("reproduce", "shift", "--out", "out")
     assert asked == {
@@ -223,7 +223,7 @@ def test_reproduce_passes_all_on_and_prints_where_the_report_is(oga: Oga, monkey
         "arch": None,
         "samples": None,
         "device": "cpu",
-        "part": None,
+        "shard": None,
     }
 
 

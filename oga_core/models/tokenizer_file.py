@@ -80,8 +80,8 @@ def check_growth(name: str, data: bytes) -> None:
         If texts could grow more than `MOST_GROWTH` times, or the file is not readable.
     """
     try:
-        settings = json.loads(data)
-        growth = _growth(settings.get("normalizer"), 0) * _growth(settings.get("pre_tokenizer"), 0)
+        tokenizer = json.loads(data)
+        growth = _growth(tokenizer.get("normalizer"), 0) * _growth(tokenizer.get("pre_tokenizer"), 0)
     except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise InputError(f"the tokenizer in {name} cannot be read: {error}") from error
     if not growth <= MOST_GROWTH:

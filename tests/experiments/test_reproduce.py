@@ -116,10 +116,10 @@ def test_shift_goes_on_after_an_interruption_as_if_there_had_been_none(tmp_path:
         ("vision", {"arch": "resnet51", "quick": True}, "did you mean"),
         ("shift", {"arch": "text_ngrams", "quick": True}, "takes text data, and these are features"),
         ("synthetic", {"out": Path("file")}, "cannot make"),
-        ("vision", {"device": "cuda"}, "a device and a part can be named for text and llm only, not for vision"),
+        ("vision", {"device": "cuda"}, "a device and a shard can be named for text and llm only, not for vision"),
         ("text", {"device": "tpu"}, "unknown device 'tpu'; there are: cpu, cuda"),
-        ("text", {"part": "docstrings"}, "'docstrings' is not SETTING:SEED"),
-        ("text", {"part": "sst2:0"}, "there is no part 'sst2' here; there are: docstrings"),
+        ("text", {"shard": "docstrings"}, "'docstrings' is not SETTING:SEED"),
+        ("text", {"shard": "sst2:0"}, "there is no shard 'sst2' here; there are: docstrings"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line(
