@@ -109,8 +109,8 @@ def test_reading_that_takes_too_long_ends_the_process_and_what_comes_after_may_t
     hangs = "re.match(r'(a+)+$', 'a' * 60 + 'b')"  # in C, where no signal handler of Python is heard
     done = bounded(f"{LIMITED}{slow}\nwith bound_reading():\n    {hangs}", environment={"OGA_LIMIT_READER_SECONDS": "1"})
     assert done.returncode == -signal.SIGXCPU
-    after = f"{LIMITED}{slow}\nwith bound_reading():\n    pass"
-        "\nend = time.process_time() + 4\nwhile time.process_time() < end:\n    pass"
+    busy = "end = time.process_time() + 4\nwhile time.process_time() < end:\n    pass"
+    after = f"{LIMITED}{slow}\nwith bound_reading():\n    pass\n{busy}"
     assert bounded(after, environment={"OGA_LIMIT_READER_SECONDS": "1"}).returncode == 0
 
 
