@@ -99,22 +99,22 @@ def test_a_secluded_process_goes_on_with_the_sockets_and_files_that_it_has() -> 
 
 
 # ---- what is read on the command line ----------------------------------------------------------------------------------------
-LIMITED = "from oga_core.containment import limit_reading, reading; from oga_core.errors import InputError; limit_reading(); "
+LIMITED = (
+    "from oga_core.containment import bound_reading, limit_reading; from oga_core.errors import InputError; limit_reading(); "
+)
 
 
 def test_reading_that_takes_too_long_ends_the_process_and_what_comes_after_may_take_as_long_as_it_likes() -> None:
     slow = "import time, re; "
     hangs = "re.match(r'(a+)+$', 'a' * 60 + 'b')"  # in C, where no signal handler of Python is heard
-    done = bounded(f"{LIMITED}{slow}\nwith reading():\n    {hangs}", environment={"OGA_LIMIT_READER_SECONDS": "1"})
+    done = bounded(f"{LIMITED}{slow}\nwith bound_reading():\n    {hangs}", environment={"OGA_LIMIT_READER_SECONDS": "1"})
     assert done.returncode == -signal.SIGXCPU
-    after = (
-        f"{LIMITED}{slow}\nwith reading():\n    pass\nend = time.process_time() + 4\nwhile time.process_time() < end:\n    pass"
-    )
+    after = f"{LIMITED}{slow}\nwith bound_reading():\n    pass\nend = time.process_time() + 4\nwhile time.process_time() < end:\n    pass"
     assert bounded(after, environment={"OGA_LIMIT_READER_SECONDS": "1"}).returncode == 0
 
 
 def test_reading_that_takes_too_much_memory_is_refused_and_what_comes_after_may_take_more() -> None:
-    taking = "try:\n    with reading():\n        x = bytearray(200 << 20)\nexcept InputError as error:\n    print(error)"
+    taking = "try:\n    with bound_reading():\n        x = bytearray(200 << 20)\nexcept InputError as error:\n    print(error)"
     after = "y = bytearray(200 << 20)"
     done = bounded(f"{LIMITED}\n{taking}\n{after}", environment={"OGA_LIMIT_READER_BYTES": str(100 << 20)})
     assert done.returncode == 0
@@ -123,5 +123,5 @@ def test_reading_that_takes_too_much_memory_is_refused_and_what_comes_after_may_
 
 def test_where_nobody_has_asked_for_bounds_there_are_none() -> None:
     free = LIMITED.replace("limit_reading(); ", "")
-    taking = "with reading():\n    x = bytearray(200 << 20)"
+    taking = "with bound_reading():\n    x = bytearray(200 << 20)"
     assert bounded(f"{free}\n{taking}", environment={"OGA_LIMIT_READER_BYTES": str(100 << 20)}).returncode == 0

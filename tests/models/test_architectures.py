@@ -51,7 +51,7 @@ def test_an_unknown_name_is_refused_with_the_nearest(name: str, hint: str) -> No
     "name", ["hf-hub:timm/resnet50", "google/vit-base", "https://x.org/m.pt", "pytorch/vision:resnet18", "..\\m"]
 )
 def test_names_of_hubs_and_addresses_are_refused_in_words(name: str) -> None:
-    with pytest.raises(InputError, match="never fetched from a hub or an address"):
+    with pytest.raises(InputError, match="never downloaded from a hub or an address"):
         check_architecture(name)
 
 

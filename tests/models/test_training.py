@@ -214,7 +214,7 @@ def test_a_constant_feature_does_no_harm() -> None:
 def test_what_does_not_fit_in_memory_is_read_again_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     for data in (blobs(80), sentences(80)):
         kept = train(data, seed=0, epochs=2).classifier.module.state_dict()
-        monkeypatch.setattr(training_module, "KEPT_BYTES", 1000)
+        monkeypatch.setattr(training_module, "CACHE_BYTES", 1000)
         read = train(data, seed=0, epochs=2).classifier.module.state_dict()
         monkeypatch.undo()
         assert all(torch.equal(v, read[k]) for k, v in kept.items())
