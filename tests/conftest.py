@@ -44,6 +44,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
+def cases(test_data: Path) -> Path:
+    """The folder of small inputs with a right answer each, beside the real data."""
+    folder = test_data.parent / "cases"
+    if not folder.is_dir():
+        pytest.skip("no cases beside the real data")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def test_data() -> Path:
     """The folder of real data: where OGA_TEST_DATA says, else ``shared/data`` beside the checkout."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"

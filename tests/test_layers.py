@@ -141,6 +141,7 @@ WHOLE = (
     "corpus",
     "faults",
     "systems",
+    "data/test_cases.py",
     "app/test_language_models.py",
     "test_examples.py",
     "test_faults.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
@@ -16,9 +17,11 @@ from oga_core.data.images import on_white
 from oga_core.errors import InputError, one_line
 from oga_core.limits import ARRAYS_BYTES
 
-INPUT_NAMES = ("images", "x", "X", "X_train", "x_train", "features", "data", "inputs")
+INPUT_NAMES = ("images", "x", "X", "X_train", "x_train", "train_images", "features", "data", "inputs", "train_data")
 LARGEST = (1 << 63) - 1
-LABEL_NAMES = ("labels", "label", "y", "y_train", "targets", "target", "classes")
+LABEL_NAMES = ("labels", "label", "y", "y_train", "train_labels", "targets", "target", "classes")
+SPLIT = re.compile(r"^(?:train|val|valid|validation|test)_|_(?:train|val|valid|validation|test)$")
+"""Beginning or end of the names of arrays that belong to one split of the data."""
 
 
 class Arrays(Dataset):
@@ -30,8 +33,9 @@ class Arrays(Dataset):
         Features, numeric, shape ``(n, d)``; or images, shape ``(n, h, w)``, ``(n, h, w, c)`` or ``(n, c, h, w)`` with
         c = 1, 3 or 4, uint8 in 0…255 or float in 0…1.
     labels
-        Given labels, shape ``(n,)``: integers (positions in ``class_names`` where those are given), or strings. A negative
-        number, None, NaN among objects, or an empty string is a missing label.
+        Given labels, shape ``(n,)`` or ``(n, 1)``: whole numbers (positions in ``class_names`` where those are given), strings
+        or UTF-8 bytes; or one-hot, shape ``(n, k)``. A negative number, None, NaN, an empty string or a row of zeros is a missing
+        label.
     class_names
         Names of the classes in the order of the model's outputs.
 
@@ -46,9 +50,7 @@ class Arrays(Dataset):
         self.notes = []
         if samples.dtype.kind not in "uifb":
             raise InputError(f"samples are of type {samples.dtype}; numbers are needed")
-        labels = np.asarray(labels)
-        if labels.ndim != 1:
-            raise InputError(f"labels have shape {labels.shape}; one label a sample is needed")
+        labels = _one_label_a_sample(np.asarray(labels), self.notes)
         if samples.shape[:1] != labels.shape:
             raise InputError(f"samples have shape {samples.shape}, labels {labels.shape}; one label a sample is needed")
         if 0 in samples.shape:
@@ -113,12 +115,13 @@ def open_npz(path: Path, inputs: str | None = None, label: str | None = None) ->
         If it is damaged, needs pickle, declares more than it stores, or it is ambiguous which arrays are samples and labels.
     """
     shapes = _check_headers(path)
-    x = _pick(path, shapes, inputs, INPUT_NAMES, lambda shape, dtype: len(shape) >= 2)
+    x = _pick(path, shapes, inputs, INPUT_NAMES, lambda shape, dtype: len(shape) >= 2, lambda shape, dtype: len(shape) >= 2)
     y = _pick(
         path,
         shapes,
         label,
         LABEL_NAMES,
+        lambda shape, dtype: len(shape) in (1, 2) and dtype.kind in "iufbUS" and shape[:1] == shapes[x][0][:1],
         lambda shape, dtype: len(shape) == 1 and dtype.kind in "iuU" and shape == shapes[x][0][:1],
     )
     for name in (x, y):
@@ -132,7 +135,10 @@ def open_npz(path: Path, inputs: str | None = None, label: str | None = None) ->
         raise InputError(f"{path.name} cannot be read: {one_line(error)}") from error
     if names is not None and names.ndim != 1:
         raise InputError(f"{path.name}: class_names have shape {names.shape}; a list is needed")
-    return Arrays(samples, labels, None if names is None else list(names))
+    dataset = Arrays(samples, labels, None if names is None else list(names))
+    if others := [name for name in shapes if name not in (x, y) and SPLIT.search(name)]:
+        dataset.notes.append(f"only {x} and {y} are read; the file also has {', '.join(others[:10])}")
+    return dataset
 
 
 def _check_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
@@ -168,7 +174,8 @@ def _check_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]
     return shapes
 
 
-def _pick(path: Path, shapes: dict[str, Any], asked: str | None, usual: Sequence[str], fits: Any) -> str:
+def _pick(path: Path, shapes: dict[str, Any], asked: str | None, usual: Sequence[str], fits: Any, surely_fits: Any) -> str:
+    """Return the array asked for, else one with a usual name that fits, else the only one that surely fits."""
     listed = ", ".join(f"{n} {shape}" for n, (shape, _) in shapes.items())
     if asked is not None:
         if asked not in shapes:
@@ -177,7 +184,7 @@ def _pick(path: Path, shapes: dict[str, Any], asked: str | None, usual: Sequence
     recognised = [n for n in usual if n in shapes and fits(*shapes[n])]
     if recognised:
         return recognised[0]
-    fitting = [n for n, header in shapes.items() if n != "class_names" and fits(*header)]
+    fitting = [n for n, header in shapes.items() if n != "class_names" and surely_fits(*header)]
     if len(fitting) == 1:
         return fitting[0]
     raise InputError(
@@ -188,6 +195,37 @@ def _pick(path: Path, shapes: dict[str, Any], asked: str | None, usual: Sequence
 def label_text(value: Any) -> str:
     """A label as text; empty where it is missing."""
     return "" if value is None or (isinstance(value, float) and value != value) else str(value)
+
+
+def _one_label_a_sample(labels: np.ndarray, notes: list[str]) -> np.ndarray:
+    """Return labels of shape ``(n,)``: whole numbers where they were floats or one-hot, -1 where missing; texts where bytes."""
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    elif labels.ndim == 2 and labels.dtype.kind in "iufb" and np.isin(labels, (0, 1)).all():
+        several = int((labels.sum(1) > 1).sum())
+        if several:
+            raise InputError(
+                f"labels have shape {labels.shape}, with more than one class for {several:,} samples (multi-label); "
+                "give one column of them at a time"
+            )
+        without = int((~labels.any(1)).sum())
+        missing_too = f"; {without:,} samples have none" if without else ""
+        notes.append(f"one-hot labels were read as the classes 0 to {labels.shape[1] - 1}{missing_too}")
+        labels = np.where(labels.any(1), labels.argmax(1), -1)
+    if labels.ndim != 1:
+        raise InputError(f"labels have shape {labels.shape}; one label a sample is needed")
+    if labels.dtype.kind == "S":
+        try:
+            return np.char.decode(labels, "utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"labels are bytes that are not UTF-8 ({error.reason}); give them as texts") from error
+    if labels.dtype.kind == "f":
+        missing = np.isnan(labels)
+        whole = np.where(missing, -1, labels)
+        if not (np.isfinite(whole).all() and (whole == whole.round()).all() and (abs(whole) < 2**53).all()):
+            raise InputError(f"labels are of type {labels.dtype} and not whole; whole numbers or texts are needed")
+        return whole.astype(np.int64)
+    return labels
 
 
 def _labels(values: np.ndarray, names: Sequence[str] | None) -> tuple[np.ndarray, list[str]]:

@@ -22,6 +22,16 @@ from oga_core.limits import CELL_BYTES, CELLS, TABLE_BYTES
 STATUS = "oga_status"
 """Column by which cleaned data that were exported from here are known."""
 
+BINARY = {
+    b"PK\3\4": "an Excel workbook or a zip, not a text table; save the sheet as CSV, or the table as parquet",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook, not a text table; save the sheet as CSV",
+    b"PAR1": "a parquet file; give it the ending .parquet",
+    b"\x1f\x8b": "packed by gzip; give it the ending .gz",
+    b"%PDF": "a PDF document, not a text table",
+    b"SQLite format 3\0": "an SQLite database, not a text table; save the table as CSV",
+}
+"""Beginnings of files that are no text tables, and what the files are."""
+
 
 def read_columns(path: Path, notes: list[str]) -> dict[str, list[str]]:
     """The columns of a table (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``; the text formats also as ``.gz``), all of one length.
@@ -42,7 +52,7 @@ def read_columns(path: Path, notes: list[str]) -> dict[str, list[str]]:
     text = _decode(path, notes)
     if suffix in (".jsonl", ".ndjson"):
         return _read_json_lines(text, path.name)
-    return _as_exported(_read_csv(text, path.name, suffix), notes)
+    return _as_exported(_read_csv(text, path.name, suffix, notes), notes)
 
 
 def _decode(path: Path, notes: list[str]) -> str:
@@ -53,6 +63,8 @@ def _decode(path: Path, notes: list[str]) -> str:
         raise InputError(f"{path.name} cannot be read: {one_line(error)}") from error
     if len(data) > TABLE_BYTES.value:
         raise InputError(f"{path.name} holds too much text: {TABLE_BYTES}; or write it as parquet")
+    if binary := next((what for start, what in BINARY.items() if data.startswith(start)), None):
+        raise InputError(f"{path.name} is {binary}")
     encoding = "utf-8-sig"
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         encoding = "utf-16"
@@ -65,36 +77,80 @@ def _decode(path: Path, notes: list[str]) -> str:
         if encoding == "utf-16":
             raise InputError(f"{path.name} begins as UTF-16 but is not ({error.reason}); save it as UTF-8") from error
         line = data.count(b"\n", 0, error.start) + 1
-        notes.append(f"not UTF-8 (line {line}): read as Latin-1; save it as UTF-8 if letters look wrong")
-        return data.decode("latin-1")
+        text, read_as = _decode_western(data)
+        notes.append(f"not UTF-8 (line {line}): read as {read_as}; save it as UTF-8 if letters look wrong")
+        return text
     if encoding == "utf-16":
         notes.append("read as UTF-16")
     return text
 
 
-def _read_csv(text: str, name: str, suffix: str) -> dict[str, list[str]]:
-    delimiter = "\t" if suffix == ".tsv" else _delimiter(text)
+def _decode_western(data: bytes) -> tuple[str, str]:
+    """Return the text in Windows' Western encoding, or where it has no such bytes in Latin-1; and the encoding."""
+    try:
+        return data.decode("cp1252"), "Windows-1252 (cp1252)"
+    except UnicodeDecodeError:
+        return data.decode("latin-1"), "Latin-1"
+
+
+def _read_csv(text: str, name: str, suffix: str, notes: list[str]) -> dict[str, list[str]]:
+    if declared := re.match("sep=([^\r\n])(?=[\r\n])", text):  # a line for Excel; the line break stays, for the numbers of lines
+        text = text[declared.end() :]
+    delimiter = declared[1] if declared else "\t" if suffix == ".tsv" else _delimiter(text)
+    first = text.lstrip("\r\n").splitlines()[:1]
+    blanks = bool(first) and delimiter != "\t" and 0 < first[0].count(delimiter) == first[0].count(f"{delimiter} ")
+    if blanks:
+        notes.append("blanks after a delimiter were left out")
+    try:
+        return _parse_csv(text, name, notes, delimiter=delimiter, strict=True, skipinitialspace=blanks)
+    except _NotParsed as error:
+        if delimiter != "\t":
+            raise
+        try:
+            columns = _parse_csv(text, name, notes, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+        except InputError:
+            raise error from None
+        notes.append("quotation marks were read as ordinary characters: the cells are not quoted as in a CSV file")
+        return columns
+
+
+class _NotParsed(InputError):
+    """The quotes of a text table do not fit together."""
+
+
+def _parse_csv(text: str, name: str, notes: list[str], **dialect: Any) -> dict[str, list[str]]:
     csv.field_size_limit(CELL_BYTES.value)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), **dialect)
     rows: list[list[str]] = []
     header: list[str] | None = None
-    before = 0
+    before = unnamed = 0
     try:
         for row in reader:
             if header is None:
-                header = _header(row, name)
+                if row:
+                    unnamed = 0 if STATUS in row else _count_unnamed_at_end(row)
+                    header = _header(row[: len(row) - unnamed], name)
             elif row:
-                if len(row) != len(header):
-                    raise InputError(f"{name}, line {before + 1}: {len(row)} cells where the header has {len(header)}")
+                if len(row) != len(header) + unnamed:
+                    raise InputError(f"{name}, line {before + 1}: {len(row)} cells where the header has {len(header) + unnamed}")
+                if "".join(row[len(header) :]).strip():
+                    raise InputError(f"{name}, line {before + 1}: a cell in a column that has no name in the header")
                 rows.append(row)
             before = reader.line_num
     except csv.Error as error:
-        raise InputError(f"{name}, line {before + 1}: {error} (an open quote?)") from error
+        raise _NotParsed(f"{name}, line {before + 1}: {error} (an open quote?)") from error
     if header is None:
         raise InputError(f"{name} is empty")
     if not rows:
         raise InputError(f"{name} has a header but no rows")
-    return {column: list(values) for column, values in zip(header, zip(*rows, strict=True), strict=True)}
+    if unnamed:
+        notes.append(f"{unnamed:,} columns at the end have no name and no value; they were left out")
+    return {column: list(values) for column, values in zip(header, zip(*rows, strict=True), strict=False)}
+
+
+def _count_unnamed_at_end(row: list[str]) -> int:
+    filled = [i for i, column in enumerate(row) if column.strip()]
+    return len(row) - 1 - filled[-1] if filled else 0
 
 
 def _as_exported(columns: dict[str, list[str]], notes: list[str]) -> dict[str, list[str]]:
@@ -110,7 +166,7 @@ def _as_exported(columns: dict[str, list[str]], notes: list[str]) -> dict[str, l
 
 def _delimiter(text: str) -> str:
     first = re.split("[\r\n]", re.sub('"[^"]*"', "", text[:100_000]), maxsplit=1)[0]
-    return max(",;\t", key=first.count)
+    return max(",;\t|", key=first.count)
 
 
 def _header(row: list[str], name: str) -> list[str]:
@@ -141,7 +197,7 @@ def _read_json_lines(text: str, name: str) -> dict[str, list[str]]:
             raise InputError(f"{name}, line {number}: not a JSON object ({error})") from error
         if not isinstance(row, dict):
             raise InputError(f"{name}, line {number}: {type(row).__name__} where an object is needed")
-        new = row.keys() - columns.keys()
+        new = [column for column in row if column not in columns]  # in the order of the file, not of a set
         check_cells(f"{name}, line {number}", rows + 1, len(columns) + len(new))
         for column in new:
             columns[column] = [""] * rows
@@ -171,7 +227,7 @@ def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _cell(value: Any, column: str, where: str) -> str:
-    if value is None:
+    if value is None or value != value:  # pandas writes a missing number as NaN
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"

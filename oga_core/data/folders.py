@@ -21,6 +21,24 @@ from oga_core.errors import InputError, one_line
 from oga_core.limits import FILE_BYTES, FILES, NAME_CHARACTERS, SETTINGS_BYTES, Limit
 from oga_core.roots import REFUSAL, Bounds
 
+SIDE_FILES = frozenset(
+    {
+        "__macosx",
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "@eadir",
+        "@recycle",
+        "@recently-snapshot",
+        "#recycle",
+        "#snapshot",
+        "$recycle.bin",
+        "recycler",
+        "system volume information",
+        "lost+found",
+    }
+)
+"""Names, in small letters, of what macOS, Windows and network drives (Synology, QNAP) put beside people's files."""
 END_BYTES = (1 << 16) + 22
 """The end of a zip: its last record, with the longest comment."""
 
@@ -140,9 +158,11 @@ class Zip(Files):
             raise InputError(f"{path.name} has {len(entries):,} entries; {FILES}")
         _refuse_other_count(path, len(entries))
         self._refuse_dangerous(path.name, entries)
-        self.entries = {_plain(e.filename): e for e in entries if not e.is_dir()}
+        if any("\\" in entry.orig_filename for entry in entries):
+            self.notes.append("the folders of the zip are separated by backslashes, as some programs on Windows write them")
+        self.entries = {_plain(e.filename): e for e in entries if not _is_folder_entry(e)}
         self.names = sorted(self.entries)
-        self.folders = {_plain(e.filename) for e in entries if e.is_dir()}
+        self.folders = {_plain(e.filename) for e in entries if _is_folder_entry(e)}
         self.folders |= {str(parent) for name in self.names for parent in PurePosixPath(name).parents if str(parent) != "."}
 
     @staticmethod
@@ -150,10 +170,9 @@ class Zip(Files):
         seen: dict[str, str] = {}
         end, before = 0, ""
         for entry in sorted(entries, key=lambda e: e.header_offset):
-            # orig_filename: zipfile itself truncates names at NUL and turns backslashes round.
-            name = entry.orig_filename
-            names = name.rstrip("/").split("/")
-            if name.startswith("/") or "\\" in name or "\0" in name or re.match(r"[A-Za-z]:", name) or ".." in names:
+            name = entry.orig_filename  # zipfile truncates the other at NUL
+            names = re.split(r"[/\\]", name.rstrip("/\\"))
+            if name.startswith(("/", "\\")) or "\0" in name or re.match(r"[A-Za-z]:", name) or ".." in names:
                 raise InputError(f"{archive}: entry {name!r} leads out of the archive; make the zip again with relative names")
             if len(name) > 4 * NAME_CHARACTERS.value or any(len(one) > NAME_CHARACTERS.value for one in names):
                 raise InputError(
@@ -195,8 +214,12 @@ def _refuse_other_count(path: Path, found: int) -> None:
 
 
 def _plain(name: str) -> str:
-    """An entry's name as one folder after another: ``./cat//1.png`` is ``cat/1.png``."""
-    return "/".join(one for one in name.split("/") if one not in ("", "."))
+    """An entry's name as one folder after another: ``./cat//1.png`` and ``cat\\1.png`` are ``cat/1.png``."""
+    return "/".join(one for one in re.split(r"[/\\]", name) if one not in ("", "."))
+
+
+def _is_folder_entry(entry: zipfile.ZipInfo) -> bool:
+    return entry.filename.endswith(("/", "\\"))
 
 
 def _open_zip(path: Path) -> tuple[zipfile.ZipFile, list[str]]:
@@ -236,7 +259,7 @@ def _bound(data: bytes, most: Limit) -> bytes:
 
 def is_side_file(name: str) -> bool:
     """Whether a file is of a system that it came through, by its name in a folder."""
-    return any(p.startswith(".") or p in ("__MACOSX", "Thumbs.db", "desktop.ini") for p in name.split("/"))
+    return any(p.startswith(".") or p.casefold() in SIDE_FILES for p in name.split("/"))
 
 
 @dataclass(frozen=True)

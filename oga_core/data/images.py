@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import warnings
 from collections import Counter
 
@@ -20,6 +21,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # what it warns of is decode
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif")
 SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
+SPLIT_WORDS = SPLITS | {"fold", "split"}
 LONG = 10
 """An image so many times as long as it is wide loses most of what is in it on the way into a model."""
 
@@ -128,12 +130,15 @@ class ImageFolder(Dataset):
         if not pairs and (model := next((n for n in visible if n.rpartition("/")[2] in (CONFIG, ADAPTER)), None)):
             raise InputError(f"{name} is the folder of a model ({model}) and no data; give it as the weights")
         if not pairs:
-            raise InputError(f"{name}: no images found; expected one folder a class, with {', '.join(SUFFIXES)} files inside")
-        lowered = {c.lower() for c in self.class_names}
-        if lowered <= SPLITS and len(lowered) > 1:
+            kinds = [f"{n:,} files are {kind}, which is not read" for kind, n in (+unsupported).items() if kind.startswith(".")]
+            others = f": {', '.join(kinds)}" if kinds else ""
             raise InputError(
-                f"{name}: the folders are splits ({', '.join(self.class_names)}), not classes; give one of them, "
-                "such as the train folder"
+                f"{name}: no images found{others}; expected one folder a class, with {', '.join(SUFFIXES)} files inside"
+            )
+        if len(splits := _find_splits(self.class_names, [full[len(root) :] for full, _ in pairs])) > 1:
+            raise InputError(
+                f"{name}: the folders are splits ({', '.join(splits)}), not classes; give one of them, "
+                f"such as {next((s for s in splits if 'train' in s.lower()), splits[0])}"
             )
         check_number_of_classes(name, len(self.class_names))
         if len(self.class_names) < 2:
@@ -162,6 +167,29 @@ def open_images(folder: Folder) -> ImageFolder:
                 "give its table (.parquet, .csv, .jsonl), what save_to_disk writes, or one folder of images a class"
             )
     return ImageFolder(folder.files, folder.name)
+
+
+def _find_splits(folders: list[str], names: list[str]) -> list[str]:
+    """Return the folders that are splits of one data set: by their names, and by the folders in them, which are the same."""
+    if {folder.lower() for folder in folders} <= SPLITS:
+        return folders
+    below: dict[str, set[tuple[str, ...]]] = {folder: set() for folder in folders}
+    for name in names:
+        folder, *others = name.split("/")[:-1]
+        below[folder].add(tuple(others))
+    inside = {folder: _top_folders(paths) for folder, paths in below.items()}
+    named_so = [folder for folder in folders if SPLIT_WORDS & set(re.split("[^a-z]+", folder.lower()))]
+    return [one for one in named_so if any(len(inside[one] & inside[other]) > 1 for other in named_so if other != one)]
+
+
+def _top_folders(paths: set[tuple[str, ...]]) -> set[str]:
+    """Return the names of the folders at the first depth at which there is more than one."""
+    while paths and all(paths):
+        found = {path[0] for path in paths}
+        if len(found) > 1:
+            return found
+        paths = {path[1:] for path in paths}
+    return set()
 
 
 def _root(names: list[str]) -> str:

@@ -100,7 +100,7 @@ CASES = [
     ),
     *(
         Case(40, f"name with backslash {number}", entry(name), ["data.zip: entry", LEADS_OUT])
-        for number, name in enumerate(("a\\x.png", "..\\x.png"))
+        for number, name in enumerate(("\\x.png", "..\\x.png", "a\\..\\..\\x.png", "C:\\x.png"))
     ),
     Case(40, "name with NUL", archive(lambda: zipped({**GOOD, "b/2QQ.png": RED}).replace(b"2QQ.png", b"2.p\0png")), [LEADS_OUT]),
     Case(
@@ -174,6 +174,6 @@ CASES = [
         49,
         "train and val together",
         images({"train/a/1.png": RED, "val/a/2.png": BLUE}),
-        ["data: the folders are splits (train, val), not classes; give one of them, such as the train folder"],
+        ["data: the folders are splits (train, val), not classes; give one of them, such as train"],
     ),
 ]

@@ -187,11 +187,11 @@ CASES = [
     ),
     Case(
         53,
-        "Latin-1",
+        "Windows-1252",
         file("t.csv", "text,label\né,x\nb,y\n".encode("latin-1")),
         samples=2,
         check=texts("é"),
-        noted=["not UTF-8 (line 2): read as Latin-1"],
+        noted=["not UTF-8 (line 2): read as Windows-1252 (cp1252)"],
     ),
     Case(54, "NUL", file("t.csv", "text,label\na,x\nb\0,y\n"), ["t.csv, line 3: a NUL byte"]),
     Case(

@@ -66,9 +66,12 @@ def test_names_of_classes_are_text_whatever_they_were() -> None:
         ([0, 0, 0], ["a"], r"the labels have 1 class\(es\)"),
         ([0, 1, 1], ["a", "b", "a"], "duplicate class name 'a'"),
         (["a", "b", "d"], ["a", "b", "c"], "label 'd' is not among the class names"),
-        ([0.0, 1.0, np.nan], None, "labels are of type float64; whole numbers or texts are needed"),
-        (np.array([b"a", b"b", b"a"]), None, "labels are of type .S1"),
-        ([[0], [1], [0]], None, r"labels have shape \(3, 1\)"),
+        ([0.0, 1.5, np.nan], None, "labels are of type float64 and not whole; whole numbers or texts are needed"),
+        ([0.0, np.inf, 1.0], None, "labels are of type float64 and not whole"),
+        (np.array([b"a", b"\xff", b"a"]), None, "labels are bytes that are not UTF-8"),
+        ([[0, 1, 1], [1, 0, 0], [0, 1, 0]], None, r"shape \(3, 3\), with more than one class for 1 samples \(multi-label\)"),
+        ([[0.2, 0.8], [1, 0], [0, 1]], None, r"labels have shape \(3, 2\); one label a sample is needed"),
+        ([[["a"]], [["b"]], [["a"]]], None, r"labels have shape \(3, 1, 1\)"),
         (1, None, r"labels have shape \(\)"),
         ([0, 1], None, r"samples have shape \(3, 2\), labels \(2,\)"),
     ],
@@ -76,6 +79,34 @@ def test_names_of_classes_are_text_whatever_they_were() -> None:
 def test_labels_that_do_not_fit_are_refused(labels: object, names: list[str] | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
         from_arrays(np.zeros((3, 2)), labels, names)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [0, 1, -1, 1],
+        np.array([[0], [1], [-1], [1]]),
+        [0.0, 1.0, np.nan, 1.0],
+        np.array([[0], [1], [np.nan], [1]], np.float32),
+        [[1, 0], [0, 1], [0, 0], [0, 1]],
+        np.array([[1, 0], [0, 1], [0, 0], [0, 1]], bool),
+        np.array([[1, 0], [0, 1], [0, 0], [0, 1]], np.float32),
+    ],
+)
+def test_labels_as_libraries_keep_them_are_the_same_classes(labels: object) -> None:
+    dataset = from_arrays(np.zeros((4, 2)), labels)
+    assert (dataset.class_names, dataset.labels.tolist()) == (["0", "1"], [0, 1, -1, 1])
+    named = from_arrays(np.zeros((4, 2)), labels, ["cat", "dog"])
+    assert (named.class_names, named.labels.tolist()) == (["cat", "dog"], [0, 1, -1, 1])
+
+
+def test_labels_in_bytes_are_texts() -> None:
+    dataset = from_arrays(np.zeros((3, 2)), np.array(["ä".encode(), b"b", b""]))
+    assert (dataset.class_names, dataset.labels.tolist()) == (["b", "ä"], [1, 0, -1])
+
+
+def test_one_hot_labels_are_noted() -> None:
+    assert from_arrays(np.zeros((2, 2)), np.eye(2)).notes == ["one-hot labels were read as the classes 0 to 1"]
 
 
 # Features

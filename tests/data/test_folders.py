@@ -92,6 +92,35 @@ def test_images_whose_class_would_be_a_guess_are_refused(tmp_path: Path) -> None
     assert "no images found" in refusal(tmp_path / "e")
 
 
+@pytest.mark.parametrize(
+    ("folders", "splits"),
+    [
+        (["seg_train/seg_train", "seg_test/seg_test"], "seg_test, seg_train"),
+        (["data-train", "data-valid"], "data-train, data-valid"),
+        (["fold1", "fold2", "fold3"], "fold1, fold2, fold3"),
+        (["Training Set", "Test Set", "notes"], "Test Set, Training Set"),
+    ],
+)
+def test_folders_with_the_same_folders_in_them_that_are_named_as_splits_are_refused(
+    tmp_path: Path, folders: list[str], splits: str
+) -> None:
+    files = {f"{name}/{kind}/{i}.png": RED for name in folders for kind in ("cat", "dog") for i in range(2)}
+    assert f"the folders are splits ({splits}), not classes; give one of them" in refusal(folder(tmp_path / "d", files))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["train/1.png", "car/2.png", "plane/3.png"],
+        ["train/steam/1.png", "train/diesel/2.png", "test_tube/glass/3.png", "test_tube/plastic/4.png"],
+        ["cat/indoor/1.png", "cat/outdoor/2.png", "dog/indoor/3.png", "dog/outdoor/4.png"],
+    ],
+)
+def test_classes_that_are_named_as_splits_or_have_the_same_folders_are_classes(tmp_path: Path, names: list[str]) -> None:
+    dataset = open_dataset(folder(tmp_path / "d", dict.fromkeys(names, RED)))
+    assert dataset.class_names == sorted({name.split("/")[0] for name in names})
+
+
 def test_thousands_of_images_open_without_being_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()

@@ -38,11 +38,35 @@ def test_a_zip_opens_without_being_unpacked(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    "name", ["../x.png", "a/../../x.png", "/etc/x.png", "a\\x.png", "..\\x.png", "C:/x.png", "c:x.png", "a/..", ".."]
+    "name",
+    [
+        "../x.png",
+        "a/../../x.png",
+        "/etc/x.png",
+        "\\x.png",
+        "..\\x.png",
+        "a\\..\\..\\x.png",
+        "C:\\x.png",
+        "C:/x.png",
+        "c:x.png",
+        "a/..",
+        "..",
+    ],
 )
 def test_names_that_lead_out_of_a_zip_are_refused(tmp_path: Path, name: str) -> None:
     message = refusal(zipped(tmp_path / "a.zip", {"a/1.png": RED, "b/2.png": BLUE, name: RED}))
     assert f"entry {name!r} leads out of the archive" in message
+
+
+def test_backslashes_between_folders_are_read_as_windows_means_them_and_noted(tmp_path: Path) -> None:
+    entries = {"data/cat/": b"", "data/cat/1.png": RED, "data/dog/": b"", "data/dog/2.png": BLUE}
+    theirs = open_dataset(zipped(tmp_path / "a.zip", entries))
+    ours = open_dataset(zipped(tmp_path / "b.zip", {name.replace("/", "\\"): data for name, data in entries.items()}))
+    assert (ours.class_names, list(ours.sources), ids(ours)) == (theirs.class_names, list(theirs.sources), ids(theirs))
+    note = "the folders of the zip are separated by backslashes, as some programs on Windows write them"
+    assert (theirs.notes, ours.notes) == ([], [note])
+    both = zipped(tmp_path / "c.zip", {"a/1.png": RED, "a\\1.png": RED, "b/1.png": BLUE})
+    assert "have the same name" in refusal(both)
 
 
 def test_a_name_with_a_nul_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +108,7 @@ def test_parquet_types_become_text_and_nothing_is_guessed(tmp_path: Path) -> Non
         "label": ["7", "10", "-1"],
         "flag": ["true", "false", ""],
         "nothing": ["", "", ""],
-        "half": ["0.5", "nan", "1.0"],
+        "half": ["0.5", "", "1.0"],
     }
 
 
@@ -176,7 +177,12 @@ def test_too_few_classes_and_far_too_many_are_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("encoding", "note"),
-    [("utf-8", None), ("utf-8-sig", None), ("utf-16", "read as UTF-16"), ("latin-1", "not UTF-8 (line 3): read as Latin-1")],
+    [
+        ("utf-8", None),
+        ("utf-8-sig", None),
+        ("utf-16", "read as UTF-16"),
+        ("latin-1", "not UTF-8 (line 3): read as Windows-1252 (cp1252)"),
+    ],
 )
 @pytest.mark.parametrize(
     ("name", "text"),
@@ -192,6 +198,64 @@ def test_encodings_are_found_and_said(tmp_path: Path, encoding: str, note: str |
     dataset = read(text_file(tmp_path, gzip.compress(data) if name.endswith("gz") else data, name))
     assert dataset.columns == {"text": ["plain", "café"], "label": ["x", "é"]}
     assert [n.partition(";")[0] for n in dataset.notes] == ([note] if note else [])
+
+
+def test_western_letters_of_windows_are_read_and_what_windows_has_not_is_latin_1(tmp_path: Path) -> None:
+    dataset = read(text_file(tmp_path, "text,label\ncafé – “quote” €5,x\nb,y\n".encode("cp1252")))
+    assert dataset.load(0) == "café – “quote” €5"
+    dataset = read(text_file(tmp_path, b"text,label\n\xe9\x81,x\nb,y\n"))
+    assert dataset.load(0) == "é\x81"
+    assert dataset.notes[0].startswith("not UTF-8 (line 2): read as Latin-1;")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_delimiter_of_the_header_is_that_of_the_table(tmp_path: Path, delimiter: str) -> None:
+    dataset = read(text_file(tmp_path, f"text{delimiter}label\na b{delimiter}x\n'c'{delimiter}y\n"))
+    assert dataset.columns == {"text": ["a b", "'c'"], "label": ["x", "y"]}
+    assert dataset.notes == []
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", ":", "^"])
+def test_a_line_that_names_the_delimiter_for_excel_is_followed(tmp_path: Path, delimiter: str) -> None:
+    dataset = read(text_file(tmp_path, f"sep={delimiter}\r\ntext{delimiter}label\r\na{delimiter}x\r\nb{delimiter}y\r\n"))
+    assert dataset.columns == {"text": ["a", "b"], "label": ["x", "y"]}
+    bad = text_file(tmp_path, f"sep={delimiter}\ntext{delimiter}label\na\n")
+    assert "line 3: 1 cells where the header has 2" in refusal(bad)
+
+
+def test_blanks_after_delimiters_belong_to_no_cell_and_are_noted(tmp_path: Path) -> None:
+    dataset = read(text_file(tmp_path, 'text, label, n\n"a, b", x, 1\n c , y, 2\n'))
+    assert dataset.columns == {"text": ["a, b", "c "], "label": ["x", "y"], "n": ["1", "2"]}
+    assert dataset.notes == ["blanks after a delimiter were left out"]
+    assert read(text_file(tmp_path, "text,label\na, x\nb,y\n")).class_names == [" x", "y"]
+
+
+def test_quotation_marks_in_a_tsv_that_quote_nothing_are_read_as_they_are(tmp_path: Path) -> None:
+    dataset = read(text_file(tmp_path, 'text\tlabel\n"Great" film\tx\nan 8" disk\ty\n"all"\tx\n', "t.tsv"))
+    assert dataset.columns["text"] == ['"Great" film', 'an 8" disk', '"all"']
+    assert "quotation marks were read as ordinary characters" in dataset.notes[0]
+    assert read(text_file(tmp_path, 'text\tlabel\n"a\tb"\tx\nc\ty\n', "t.tsv")).load(0) == "a\tb"
+
+
+def test_columns_at_the_end_without_name_and_value_are_left_out_and_noted(tmp_path: Path) -> None:
+    dataset = read(text_file(tmp_path, "text,label,,,\na,x,,,\nb,y,, ,\n"))
+    assert dataset.columns == {"text": ["a", "b"], "label": ["x", "y"]}
+    assert dataset.notes == ["3 columns at the end have no name and no value; they were left out"]
+    assert "line 3: a cell in a column that has no name" in refusal(text_file(tmp_path, "text,label,,\na,x,,\nb,y,,more\n"))
+
+
+@given(names=st.lists(st.text("abcdefgh", min_size=1, max_size=3), min_size=1, max_size=12, unique=True))
+def test_columns_of_json_lines_come_in_the_order_in_which_they_first_appear(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str]
+) -> None:
+    half = len(names) // 2
+    rows = [
+        {"text": "a", "label": "x"},
+        dict.fromkeys(names[half:], "1"),
+        {"label": "y", "text": "b"} | dict.fromkeys(names, "2"),
+    ]
+    path = text_file(tmp_path_factory.mktemp("json"), "\n".join(map(json.dumps, rows)), "t.jsonl")
+    assert list(read(path, inputs="text", label="label").columns) == ["text", "label", *names[half:], *names[:half]]
 
 
 def test_big_endian_utf16_is_read_and_half_a_character_refused(tmp_path: Path) -> None:
