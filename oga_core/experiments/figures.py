@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,20 +207,26 @@ def style(figure: go.Figure, title: str, width: int, height: int) -> go.Figure:
 
 def save(figures: Sequence[Figure], out: Path) -> str:
     """Write each figure as HTML and PNG; returns why there are no PNGs, or nothing."""
-    reason = ""
     for figure in figures:
         page = figure.drawing.to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False})
         write_whole(out / f"{figure.name}.html", lambda path, page=page: path.write_text(page, "utf-8"))  # type: ignore[misc]
-        image = out / f"{figure.name}.png"
-        image.unlink(missing_ok=True)
-        if not reason:
-            try:
-                drawn = figure.drawing.to_image("png", scale=2)
-            except Exception as error:  # kaleido is missing, finds no browser, or the browser does not start
-                reason = " ".join(str(error).split())[:200] or type(error).__name__
-                continue
-            write_whole(image, lambda path, drawn=drawn: path.write_bytes(drawn))  # type: ignore[misc]
-    return reason
+        (out / f"{figure.name}.png").unlink(missing_ok=True)
+    return _save_images(figures, out)
+
+
+def _save_images(figures: Sequence[Figure], out: Path) -> str:
+    from plotly import io
+
+    with tempfile.TemporaryDirectory() as folder:
+        images = [Path(folder) / f"{figure.name}.png" for figure in figures]
+        try:
+            io.write_images([figure.drawing for figure in figures], images, scale=2)  # one browser draws all of them
+        except Exception as error:  # kaleido is missing, finds no browser, or the browser does not start
+            return " ".join(str(error).split())[:200] or type(error).__name__
+        for image in images:
+            drawn = image.read_bytes()
+            write_whole(out / image.name, lambda path, drawn=drawn: path.write_bytes(drawn))  # type: ignore[misc]
+    return ""
 
 
 def _choose(rows: pd.DataFrame, setting: str, budget: str) -> pd.DataFrame:

@@ -181,7 +181,7 @@ def test_the_report_holds_all_of_it_and_says_where_no_images_are(tmp_path: Path,
         notes=["a note"],
         figures=[Figure("dots", "What is seen.", drawn)],
     )
-    monkeypatch.setattr(type(drawn), "to_image", fail)
+    monkeypatch.setattr("plotly.io.write_images", fail)
     text = write(study, tmp_path).read_text("utf-8")
     read = sentence(table, "a", "0.1", "Setting A, 10 % trimmed")
     for part in (
