@@ -29,7 +29,7 @@ def decide(
     seen: Mapping[str, int] | None = None,
     op_id: str | None = None,
 ) -> int:
-    """Append one event for each sample, in one transaction; when this returns, they are on disk.
+    """Append one event for each sample, in one transaction, and return how many; they are on disk then.
 
     Parameters
     ----------
@@ -46,11 +46,7 @@ def decide(
     seen
         The ``seq`` of the decisions that the reviewer had before their eyes, by sample id: each event is based on that.
     op_id
-        Identity of this action: the same one twice (double click, held key, repeated request) counts once.
-
-    Returns
-    -------
-    Number of events written: 0 if this ``op_id`` was there already.
+        Identity of this action: the same one twice (double click, held key, repeated request) counts once, and returns 0.
 
     Raises
     ------
@@ -59,8 +55,7 @@ def decide(
 
     Examples
     --------
-    >>> worst = run.flag("l1", 2)
-    >>> oga.decide(run, worst, "remove", reviewer="Ann")
+    >>> oga.decide(run, run.flag("l1", 2), "remove", reviewer="Ann")
     2
     >>> [decision.action for decision in oga.decisions(run).values()]
     ['remove', 'remove']

@@ -72,19 +72,14 @@ def score(
     dataset
         Labelled samples, e.g. from `open_dataset` or `from_arrays`, or prompts with answers.
     scope
-        Parameters whose gradient is taken: ``head``, the weight of the last linear layer, in closed form; ``all``; ``lora``;
-        or patterns over parameter names joined by commas (``layer4.*``). Beyond the head the forest and the map see a random
-        projection of the gradient to 512 numbers; the norms are exact.
+        Parameters whose gradient is taken: ``head``, the weight of the last linear layer, in closed form; ``all``; ``lora``; or
+        patterns over their names (``layer4.*,fc.*``). Beyond the head, forest and map see a random projection to 512 numbers.
     head
         Name of the head's Linear layer, where it is not to be found automatically.
-    detectors
-        Names of detectors, as a list or joined by commas; the controls are always added.
-    seed
-        Seed of the forest and the random control.
-    workspace
-        Folder of the run; see `Workspace`.
-    title
-        What the run is called in lists.
+    detectors, seed
+        Names of detectors, as a list or joined by commas; the controls are always added. Seed of the forest and the control.
+    workspace, title
+        Folder of the run (see `Workspace`), and its name in lists.
     transform
         Makes the model's input (a tensor without the batch axis) of a decoded sample; by default what suits the kind.
     progress

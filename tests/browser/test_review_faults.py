@@ -134,11 +134,9 @@ def test_two_browsers_are_two_reviewers_from_the_moment_the_second_comes(
         settled(browser)
         press(browser, "s", "Saved: unsure")
     found = decisions(run)
-    assert len(found) == 7
-    assert len({d.identity for d in found.values()}) == 2
+    assert (len(found), len({d.identity for d in found.values()})) == (7, 2)
     assert [d.sample_id for d in found.values() if d.conflict] == []
     expect(other.get_by_text("Agreement of the reviewers")).to_be_visible()
-
     # Who wants to decide on the same samples as others turns sharing off.
     other.get_by_role("checkbox", name="Share the queue").uncheck()
     other.reload()
