@@ -139,7 +139,7 @@ def serve(
     roots
         Folders below which the page may open data by path; where the command was given, by default.
     address
-        Where it listens: an IP address or a name. On any but this machine's own, a browser needs the launch token in the URL.
+        Where it listens: an IP address, or a name, looked up once. Where others reach it, the URL needs the launch token.
     hosts
         Names by which it is reached, beside the address.
     origins

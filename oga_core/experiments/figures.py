@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -211,7 +213,7 @@ def save(figures: Sequence[Figure], out: Path) -> str:
         page = figure.drawing.to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False})
         write_whole(out / f"{figure.name}.html", lambda path, page=page: path.write_text(page, "utf-8"))  # type: ignore[misc]
         (out / f"{figure.name}.png").unlink(missing_ok=True)
-    return _save_images(figures, out)
+    return _save_images(figures, out) if figures else ""  # a browser takes seconds to start
 
 
 def _save_images(figures: Sequence[Figure], out: Path) -> str:
@@ -224,8 +226,7 @@ def _save_images(figures: Sequence[Figure], out: Path) -> str:
         except Exception as error:  # kaleido is missing, finds no browser, or the browser does not start
             return " ".join(str(error).split())[:200] or type(error).__name__
         for image in images:
-            drawn = image.read_bytes()
-            write_whole(out / image.name, lambda path, drawn=drawn: path.write_bytes(drawn))  # type: ignore[misc]
+            write_whole(out / image.name, partial(shutil.copyfile, image))
     return ""
 
 

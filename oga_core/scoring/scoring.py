@@ -72,12 +72,12 @@ def score(
     dataset
         Labelled samples, e.g. from `open_dataset` or `from_arrays`, or prompts with answers.
     scope
-        Parameters whose gradient is taken: ``head``, the weight of the last linear layer, in closed form; ``all``; ``lora``; or
-        patterns over their names (``layer4.*,fc.*``). Beyond the head, forest and map see a random projection to 512 numbers.
+        Parameters whose gradient is taken: ``head``, the last linear layer's weight, in closed form; ``all``; ``lora``; or
+        patterns over names (``layer4.*,fc.*``). Beyond the head norms stay exact; forest and map see a random projection to 512.
     head
         Name of the head's Linear layer, where it is not to be found automatically.
     detectors, seed
-        Names of detectors, as a list or joined by commas; the controls are always added. Seed of the forest and the control.
+        Names of detectors, as a list or joined by commas; the controls are always added. Seed of forest and random control.
     workspace, title
         Folder of the run (see `Workspace`), and its name in lists.
     transform

@@ -165,6 +165,15 @@ def test_the_table_has_means_intervals_and_the_papers_numbers(tmp_path: Path) ->
     assert "detection accuracy" not in text
 
 
+def test_without_figures_no_browser_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("plotly.io.write_images", fail)
+    assert figures.save([], tmp_path) == ""
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_report_holds_all_of_it_and_says_where_no_images_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> bytes:
         raise RuntimeError("no browser\nhere")
